@@ -1,0 +1,38 @@
+"""`mtl-tf export`: a run's model, pruned, as a SavedModel for TF Serving."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("run")
+@click.option("--models", required=True, help="Folder of models; one is added to it.")
+@click.option("--name", help="Name of the served model (the schema's name by default).")
+@click.option(
+    "--version",
+    type=click.IntRange(min=1),
+    help="Version number (one more than the highest by default).",
+)
+@click.option("--tasks", help="Only these tasks, comma-separated.")
+@click.option("--json", "json_file", help="Also write the report to this file.")
+def command(
+    run: str,
+    models: str,
+    name: str | None,
+    version: int | None,
+    tasks: str | None,
+    json_file: str | None,
+) -> None:
+    """Prune RUN's model and publish it for TF Serving."""
+    from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
+
+    quiet_tensorflow()
+    target = json_path(json_file)
+    from serving.export import export
+
+    wanted = [task.strip() for task in tasks.split(",") if task.strip()] if tasks else None
+    result = export(run, models, name=name, version=version, tasks=wanted)
+    print_report(result.report)
+    write_json(target, result.report)
+    click.echo(str(result.path))

@@ -1,0 +1,75 @@
+"""What commands print: tables on stdout, JSON files for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtl_tf.errors import UserError
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's start-up chatter out of the terminal; call before importing it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table on stdout; the first column is text, the others are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    for place, column in enumerate(columns):
+        grid.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        grid.add_row(*(cell(value) for value in row))
+    Console(width=None if os.isatty(1) else 110).print(grid)
+
+
+def cell(value: Any) -> str:
+    """A number the way a person reads it; everything else as text."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+    return str(value)
+
+
+def json_path(path: str | None) -> Path | None:
+    """The `--json` file, checked before the long work starts."""
+    if path is None:
+        return None
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise UserError(f"--json {path}: folder {target.parent} does not exist; create it first")
+    if target.is_dir():
+        raise UserError(f"--json {path}: is a folder; give a file name")
+    return target
+
+
+def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
+    """Writes `data` whole or not at all."""
+    if path is None:
+        return
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=2)
+        file.write("\n")
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
+def note(message: str) -> None:
+    """One line of progress, on stderr."""
+    click.echo(message, err=True)

@@ -1,0 +1,38 @@
+"""`mtl-tf train`: fit a model on a dataset."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--config", required=True, help="YAML file; its model and training parts are used.")
+@click.option("--data", required=True, help="Dataset folder, as `preprocess` writes it.")
+@click.option("--run", "run_folder", required=True, help="Folder to write; must not exist.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the file's value.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's value.")
+@click.option("--json", "json_file", help="Also write the result to this file.")
+def command(
+    config: str,
+    data: str,
+    run_folder: str,
+    epochs: int | None,
+    seed: int | None,
+    json_file: str | None,
+) -> None:
+    """Train a model on a dataset; writes a run folder."""
+    from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
+
+    quiet_tensorflow()
+    target = json_path(json_file)
+    from mtl_tf.config import load_config
+    from mtl_tf.training import train
+
+    loaded = load_config(config)
+    changed = {k: v for k, v in (("epochs", epochs), ("seed", seed)) if v is not None}
+    if changed:
+        training = loaded.training.model_copy(update=changed)
+        loaded = loaded.model_copy(update={"training": training})
+    result = train(loaded, data, run_folder)
+    write_json(target, result.to_json())
+    click.echo(str(result.run))
