@@ -1,0 +1,32 @@
+"""Checks and initialisers that several layers share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mtl_tf._keras import keras
+
+
+def check_positive(**arguments: Any) -> None:
+    """Raise `ValueError` for the first argument that is no positive integer."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+
+
+def check_not_negative(**arguments: Any) -> None:
+    """Raise `ValueError` for the first argument that is below zero."""
+    for name, value in arguments.items():
+        if not value >= 0:
+            raise ValueError(f"`{name}` must not be negative. Received: {name}={value!r}")
+
+
+def glorot(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
+    """Glorot's uniform initialiser for a stack of matrices.
+
+    Keras takes the leading dimensions of a kernel for a convolution's window and
+    would make a stack of R matrices √R times too small, so the fans are given.
+    """
+    limit = math.sqrt(6.0 / (fan_in + fan_out))
+    return keras.initializers.RandomUniform(-limit, limit)

@@ -1,0 +1,222 @@
+"""`FieldEmbedding`: one vector per field, all fields side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.layers._arguments import check_positive
+
+_KINDS = ("id", "bag", "number")
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class FieldEmbedding(keras.layers.Layer):
+    """Turns a dict of fields into their vectors, side by side: `(batch, D)`.
+
+    A field's vector, by its kind:
+    - `id`: row `x` of its table.
+    - `bag`: pooled rows of its table; -1 is padding. `sum` is Σ w·row, `mean` divides
+      that by Σ w (w = 1 where the field is not weighted). An empty bag is zero.
+    - `number`: x·v + b. The bias b keeps a field mask, a function of the sign of
+      g·e, from flipping with the sign of a standardised x, and gives x = 0 (the
+      mean) a vector of its own.
+
+    All tables of one width live in one variable, so that a batch costs one lookup
+    per width, however many fields there are.
+
+    Args:
+        features: one dict per field: `name`, `kind`, `dim` (width of its vector), for
+            `id` and `bag` also `size` (rows of the table) and `table` (name of the
+            table, the field's own name by default; fields that name the same one
+            share it), for `bag` also `pooling` (`mean` or `sum`) and `weighted`
+            (reads `<name>__weights`).
+        mean: rows, v and b start around mean/√dim, so that a row's product with a
+            vector of ones/√dim is `mean`, whatever the width.
+        stddev: standard deviation of the start.
+
+    Inputs: dict of `id` `(batch,)` integers, `bag` `(batch, values)` integers and
+    weights, `number` `(batch,)` floats.
+
+    Example:
+    >>> layer = FieldEmbedding([{"name": "city", "kind": "id", "size": 3, "dim": 2},
+    ...                         {"name": "age", "kind": "number", "dim": 4}])
+    >>> tuple(layer({"city": tf.constant([0, 2]), "age": tf.constant([0.5, 1.0])}).shape)
+    (2, 6)
+    >>> layer.offsets
+    {'city': 0}
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Mapping[str, Any]],
+        mean: float = 0.0,
+        stddev: float = 0.05,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not features:
+            raise ValueError("`features` must name at least one field. Received: features=[]")
+        if not stddev > 0:
+            raise ValueError(f"`stddev` must be positive. Received: stddev={stddev}")
+        self.features = tuple(_completed(feature) for feature in features)
+        self.mean = mean
+        self.stddev = stddev
+        self.field_dims = tuple(feature["dim"] for feature in self.features)
+        self.offsets, self._table_rows = _table_layout(self.features)
+
+    def build(self, input_shape: Any = None) -> None:
+        # Keys are text because Keras 2 tracks no dict with other keys.
+        self.tables = {
+            str(dim): self._add(f"tables_{dim}", (rows, dim))
+            for dim, rows in sorted(self._table_rows.items())
+        }
+        numbers = self._by_dim("number")
+        self.vectors = {
+            str(dim): self._add(f"vectors_{dim}", (len(group), dim), mean=False)
+            for dim, group in numbers.items()
+        }
+        self.biases = {
+            str(dim): self._add(f"biases_{dim}", (len(group), dim))
+            for dim, group in numbers.items()
+        }
+        self.built = True
+
+    def _add(self, name: str, shape: tuple[int, int], mean: bool = True):
+        start = self.mean / shape[1] ** 0.5 if mean else 0.0
+        initializer = keras.initializers.RandomNormal(start, self.stddev)
+        return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+    def table(self, name: str):
+        """The rows of table `name`, `(size, dim)`."""
+        feature = next(f for f in self.features if f.get("table") == name)
+        start = self.offsets[name]
+        rows = tf.convert_to_tensor(self.tables[str(feature["dim"])])
+        return rows[start : start + feature["size"]]
+
+    def number(self, name: str):
+        """The pair (v, b), each `(dim,)`, of the `number` field `name`."""
+        feature = next(f for f in self.features if f["name"] == name)
+        row = self._by_dim("number")[feature["dim"]].index(feature)
+        key = str(feature["dim"])
+        vectors, biases = self.vectors[key], self.biases[key]
+        return tf.convert_to_tensor(vectors)[row], tf.convert_to_tensor(biases)[row]
+
+    def call(self, inputs):
+        groups = {}  # (kind, dim) -> (batch, fields of the group, dim)
+        for key in self.tables:
+            groups.update(self._look_up(inputs, int(key)))
+        for dim, group in self._by_dim("number").items():
+            x = tf.stack([inputs[f["name"]] for f in group], axis=1)
+            x = tf.cast(x, self.compute_dtype)[:, :, None]
+            groups["number", dim] = x * self.vectors[str(dim)] + self.biases[str(dim)]
+        return self._side_by_side(groups)
+
+    def _look_up(self, inputs, dim: int):
+        ids, bags = self._by_dim("id").get(dim, []), self._by_dim("bag").get(dim, [])
+        columns = []
+        if ids:
+            offsets = [self.offsets[f["table"]] for f in ids]
+            columns.append(tf.stack([_int32(inputs[f["name"]]) for f in ids], axis=1) + offsets)
+        for bag in bags:
+            rows = tf.maximum(_int32(inputs[bag["name"]]), 0) + self.offsets[bag["table"]]
+            columns.append(rows)
+        found = tf.gather(self.tables[str(dim)], tf.concat(columns, axis=1))
+        found = tf.split(found, [column.shape[1] for column in columns], axis=1)
+        groups = {("id", dim): found.pop(0)} if ids else {}
+        if bags:
+            pooled = [_pool(bag, inputs, rows) for bag, rows in zip(bags, found, strict=True)]
+            groups["bag", dim] = tf.stack(pooled, axis=1)
+        return groups
+
+    def _side_by_side(self, groups):
+        # One split and one concat over runs of fields of one group: a slice per field
+        # would cost a full-size gradient per field.
+        runs = [
+            (key, len(list(run)))
+            for key, run in groupby(self.features, key=lambda f: (f["kind"], f["dim"]))
+        ]
+        pieces = {
+            key: tf.split(group, [n for k, n in runs if k == key], axis=1)
+            for key, group in groups.items()
+        }
+        flat = []
+        for (kind, dim), length in runs:
+            flat.append(tf.reshape(pieces[kind, dim].pop(0), (-1, length * dim)))
+        return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
+
+    def _by_dim(self, kind: str) -> dict[int, list[dict[str, Any]]]:
+        found: dict[int, list[dict[str, Any]]] = {}
+        for feature in self.features:
+            if feature["kind"] == kind:
+                found.setdefault(feature["dim"], []).append(feature)
+        return found
+
+    def compute_output_shape(self, input_shape):
+        batch = next(iter(input_shape.values()))[0]
+        return (batch, sum(self.field_dims))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "features": [dict(feature) for feature in self.features],
+            "mean": self.mean,
+            "stddev": self.stddev,
+        }
+
+
+def _int32(ids):
+    return tf.cast(ids, tf.int32)
+
+
+def _pool(bag: Mapping[str, Any], inputs, rows):
+    """`rows` (batch, values, dim) of one bag -> (batch, dim)."""
+    weights = tf.cast(inputs[bag["name"]] >= 0, rows.dtype)
+    if bag["weighted"]:
+        weights *= tf.cast(inputs[f"{bag['name']}__weights"], rows.dtype)
+    total = tf.einsum("bv,bvd->bd", weights, rows)
+    if bag["pooling"] == "sum":
+        return total
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=1, keepdims=True))
+
+
+def _completed(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """The feature with its defaults filled in; a `ValueError` names what is wrong."""
+    if feature.get("kind") not in _KINDS:
+        raise ValueError(f"`kind` must be one of {_KINDS}. Received: feature={dict(feature)}")
+    check_positive(dim=feature.get("dim"))
+    kept = {key: feature[key] for key in ("name", "kind", "dim")}
+    if feature["kind"] == "number":
+        return kept
+    check_positive(size=feature.get("size"))
+    kept |= {"size": feature["size"], "table": feature.get("table") or feature["name"]}
+    if feature["kind"] == "bag":
+        kept |= {"pooling": feature.get("pooling") or "mean"}
+        kept |= {"weighted": bool(feature.get("weighted", False))}
+        if kept["pooling"] not in ("mean", "sum"):
+            raise ValueError(f"`pooling` must be 'mean' or 'sum'. Received: feature={kept}")
+    return kept
+
+
+def _table_layout(features) -> tuple[dict[str, int], dict[int, int]]:
+    """First row of each table in its width's variable, and that variable's rows."""
+    offsets: dict[str, int] = {}
+    shapes: dict[str, tuple[int, int]] = {}
+    rows: dict[int, int] = {}
+    for feature in features:
+        if feature["kind"] == "number":
+            continue
+        name, shape = feature["table"], (feature["size"], feature["dim"])
+        if shapes.setdefault(name, shape) != shape:
+            raise ValueError(
+                f"fields that share table `{name}` must agree on `size` and `dim`. "
+                f"Received: {shapes[name]} and {shape}"
+            )
+        if name not in offsets:
+            offsets[name] = rows.get(shape[1], 0)
+            rows[shape[1]] = offsets[name] + shape[0]
+    return offsets, rows

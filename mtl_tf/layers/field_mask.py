@@ -1,0 +1,134 @@
+"""`FieldMask`: each reader chooses, per example, how much of each field it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.layers._arguments import check_not_negative, check_positive
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class FieldMask(keras.layers.Layer):
+    """MSSM's field-level sparse connection: `(batch, D)` -> `(batch, readers, D)`.
+
+    Reader r sees field f, whose vector is e_f, as w·e_f with a scalar per example:
+
+        w[r, f] = relu(tanh(g[r, f] · e_f))    in [0, 1), exactly 0 where g·e ≤ 0
+
+    Args:
+        num_readers: number of readers (sub-networks of the first level).
+        field_dims: widths of the fields' vectors, in their order; D is their sum.
+        penalty: weight of Σ mean over the batch of w, which closes fields that do
+            not earn it. It pushes g only, not the vectors that other readers share.
+        initial: g starts at initial/√dim in every entry. With vectors around 1/√dim
+            (`FieldEmbedding(mean=1.0)`) every product g·e starts near `initial`, so
+            that every mask starts open; a random g would close half of them, and a
+            closed mask has no gradient.
+        leak: in training, the share of tanh's gradient that a closed mask passes on,
+            so that it can open again. It changes no value, only the gradient.
+
+    Variable: `g`, `(readers, D)`.
+
+    Example:
+    >>> layer = FieldMask(num_readers=2, field_dims=[2, 1])
+    >>> tuple(layer(tf.ones((5, 3))).shape)
+    (5, 2, 3)
+
+    Reference: Ding et al., "MSSM: A Multiple-level Sparse Sharing Model for Efficient
+    Multi-Task Learning", SIGIR 2021 (its FSCM).
+    """
+
+    def __init__(
+        self,
+        num_readers: int,
+        field_dims: Sequence[int],
+        penalty: float = 0.0,
+        initial: float = 1.0,
+        leak: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_positive(num_readers=num_readers)
+        check_not_negative(penalty=penalty, leak=leak)
+        for dim in field_dims:
+            check_positive(field_dims=dim)
+        self.num_readers = num_readers
+        self.field_dims = tuple(field_dims)
+        self.penalty = penalty
+        self.initial = initial
+        self.leak = leak
+
+    def build(self, input_shape: Any) -> None:
+        width = sum(self.field_dims)
+        if input_shape[-1] != width:
+            raise ValueError(
+                f"the last dimension must be the sum of `field_dims`, {width}. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        start = [self.initial / dim**0.5 for dim in self.field_dims for _ in range(dim)]
+        self.g = self.add_weight(
+            name="g",
+            shape=(self.num_readers, width),
+            initializer=lambda shape, dtype=None, **_: tf.broadcast_to(
+                tf.constant(start, dtype or tf.float32), shape
+            ),
+        )
+        self.built = True
+
+    def call(self, inputs, training=None):
+        if self.penalty:
+            # The gradient must not reach the vectors: see `penalty`.
+            masks = self.masks(tf.stop_gradient(inputs))
+            total = tf.reduce_sum(tf.reduce_mean(tf.cast(masks, tf.float32), axis=0))
+            self.add_loss(self.penalty * total)
+        masked = []  # one entry per run of fields of equal width
+        for vectors, products in self._runs(inputs):
+            mask = self._leaky(products) if training else tf.nn.relu(tf.tanh(products))
+            seen = mask[..., None] * vectors[:, None]  # (batch, readers, fields, dim)
+            width = seen.shape[2] * seen.shape[3]
+            masked.append(tf.reshape(seen, (-1, self.num_readers, width)))
+        return masked[0] if len(masked) == 1 else tf.concat(masked, axis=2)
+
+    def masks(self, inputs):
+        """w for vectors `(batch, D)`: `(batch, readers, fields)`."""
+        products = [products for _, products in self._runs(inputs)]
+        return tf.nn.relu(tf.tanh(tf.concat(products, axis=2)))
+
+    def _runs(self, inputs):
+        """(vectors (batch, fields, dim), g·e (batch, readers, fields)) per run of widths."""
+        g = tf.convert_to_tensor(self.g)
+        runs = [(dim, len(list(run))) for dim, run in groupby(self.field_dims)]
+        widths = [dim * length for dim, length in runs]
+        parts = zip(
+            runs, tf.split(inputs, widths, axis=1), tf.split(g, widths, axis=1), strict=True
+        )
+        for (dim, length), e, g_run in parts:
+            vectors = tf.reshape(e, (-1, length, dim))
+            g_run = tf.reshape(g_run, (self.num_readers, length, dim))
+            yield vectors, tf.reduce_sum(vectors[:, None] * g_run, axis=-1)
+
+    def _leaky(self, products):
+        value = tf.tanh(products)
+        mask = tf.nn.relu(value)
+        if not self.leak:
+            return mask
+        closed = tf.minimum(value, 0.0)
+        return mask + self.leak * (closed - tf.stop_gradient(closed))  # adds exactly 0
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.num_readers, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_readers": self.num_readers,
+            "field_dims": list(self.field_dims),
+            "penalty": self.penalty,
+            "initial": self.initial,
+            "leak": self.leak,
+        }

@@ -1,0 +1,109 @@
+"""`Tower`: one task's dense stack, from its cell to its score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+from mtl_tf.layers._arguments import check_positive
+
+_LINKS = {"sigmoid": "sigmoid", "identity": "linear"}
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class Tower(keras.layers.Layer):
+    """A task's score from its cell: `(batch, cells, d)` -> `(batch, 1)`.
+
+        h_0 = input[:, sub_network],  h_k = act(h_{k-1} W_k + b_k),  score = link(h_K w + b)
+
+    The link is the last operation, in float32, so that Keras' cross-entropy finds the
+    logits behind a sigmoid and computes on them.
+
+    Args:
+        sub_network: index of the cell that the task reads.
+        units: widths of the hidden layers; may be empty.
+        activation: activation of the hidden layers.
+        link: `sigmoid` (binary tasks) or `identity` (regression).
+        kernel_regularizer: regulariser of the matrices.
+
+    Attributes: `hidden`, the hidden `Dense` layers, and `score`, the last one.
+
+    Example:
+    >>> tower = Tower(sub_network=1, units=[4], link="identity")
+    >>> import tensorflow as tf
+    >>> tuple(tower(tf.ones((5, 3, 2))).shape)
+    (5, 1)
+    """
+
+    def __init__(
+        self,
+        sub_network: int,
+        units: Sequence[int] = (16,),
+        activation: Any = "relu",
+        link: str = "sigmoid",
+        kernel_regularizer: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        for width in units:
+            check_positive(units=width)
+        if sub_network < 0:
+            raise ValueError(
+                f"`sub_network` must not be negative. Received: sub_network={sub_network}"
+            )
+        if link not in _LINKS:
+            raise ValueError(f"`link` must be one of {tuple(_LINKS)}. Received: link={link!r}")
+        self.sub_network = sub_network
+        self.units = tuple(units)
+        self.activation = keras.activations.get(activation)
+        self.link = link
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.hidden = [
+            keras.layers.Dense(
+                width,
+                activation=self.activation,
+                kernel_regularizer=self.kernel_regularizer,
+                dtype=kwargs.get("dtype"),
+                name=f"hidden_{index}",
+            )
+            for index, width in enumerate(self.units)
+        ]
+        self.score = keras.layers.Dense(
+            1,
+            activation=_LINKS[link],
+            kernel_regularizer=self.kernel_regularizer,
+            dtype="float32",
+            name="score",
+        )
+
+    def build(self, input_shape: Any) -> None:
+        if len(input_shape) != 3 or not self.sub_network < input_shape[1]:
+            raise ValueError(
+                f"the input must be (batch, cells, width) with more than {self.sub_network} "
+                f"cells. Received: input_shape={tuple(input_shape)}"
+            )
+        shape = (input_shape[0], input_shape[2])
+        for layer in (*self.hidden, self.score):
+            layer.build(shape)
+            shape = (*shape[:-1], layer.units)
+        self.built = True
+
+    def call(self, inputs):
+        outputs = inputs[:, self.sub_network]
+        for layer in self.hidden:
+            outputs = layer(outputs)
+        return self.score(outputs)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "sub_network": self.sub_network,
+            "units": list(self.units),
+            "activation": keras.activations.serialize(self.activation),
+            "link": self.link,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }

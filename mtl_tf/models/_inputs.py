@@ -1,0 +1,44 @@
+"""The inputs every architecture starts from, and the outputs it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+
+LINKS = {"binary": "sigmoid", "regression": "identity"}
+
+
+def features_of(transform_or_features: Any) -> tuple[Any, ...]:
+    """The features of a fitted transform; a sequence of features stays what it is."""
+    return tuple(getattr(transform_or_features, "features", transform_or_features))
+
+
+def inputs_for(features: Iterable[Any]) -> dict[str, Any]:
+    """Keras inputs by feature name: ids int32, numbers and weights float32."""
+    inputs = {}
+    for feature in features:
+        shape = (feature.max_values,) if feature.kind == "bag" else ()
+        dtype = "float32" if feature.kind == "number" else "int32"
+        inputs[feature.name] = keras.Input(shape=shape, dtype=dtype, name=feature.name)
+        if feature.kind == "bag" and feature.weighted:
+            name = f"{feature.name}__weights"
+            inputs[name] = keras.Input(shape=shape, dtype="float32", name=name)
+    return inputs
+
+
+def embedding_features(features: Sequence[Any]) -> list[dict[str, Any]]:
+    """The plain arguments that `FieldEmbedding` takes."""
+    return [
+        {
+            "name": feature.name,
+            "kind": feature.kind,
+            "size": feature.size,
+            "dim": feature.embedding_dim,
+            "table": feature.table,
+            "pooling": feature.pooling,
+            "weighted": feature.weighted,
+        }
+        for feature in features
+    ]
