@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+import pydantic.dataclasses
 import yaml
 from pydantic import Field as _F
 
@@ -15,8 +16,12 @@ from mtl_tf.schema import Schema
 _MAX_CONFIG_BYTES = 1 << 20
 
 
+Width = Annotated[int, _F(ge=1, le=65536)]
+_STRICT = pydantic.ConfigDict(extra="forbid", validate_default=True)
+
+
 class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = pydantic.ConfigDict(**_STRICT, frozen=True)
 
 
 class Gates(_Strict):
@@ -39,8 +44,8 @@ class MSSM(_Strict):
     """MSSM (SIGIR 2021): field masks at the input, vector gates between cells."""
 
     architecture: Literal["mssm"] = "mssm"
-    units: tuple[int, ...] = (64, 32)
-    tower_units: tuple[int, ...] = (16,)
+    units: Annotated[tuple[Width, ...], _F(min_length=1)] = (64, 32)
+    tower_units: tuple[Width, ...] = (16,)
     activation: str = "relu"
     l2: float = _F(default=0.0, ge=0, allow_inf_nan=False)
     masks: Masks = Masks()
@@ -57,12 +62,34 @@ class Training(_Strict):
     seed: int = _F(default=0, ge=0)
 
 
-class Config(_Strict):
-    """What one YAML file holds: the schema's entries, then `model` and `training`."""
+@pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)
+class Config:
+    """What one YAML file holds: the schema's entries, then `model` and `training`.
 
-    schema_: Schema
+    A dataclass, because `schema` is taken on a pydantic model.
+    """
+
+    schema: Schema
     model: MSSM = MSSM()
     training: Training = Training()
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; `Config.from_json` gives the same configuration back."""
+        return {
+            "schema": self.schema.to_json(),
+            "model": self.model.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], source: str = "config") -> Config:
+        """The configuration held by `data`; errors name `source`, the entry and the fix."""
+        schema = Schema.from_json(data.get("schema", {}), source)
+        parts = {key: value for key, value in data.items() if key != "schema"}
+        try:
+            return cls(schema=schema, **parts)
+        except pydantic.ValidationError as error:
+            raise UserError(validation_sentence(error, parts, source)) from None
 
 
 def load_config(path: str | Path) -> Config:
@@ -70,11 +97,7 @@ def load_config(path: str | Path) -> Config:
     path = Path(path)
     data = _read_yaml(path)
     parts = {key: data.pop(key) for key in ("model", "training") if key in data}
-    schema = Schema.from_json(data, str(path))
-    try:
-        return Config(schema_=schema, **parts)
-    except pydantic.ValidationError as error:
-        raise UserError(validation_sentence(error, parts, str(path))) from None
+    return Config.from_json({"schema": data, **parts}, str(path))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
