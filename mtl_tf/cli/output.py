@@ -21,16 +21,22 @@ def quiet_tensorflow() -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table on stdout; the first column is text, the others are right-aligned."""
+    """Prints a table on stdout; columns of numbers are right-aligned."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    rows = [tuple(row) for row in rows]
+    grid = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
-        grid.add_column(column, justify="right" if place else "left")
+        numeric = any(isinstance(row[place], int | float) for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", no_wrap=place == 0)
     for row in rows:
         grid.add_row(*(cell(value) for value in row))
-    Console(width=None if os.isatty(1) else 110).print(grid)
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file: as wide as the table needs
+        console = Console(width=max(console.measure(grid).maximum, 80))
+    console.print(grid)
 
 
 def cell(value: Any) -> str:

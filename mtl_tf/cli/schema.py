@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from mtl_tf.schema import Task
 
 
 @click.group()
@@ -42,7 +47,7 @@ def check(file: str) -> None:
     )
 
 
-def _positive(task) -> str:  # noqa: ANN001  (a schema.Task; not imported at start)
+def _positive(task: Task) -> str:
     if task.label.positives is not None:
         return "= " + " | ".join(task.label.positives)
     if task.label.above is not None:

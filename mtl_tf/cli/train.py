@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 
@@ -32,7 +34,7 @@ def command(
     changed = {k: v for k, v in (("epochs", epochs), ("seed", seed)) if v is not None}
     if changed:
         training = loaded.training.model_copy(update=changed)
-        loaded = loaded.model_copy(update={"training": training})
+        loaded = dataclasses.replace(loaded, training=training)
     result = train(loaded, data, run_folder)
     write_json(target, result.to_json())
     click.echo(str(result.run))
