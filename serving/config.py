@@ -1,0 +1,137 @@
+"""TF Serving's server configuration, as protos and as the text files its flags take.
+
+| flag of tensorflow_model_server | written by |
+|---|---|
+| `--model_config_file` | `model_config`, `folder_config` |
+| `--batching_parameters_file` (with `--enable_batching`) | `batching_text` |
+| `--monitoring_config_file` (with `--rest_api_port`) | `MONITORING_TEXT` |
+
+A label at start also needs `--allow_version_labels_for_unavailable_models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from mtl_tf.errors import UserError
+from serving.protos import model_server_config_pb2 as pb
+
+MONITORING_TEXT = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
+
+
+def model_config(
+    name: str,
+    base_path: str | Path,
+    latest: int = 1,
+    versions: Sequence[int] = (),
+    labels: Mapping[str, int] | None = None,
+) -> pb.ModelConfig:
+    """One model's entry: the `latest` n versions, or exactly these `versions`.
+
+    `labels` (canary, stable) name versions for clients; each must be served.
+
+    >>> print(model_config("shop", "/models/shop", labels={"stable": 3}, versions=[3]))
+    name: "shop"
+    base_path: "/models/shop"
+    model_platform: "tensorflow"
+    model_version_policy {
+      specific {
+        versions: 3
+      }
+    }
+    version_labels {
+      key: "stable"
+      value: 3
+    }
+    <BLANKLINE>
+    """
+    config = pb.ModelConfig(name=name, base_path=str(base_path), model_platform="tensorflow")
+    policy = config.model_version_policy
+    if versions:
+        policy.specific.versions.extend(versions)
+    else:
+        policy.latest.num_versions = latest
+    for label, version in (labels or {}).items():
+        if versions and version not in versions:
+            raise UserError(
+                f"label `{label}` names version {version}, which is not among the served "
+                f"versions {list(versions)}; add it to `versions`"
+            )
+        config.version_labels[label] = version
+    return config
+
+
+def server_config(models: Iterable[pb.ModelConfig]) -> pb.ModelServerConfig:
+    """The whole server's configuration."""
+    return pb.ModelServerConfig(model_config_list=pb.ModelConfigList(config=models))
+
+
+def folder_config(folder: str | Path, base_path: str | Path | None = None) -> pb.ModelServerConfig:
+    """Every model in `folder`, each with its latest version.
+
+    `base_path` is where the server sees `folder`, when that is elsewhere (a container).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of models; export a model into it first")
+    inside = Path(base_path) if base_path else folder.absolute()
+    names = sorted(path.name for path in folder.iterdir() if versions_in(path))
+    return server_config(model_config(name, inside / name) for name in names)
+
+
+def versions_in(folder: Path) -> dict[int, Path]:
+    """A model's versions on disk: the sub-folders TF Serving would see, named by integers."""
+    if not folder.is_dir():
+        return {}
+    return {
+        int(path.name): path
+        for path in folder.iterdir()
+        if path.name.isascii() and path.name.isdecimal() and path.is_dir()
+    }
+
+
+def read_config(path: str | Path) -> pb.ModelServerConfig:
+    """The configuration in a text file, as `--model_config_file` takes it."""
+    try:
+        config: pb.ModelServerConfig = text_format.Parse(
+            Path(path).read_text(encoding="utf-8"), pb.ModelServerConfig()
+        )
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a model server configuration ({error})") from None
+    return config
+
+
+def config_text(config: pb.ModelServerConfig) -> str:
+    """The text that `--model_config_file` takes."""
+    return text_format.MessageToString(config)
+
+
+def batching_text(
+    batch_sizes: Sequence[int] = (64, 512), timeout_micros: int = 1000, threads: int = 2
+) -> str:
+    """The text that `--batching_parameters_file` takes.
+
+    Requests are padded to one of `batch_sizes`; a request larger than the last one is
+    refused. Worth it for many small requests; one large request per query is faster
+    without batching. Empty requests hang under batching: `serving.client` never sends any.
+
+    >>> print(batching_text([8]), end="")
+    max_batch_size { value: 8 }
+    batch_timeout_micros { value: 1000 }
+    num_batch_threads { value: 2 }
+    allowed_batch_sizes: 8
+    """
+    sizes = sorted(set(batch_sizes))
+    if not sizes or sizes[0] < 1:
+        raise UserError(f"`batch_sizes` must be positive numbers. Received: {list(batch_sizes)}")
+    lines = [
+        f"max_batch_size {{ value: {sizes[-1]} }}",
+        f"batch_timeout_micros {{ value: {timeout_micros} }}",
+        f"num_batch_threads {{ value: {threads} }}",
+    ]
+    return "\n".join(lines + [f"allowed_batch_sizes: {size}" for size in sizes]) + "\n"

