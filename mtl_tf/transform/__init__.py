@@ -1,0 +1,23 @@
+"""The fitted transform: how a raw row becomes the numbers a model takes.
+
+Fitted once from the data (`Accumulator`), kept as plain data (`FittedTransform`), and
+applied by two small interpreters that give the same ids and floats: `apply_arrow` here,
+on whole Arrow batches, and `mtl_tf.transform.graph.TransformModule`, in a TensorFlow
+graph. Nothing here imports TensorFlow.
+"""
+
+from mtl_tf.transform.analysis import Accumulator, fit
+from mtl_tf.transform.arrow import apply_arrow, labels_arrow
+from mtl_tf.transform.fitted import MISSING_INT, Feature, FittedTransform, Numbers, Table
+
+__all__ = [
+    "MISSING_INT",
+    "Accumulator",
+    "Feature",
+    "FittedTransform",
+    "Numbers",
+    "Table",
+    "apply_arrow",
+    "fit",
+    "labels_arrow",
+]

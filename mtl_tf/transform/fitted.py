@@ -1,0 +1,257 @@
+"""The fitted transform as data: tables of values, numbers, and what they mean for a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import farmhash
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tf.errors import UserError
+from mtl_tf.schema import Field, NumericField, Schema
+from mtl_tf.transform.numbers import Numbers, to_float32
+from mtl_tf.transform.vocab_file import read_vocabulary, write_vocabulary
+
+MISSING_INT = -(2**63)
+"""The integer that stands for a missing value in a served int64 tensor."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One model input, described for layers that never see the schema.
+
+    Attributes:
+        name: The field's name.
+        kind: `"id"` (int32, shape (batch,)), `"number"` (float32, shape (batch,)) or
+            `"bag"` (int32, shape (batch, max_values), padded with -1).
+        size: Number of ids of the embedding table; None for a number.
+        embedding_dim: Width of the field's vector.
+        table: Name of the field that owns the embedding table (its own, unless shared).
+        max_values: Values per row of a bag; None otherwise.
+        pooling: `"mean"` or `"sum"` of a bag; None otherwise.
+        weighted: Whether `<name>__weights` (float32, same shape) comes with the bag.
+    """
+
+    name: str
+    kind: str
+    size: int | None
+    embedding_dim: int
+    table: str
+    max_values: int | None = None
+    pooling: str | None = None
+    weighted: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a value becomes an id: `values` first, then `oov_buckets`, then the missing id.
+
+    With `hash_buckets` there are no values: id = Fingerprint64(text) mod `hash_buckets`.
+    An integer is hashed as its decimal text.
+    """
+
+    name: str
+    dtype: str
+    values: pa.Array | None
+    oov_buckets: int
+    hash_buckets: int | None
+    has_missing_id: bool
+
+    @property
+    def known(self) -> int:
+        """Number of ids that stand for a value of the vocabulary."""
+        return 0 if self.values is None else len(self.values)
+
+    @property
+    def buckets(self) -> int:
+        """Number of ids that values outside the vocabulary are hashed into."""
+        return self.hash_buckets or self.oov_buckets
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return self.known + self.buckets + self.has_missing_id
+
+    def unknown_id(self, text: str) -> int:
+        """Id of a value outside the vocabulary."""
+        if self.buckets == 1:
+            return self.known
+        return self.known + farmhash.Fingerprint64(text.encode()) % self.buckets
+
+    @cached_property
+    def index(self) -> dict[Any, int]:
+        """Value to id, for vocabularies so large that hashing them per batch is dear."""
+        return {value: i for i, value in enumerate(self.values.to_pylist())}
+
+
+@dataclass(frozen=True)
+class FittedTransform:
+    """A schema and all that was learned from the data to apply it."""
+
+    schema: Schema
+    tables: Mapping[str, Table]
+    numbers: Mapping[str, Numbers]
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The model's inputs, in the schema's order."""
+        return tuple(self._feature(field) for field in self.schema.fields)
+
+    def _feature(self, field: Field) -> Feature:
+        if isinstance(field, NumericField):
+            boundaries = self.numbers[field.name].boundaries
+            if boundaries is None:
+                return Feature(field.name, "number", None, field.embedding_dim, field.name)
+            size = len(boundaries) + 1 + (field.missing_policy == "own_id")
+            return Feature(field.name, "id", size, field.embedding_dim, field.name)
+        table = self.table(field.name)
+        common = (table.size, field.embedding_dim, table.name)
+        if field.kind == "categorical":
+            return Feature(field.name, "id", *common)
+        weighted = field.weights_column is not None
+        return Feature(field.name, "bag", *common, field.max_values, field.pooling, weighted)
+
+    def table(self, name: str) -> Table:
+        """The table of the field of that name, its own or shared."""
+        return self.tables[self.schema.table_of(self.schema.field(name))]
+
+    def missing_id(self, name: str) -> int:
+        """Id of a missing value: -1 (no value) in a bag, else by the field's policy.
+
+        `reject` means that no row without a value is trained on; when one is served,
+        it counts as unknown.
+        """
+        field = self.schema.field(name)
+        if field.kind == "multivalued":
+            return -1
+        table = self.table(name)
+        return table.size - 1 if field.missing == "own_id" else table.unknown_id("")
+
+    def missing_output(self, name: str) -> float:
+        """What a missing number becomes: an id, or a scaled number.
+
+        `own_id` the last id; `mean` 0; `fill` what its value becomes. `reject` means that
+        no row without a value is trained on; when one is served, it counts as the mean, or
+        falls into the middle bucket.
+        """
+        field, numbers = self.schema.field(name), self.numbers[name]
+        buckets = None if numbers.boundaries is None else len(numbers.boundaries) + 1
+        if field.missing_policy == "fill":
+            fill = to_float32(np.array([field.fill_value]))
+            return (numbers.scaled(fill) if buckets is None else numbers.buckets(fill))[0].item()
+        if buckets is None:
+            return 0.0
+        return buckets if field.missing_policy == "own_id" else buckets // 2
+
+    def to_json(self, folder: str | Path) -> dict[str, Any]:
+        """A JSON dict; the vocabularies go to `folder`/vocab, one readable text file each."""
+        tables: dict[str, Any] = {}
+        for name, table in self.tables.items():
+            tables[name] = {"size": table.size}
+            if table.values is not None:
+                file = f"vocab/{name}.txt"
+                write_vocabulary(Path(folder) / file, [str(v) for v in table.values.to_pylist()])
+                tables[name] |= {"values": table.known, "file": file}
+        numbers = {name: value.to_json() for name, value in self.numbers.items()}
+        return {"schema": self.schema.to_json(), "tables": tables, "numbers": numbers}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], folder: str | Path) -> FittedTransform:
+        """What `to_json` wrote, read back from the dict and from `folder`/vocab."""
+        schema = Schema.from_json(data["schema"], f"{folder}: schema")
+        tables = {}
+        for name, entry in data["tables"].items():
+            values = None
+            if "file" in entry:
+                values = _read_values(Path(folder) / entry["file"], entry, schema.field(name).dtype)
+            tables[name] = make_table(schema, name, values)
+        numbers = {
+            name: Numbers.from_json(entry, schema.field(name).transform == "log")
+            for name, entry in data["numbers"].items()
+        }
+        return cls(schema, tables, numbers)
+
+
+def make_table(schema: Schema, name: str, values: pa.Array | None) -> Table:
+    """The table that field `name` owns, with `values` as its vocabulary."""
+    field = schema.field(name)
+    users = [other for other in schema.fields if schema.table_of(other) == name]
+    return Table(
+        name=name,
+        dtype=field.dtype,
+        values=values,
+        oov_buckets=field.oov_buckets,
+        hash_buckets=field.hash_buckets,
+        has_missing_id=any(getattr(user, "missing", None) == "own_id" for user in users),
+    )
+
+
+def _read_values(path: Path, entry: Mapping[str, Any], dtype: str) -> pa.Array:
+    try:
+        lines = read_vocabulary(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the vocabulary cannot be read ({error.strerror}); restore the file or run "
+            "the preprocessing again"
+        ) from None
+    if len(lines) != entry["values"]:
+        raise UserError(
+            f"{path}: expected {entry['values']} values, found {len(lines)}; the file was changed: "
+            "restore it or run the preprocessing again"
+        )
+    if dtype == "string":
+        return pa.array(lines, value_type(dtype))
+    return pa.array([int(line) for line in lines], value_type(dtype))
+
+
+def value_type(dtype: str) -> pa.DataType:
+    """Arrow type in which the values of a table are held."""
+    return pa.large_string() if dtype == "string" else pa.int64()
+
+
+def missing_keys(schema: Schema, field: Field) -> list[Any]:
+    """The values of a categorical or multivalued field that mean that it is missing."""
+    texts = {"", *schema.missing_values}
+    if field.dtype == "string":
+        return sorted(texts)
+    return sorted({MISSING_INT, *(int(text) for text in texts if _is_int64(text))})
+
+
+def is_missing(schema: Schema, field: Field, values: pa.Array) -> pa.Array:
+    """Where values are null or one of `missing_keys`."""
+    keys = pa.array([*missing_keys(schema, field), None], values.type)
+    return pc.is_in(values, value_set=keys)
+
+
+def missing_numbers(schema: Schema) -> list[float]:
+    """The float32 numbers that mean `missing`, such as -999; NaN and ±inf always do."""
+    return sorted({x for text in schema.missing_values for x in _float32(text)})
+
+
+def is_missing_number(schema: Schema, x: np.ndarray) -> np.ndarray:
+    """Where float32 numbers are not finite or one of `missing_numbers`."""
+    return ~np.isfinite(x) | np.isin(x, np.array(missing_numbers(schema), np.float32))
+
+
+def _is_int64(text: str) -> bool:
+    try:
+        return str(int(text)) == text and -(2**63) <= int(text) < 2**63
+    except ValueError:
+        return False
+
+
+def _float32(text: str) -> Iterable[float]:
+    """The float32 that `text` spells, if any."""
+    try:
+        value = float(text)
+    except ValueError:
+        return
+    if math.isfinite(value):
+        yield float(to_float32(value))

@@ -1,0 +1,134 @@
+"""Quantile boundaries from mergeable integer counts.
+
+Up to `EXACT_LIMIT` distinct numbers are counted exactly. Beyond, numbers are counted in
+logarithmic bins in the manner of HdrHistogram (and DDSketch, Masson et al., VLDB 2019):
+the bin of a float32 is its sign, its exponent and the first `BITS` bits of its mantissa,
+so a bin's edges differ by at most a factor 1 + 2^−BITS, and finding it takes no logarithm.
+Which of the two forms is kept depends on the set of numbers only, never on their order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_tf.transform.counts import Counts
+from mtl_tf.transform.numbers import to_float32
+
+EXACT_LIMIT = 4096
+BITS = 9
+_SHIFT = 23 - BITS
+
+
+class Quantiles:
+    """Counts of float32 numbers, exact while there are few, then in logarithmic bins."""
+
+    def __init__(self) -> None:
+        self.exact: Counts | None = Counts(pa.float32())
+        self.bins = Counts(pa.int32())
+
+    def add(self, x: np.ndarray) -> None:
+        """Count finite float32 numbers without subnormals."""
+        if self.exact is None:
+            self.bins.add(pa.array(bin_of(x)))
+        else:
+            self.exact.add(pa.array(x))
+            self._check_limit()
+
+    def merge(self, other: Quantiles) -> None:
+        """Add what another one has counted."""
+        self.bins.merge(other.bins)
+        if other.exact is not None:
+            self._add_counted(other.exact.table())
+        elif self.exact is not None:
+            self._to_bins()
+        self._check_limit()
+
+    def _add_counted(self, table: pa.Table) -> None:
+        if self.exact is not None:
+            self.exact.add_counted(table["value"], table["count"])
+        else:
+            self.bins.add_counted(pa.array(bin_of(table["value"].to_numpy())), table["count"])
+
+    def _check_limit(self) -> None:
+        if self.exact is not None and self.exact.table().num_rows > EXACT_LIMIT:
+            self._to_bins()
+
+    def _to_bins(self) -> None:
+        table, self.exact = self.exact.table(), None
+        self._add_counted(table)
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        """The counts, under `exact` or `bins`; `load` reads them."""
+        if self.exact is None:
+            return {"bins": self.bins.table()}
+        return {"exact": self.exact.table()}
+
+    def load(self, tables: dict[str, pa.Table]) -> None:
+        """Become what was written as `tables`."""
+        self.exact = Counts(pa.float32()) if "exact" in tables else None
+        counts = self.bins if self.exact is None else self.exact
+        for table in tables.values():
+            counts.add_counted(table["value"], table["count"])
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ascending distinct numbers (or lower edges of bins), float32, and their counts."""
+        table = self.bins.table() if self.exact is None else self.exact.table()
+        values, counts = table["value"].to_numpy(), table["count"].to_numpy()
+        return (edge_of(values) if self.exact is None else values), counts
+
+    def boundaries(self, buckets: int) -> tuple[float, ...]:
+        """At most `buckets` − 1 increasing float32 numbers between about equally full buckets.
+
+        With no more distinct numbers than buckets every number gets its own, and a boundary
+        lies halfway between its neighbours. Otherwise a number as frequent as a whole
+        bucket fills one alone, and the others share what is left.
+        """
+        values, counts = self.edges()
+        if self.exact is not None and len(values) <= buckets:
+            middle = (values[:-1].astype(np.float64) + values[1:]) / 2
+            found = np.maximum(to_float32(middle), np.nextafter(values[:-1], values[1:]))
+            # Around 0 the halfway number may be too small for a float32.
+            found = np.where(to_float32(found) > values[:-1], found, values[1:])
+        else:
+            found = values[_cuts(counts, buckets)]
+        return tuple(np.unique(to_float32(found)).tolist())
+
+    def quantile(self, q: float) -> float | None:
+        """The number with a share `q` of all numbers below it (a bin's lower edge)."""
+        values, counts = self.edges()
+        if not len(values):
+            return None
+        rank = min(int(q * counts.sum()), int(counts.sum()) - 1)
+        return float(values[np.searchsorted(np.cumsum(counts), rank, side="right")])
+
+
+def _cuts(counts: np.ndarray, buckets: int) -> list[int]:
+    """Indices at which a new bucket starts."""
+    left, held, cuts = int(counts.sum()), 0, []
+    for i, count in enumerate(counts.tolist()):
+        buckets_left = buckets - len(cuts)
+        if buckets_left == 1:
+            break
+        share = left / buckets_left
+        if held and abs(held - share) <= abs(held + count - share):
+            cuts.append(i)
+            left, held = left - held, 0
+        held += count
+    return cuts
+
+
+def bin_of(x: np.ndarray) -> np.ndarray:
+    """Bins, int32, in the order of the numbers; 0 has bin 0."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.int32)
+    magnitude = (bits & 0x7FFFFFFF) >> _SHIFT
+    # A negative number's bin is named by the edge nearer to zero, less one: a lower edge.
+    return np.where(bits < 0, -magnitude - 1, magnitude).astype(np.int32)
+
+
+def edge_of(bins: np.ndarray) -> np.ndarray:
+    """Smallest float32 that falls into each bin (its lower edge)."""
+    magnitude = np.where(bins < 0, -bins, bins).astype(np.int32)
+    edge = (magnitude << _SHIFT).view(np.float32)
+    return np.where(bins < 0, -np.nextafter(edge, np.float32(0)), edge).astype(np.float32)

@@ -1,0 +1,195 @@
+"""What an analysis remembers of one field or task: small states that merge.
+
+Each has `scalars` (for JSON) and `tables` (for Arrow) to write it, `load` to read it
+back, and `statistics()` for people.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tf.schema import CategoricalField, MultivaluedField, NumericField, Schema
+from mtl_tf.transform.arrow import flat_bag, numbers_of
+from mtl_tf.transform.counts import Counts, Moments
+from mtl_tf.transform.fitted import is_missing, is_missing_number, value_type
+from mtl_tf.transform.numbers import Numbers, t_log, to_float32
+from mtl_tf.transform.quantiles import Quantiles
+
+_TOP = 20
+_PERCENTS = (1, 5, 25, 50, 75, 95, 99)
+
+
+class CategoryState:
+    """Counts of the values of a categorical or multivalued field."""
+
+    def __init__(self, schema: Schema, field: CategoricalField | MultivaluedField):
+        self._schema, self._field = schema, field
+        self.scalars = {"missing": 0, "values": 0, "dropped": 0}
+        # A hashed field may have any number of values: they are not remembered.
+        self.counts = None if field.hash_buckets else Counts(value_type(field.dtype))
+
+    def add(self, column: pa.Array) -> None:
+        """Take in a column of a clean batch."""
+        if self._field.kind == "multivalued":
+            column = self._flatten(column)
+        counted = column.value_counts()
+        values = counted.field("values").cast(value_type(self._field.dtype))
+        present = pc.invert(is_missing(self._schema, self._field, values))
+        values, counts = values.filter(present), counted.field("counts").filter(present)
+        seen = pc.sum(counts).as_py() or 0
+        self.scalars["values"] += seen
+        if self._field.kind == "categorical":
+            self.scalars["missing"] += len(column) - seen
+        if self.counts is not None:
+            self.counts.add_counted(values, counts)
+
+    def _flatten(self, column: pa.Array) -> pa.Array:
+        total = pc.sum(pc.list_value_length(column)).as_py() or 0
+        values, lengths = flat_bag(column, self._field.max_values)
+        self.scalars["missing"] += int((lengths == 0).sum())
+        self.scalars["dropped"] += total - len(values)
+        return values
+
+    def merge(self, other: CategoryState) -> None:
+        """Add what another state has seen."""
+        for name in self.scalars:
+            self.scalars[name] += other.scalars[name]
+        if self.counts is not None:
+            self.counts.merge(other.counts)
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        return {} if self.counts is None else {"counts": self.counts.table()}
+
+    def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+        """Become the state that was written."""
+        self.scalars = scalars
+        if self.counts is not None:
+            self.counts.add_counted(tables["counts"]["value"], tables["counts"]["count"])
+
+    def statistics(self) -> dict[str, Any]:
+        """Rows without a value, distinct values and the most frequent ones."""
+        found: dict[str, Any] = {"kind": self._field.kind, "missing": self.scalars["missing"]}
+        if self._field.kind == "multivalued":
+            found |= {"values": self.scalars["values"], "dropped": self.scalars["dropped"]}
+        if self.counts is not None:
+            table = most_frequent(self.counts.table())
+            found["distinct"] = table.num_rows
+            found["top"] = [list(row.values()) for row in table.slice(0, _TOP).to_pylist()]
+        return found
+
+
+def most_frequent(table: pa.Table) -> pa.Table:
+    """Counts by count descending, then value ascending (strings by their UTF-8 bytes)."""
+    return table.sort_by([("count", "descending"), ("value", "ascending")])
+
+
+class NumberState:
+    """Moments, extremes and quantiles of a numeric field."""
+
+    def __init__(self, schema: Schema, field: NumericField):
+        self._schema, self._field = schema, field
+        self._missing, self._range = 0, (np.inf, -np.inf)
+        self._moments, self._log_moments = Moments(), Moments()
+        self._quantiles = Quantiles()
+
+    def add(self, column: pa.Array) -> None:
+        """Take in a column of a clean batch."""
+        x = numbers_of(column)
+        x = x[~is_missing_number(self._schema, x)]
+        self._missing += len(column) - len(x)
+        if not len(x):
+            return
+        self._range = min(self._range[0], float(x.min())), max(self._range[1], float(x.max()))
+        self._quantiles.add(x)
+        self._moments.add(x)
+        if self._field.transform == "log":
+            self._log_moments.add(to_float32(t_log(x)))
+
+    def merge(self, other: NumberState) -> None:
+        """Add what another state has seen."""
+        self._missing += other._missing
+        self._range = min(self._range[0], other._range[0]), max(self._range[1], other._range[1])
+        self._quantiles.merge(other._quantiles)
+        self._moments.merge(other._moments)
+        self._log_moments.merge(other._log_moments)
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        return {
+            "missing": self._missing,
+            "range": self._range if self._moments.count else None,
+            "moments": self._moments.to_json(),
+            "log_moments": self._log_moments.to_json(),
+        }
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        return self._quantiles.tables
+
+    def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+        """Become the state that was written."""
+        self._missing = scalars["missing"]
+        self._range = tuple(scalars["range"] or (np.inf, -np.inf))
+        self._moments = Moments.from_json(scalars["moments"])
+        self._log_moments = Moments.from_json(scalars["log_moments"])
+        self._quantiles.load(tables)
+
+    def fit(self) -> Numbers:
+        """What the transform needs to know."""
+        if self._field.transform == "quantile":
+            return Numbers(boundaries=self._quantiles.boundaries(self._field.buckets))
+        log = self._field.transform == "log"
+        moments = self._log_moments if log else self._moments
+        return Numbers(log, moments.mean, moments.std)
+
+    def statistics(self) -> dict[str, Any]:
+        """Missing rows, moments, extremes and quantiles; distinct numbers if they are few."""
+        found: dict[str, Any] = {"kind": "numeric", "missing": self._missing}
+        if not self._moments.count:
+            return found
+        exact = self._quantiles.exact
+        if exact is not None:
+            found["distinct"] = exact.table().num_rows
+        found |= {"mean": self._moments.mean, "std": self._moments.std}
+        found |= {"min": self._range[0], "max": self._range[1]}
+        found["quantiles"] = {f"{p}%": self._quantiles.quantile(p / 100) for p in _PERCENTS}
+        return found
+
+
+class TaskState:
+    """How many rows have a label, and what it is on average."""
+
+    def __init__(self) -> None:
+        self._labels = Moments()
+        self.tables: dict[str, pa.Table] = {}
+
+    def add(self, label: np.ndarray, weight: np.ndarray) -> None:
+        """Take in labels and weights, float32; weight 0 means no label."""
+        self._labels.add(label[weight != 0])
+
+    def merge(self, other: TaskState) -> None:
+        """Add what another state has seen."""
+        self._labels.merge(other._labels)
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        return self._labels.to_json()
+
+    def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+        """Become the state that was written."""
+        self._labels = Moments.from_json(scalars)
+
+    def statistics(self) -> dict[str, Any]:
+        """Labelled rows, the sum of labels (positives, if binary), their mean and spread."""
+        labels = self._labels
+        return {
+            "labelled": labels.count,
+            "positives": labels.sum,
+            "mean": labels.mean,
+            "std": labels.std,
+        }
