@@ -1,0 +1,88 @@
+"""Beam's own flags: known ones pass through, unknown ones are an error, one runner by default."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    _BeamArgumentParser,
+)
+
+from mtl_tf.errors import UserError
+
+LOCAL_RUNNER = "FnApiRunner"
+# DirectRunner and its relatives first try to download Prism, then fall back to FnApiRunner.
+_MEANS_LOCAL = ("directrunner", "switchingdirectrunner", "fnapirunner")
+_REFUSED = {
+    "dask": "it drops tagged outputs and what `finish_bundle` emits, without an error",
+    "ray": "it runs only the last of several sinks, without an error",
+    "interactive": "it is made for notebooks and caches every collection",
+    "bundlebased": "it keeps all data in Python objects",
+}
+
+
+def beam_options(
+    flags: Sequence[str], own_flags: Sequence[str] = (), workers: int = 0
+) -> PipelineOptions:
+    """Options for `flags`; what follows a bare `--` goes to the runner unseen.
+
+    Args:
+        flags: Beam's flags, such as `--runner=FlinkRunner`.
+        own_flags: Flags of the caller, for suggestions only.
+        workers: Processes of the local runner; 0 leaves it to `flags`.
+
+    Raises:
+        UserError: a flag that Beam would silently drop, or a runner that loses data.
+    """
+    flags = list(flags)
+    unseen: list[str] = []
+    if "--" in flags:
+        at = flags.index("--")
+        flags, unseen = flags[:at], flags[at + 1 :]
+    _check_known(flags, own_flags)
+    options = PipelineOptions(flags + unseen)
+    standard = options.view_as(StandardOptions)
+    standard.runner = _runner(standard.runner)
+    direct = options.view_as(DirectOptions)
+    if workers and standard.runner != LOCAL_RUNNER:
+        raise UserError(
+            f"--workers is for local runs; {standard.runner} takes its parallelism from flags "
+            "of its own"
+        )
+    if workers:
+        direct.direct_num_workers = workers
+        if workers > 1 and "--direct_running_mode" not in " ".join(flags):
+            direct.direct_running_mode = "multi_processing"
+    return options
+
+
+def _runner(name: str | None) -> str:
+    if name is None or name.rpartition(".")[2].lower() in _MEANS_LOCAL:
+        return LOCAL_RUNNER
+    for word, reason in _REFUSED.items():
+        if word in name.lower():
+            raise UserError(
+                f"--runner {name}: refused, because {reason}; use {LOCAL_RUNNER} (the default), "
+                "FlinkRunner, SparkRunner, DataflowRunner or PortableRunner"
+            )
+    return name
+
+
+def _check_known(flags: Sequence[str], own_flags: Sequence[str]) -> None:
+    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+    for options in dict.fromkeys(PipelineOptions.__subclasses__()):
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(flags))
+    if not unknown:
+        return
+    flag = unknown[0].partition("=")[0]
+    if not flag.startswith("-"):
+        raise UserError(f"unexpected argument {flag!r}; every input goes after its own --input")
+    known = [*own_flags, *(name for name in parser._option_string_actions if len(name) > 2)]
+    close = difflib.get_close_matches(flag, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "see --help; after a bare `--` it is passed on"
+    raise UserError(f"unknown flag {flag}; {hint}")

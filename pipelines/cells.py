@@ -1,0 +1,174 @@
+"""Cells of one column as text, numbers or integers: by mask, never by exception.
+
+Each function takes a column as it stands in the file (text or the file's own type)
+and gives arrays of one entry per row. What is missing is told apart from what
+cannot be read: the first is a policy of the schema, the second rejects the row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tf.errors import DataError
+from mtl_tf.transform import MISSING_INT
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class UnfitType(DataError):
+    """The column's own type in the file can never give what is asked of it."""
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """The cells as strings; null stays null. A list becomes its items, one per line."""
+    column = plain(column)
+    if is_list(column.type):
+        bags = contiguous(column)
+        items = as_text(bags.values).fill_null("")
+        return pc.binary_join(with_values(bags, items), "\n")
+    if pa.types.is_string(column.type):
+        return column
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise UnfitType(f"cells of type {column.type} cannot be read as text") from None
+
+
+def missing(texts: pa.Array, missing_values: Collection[str]) -> np.ndarray:
+    """(rows,) bool: null, empty, or one of the texts that mean missing."""
+    return mask(pc.is_in(texts, value_set=pa.array([*{"", *missing_values}, None], pa.string())))
+
+
+def numbers(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(values, unreadable): float32 with NaN where missing or unreadable, and bool.
+
+    Decimal notation; `inf`, hexadecimal and what float32 cannot hold are unreadable.
+    """
+    column = plain(column)
+    if pa.types.is_string(column.type):
+        absent = missing(column, missing_values)
+        values = np.where(absent, np.nan, _parsed(column, absent, pa.float64(), _number))
+    elif _is_numeric(column.type):
+        values = column.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+        absent = np.isnan(values)
+    else:
+        raise UnfitType(f"cells of type {column.type} are no numbers")
+    unreadable = ~absent & ~(np.abs(values) <= _FLOAT32_MAX)
+    values = np.where(unreadable, np.nan, values).astype(np.float32)
+    values[np.isin(values, _spelled(missing_values, _number, np.float32))] = np.nan
+    return values, unreadable
+
+
+def integers(
+    column: pa.Array, missing_values: Collection[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(values, missing, unreadable): int64 with 0 where there is none, and two of bool.
+
+    A float without a fraction counts: `3.0` is what an integer column with gaps becomes
+    in many tools.
+    """
+    column = plain(column)
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        column = pc.if_else(pc.is_nan(column.cast(pa.float64())), None, column)
+        column = as_text(column)
+    if pa.types.is_string(column.type):
+        absent = missing(column, missing_values)
+        values = _parsed(column, absent, pa.int64(), _integer)
+        unreadable = ~absent & (values == MISSING_INT)
+    elif pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        absent = mask(column.is_null())
+        values = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        unreadable = ~absent & (values == MISSING_INT)
+    else:
+        raise UnfitType(f"cells of type {column.type} are no integers")
+    absent |= np.isin(values, _spelled(missing_values, _integer, np.int64)) & ~unreadable
+    return np.where(absent | unreadable, 0, values), absent, unreadable
+
+
+def _parsed(
+    texts: pa.Array, absent: np.ndarray, to: pa.DataType, parse: Callable[[str], Any]
+) -> np.ndarray:
+    """Arrow's cast of a whole column; distinct value by value where it stumbles."""
+    present = pc.if_else(pa.array(absent), None, texts)
+    hexadecimal = pc.any(pc.match_substring(present, "x", ignore_case=True)).as_py()
+    if not hexadecimal:  # Arrow would read 0x10 as 16
+        try:
+            values = present.cast(to).fill_null(0)
+            return values.to_numpy(zero_copy_only=False).copy()
+        except pa.ArrowInvalid:
+            pass
+    encoded = present.dictionary_encode()
+    distinct = pa.array([parse(text) for text in encoded.dictionary.to_pylist()], to)
+    values = distinct.take(encoded.indices).fill_null(0)
+    return values.to_numpy(zero_copy_only=False).copy()
+
+
+def _number(text: str) -> float:
+    text = text.strip(" \t")
+    return float(text) if _NUMBER.fullmatch(text) else float("nan")
+
+
+def _integer(text: str) -> int:
+    match = _INTEGER.fullmatch(text.strip(" \t"))
+    value = int(match[1]) if match and len(match[1]) < 4300 else MISSING_INT
+    return value if -(2**63) <= value < 2**63 else MISSING_INT
+
+
+def _spelled(texts: Collection[str], parse: Callable[[str], Any], dtype: type) -> np.ndarray:
+    found = np.array([parse(text) for text in texts], np.float64 if dtype != np.int64 else dtype)
+    if dtype == np.int64:
+        return found[found != MISSING_INT]
+    with np.errstate(over="ignore"):
+        return found[np.isfinite(found)].astype(dtype)
+
+
+def _is_numeric(type_: pa.DataType) -> bool:
+    return (
+        pa.types.is_integer(type_)
+        or pa.types.is_floating(type_)
+        or pa.types.is_boolean(type_)
+        or pa.types.is_decimal(type_)
+        or pa.types.is_null(type_)
+    )
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Whether cells of this (plain) type are lists."""
+    return pa.types.is_list(type_)
+
+
+def contiguous(bags: pa.ListArray) -> pa.ListArray:
+    """The same lists with nothing between or behind them, as slices may have."""
+    lengths = pc.list_value_length(bags).fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pc.list_flatten(bags), mask=bags.is_null())
+
+
+def with_values(bags: pa.ListArray, values: pa.Array) -> pa.ListArray:
+    """Contiguous lists with each item replaced."""
+    return pa.ListArray.from_arrays(bags.offsets, values, mask=bags.is_null())
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """The same cells without dictionaries and large or view variants of types."""
+    type_ = column.type
+    if pa.types.is_dictionary(type_):
+        return plain(column.dictionary_decode())
+    if pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
+        return plain(column.cast(pa.list_(type_.value_type)))
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) or pa.types.is_null(type_):
+        return column.cast(pa.string())
+    return column
+
+
+def mask(array: pa.Array) -> np.ndarray:
+    """A bool array as NumPy's, null as False."""
+    return array.fill_null(False).to_numpy(zero_copy_only=False)

@@ -1,0 +1,193 @@
+"""Turns raw rows into a dataset: TFRecord shards, vocabularies, statistics, dataset.json.
+
+    python -m pipelines.preprocess --config shop.yaml --input 'logs/*.csv.gz' --output dataset
+    python -m pipelines.preprocess --config census.yaml \\
+        --input train.csv.xz --input test=test.csv.xz --output dataset
+
+Inputs are CSV, TSV, JSON Lines (plain, .gz, .xz, .bz2) and Parquet files, or quoted
+globs of them. Rows of plain inputs are split by hash as the configuration says;
+`SPLIT=FILE` sends a file's rows to train, eval or test whole. One line is one row:
+line breaks inside quotes are not supported.
+
+A row that cannot be read, or breaks a rule of the configuration, is rejected: it goes
+to rejected-*.jsonl with its file, line and reason (at most 10,000 of them per 64 MiB of
+input, though all are counted). If more than --max-rejected of all rows are, the job
+fails, nothing is published, and OUTPUT.rejected.jsonl tells why.
+
+The output folder appears whole, at the end, or not at all. It holds the same bytes
+whatever the number of workers. Training rows are scattered over the shards; rows of
+eval and test keep the order of the input.
+
+Everything else on the command line goes to Beam. The default runner is FnApiRunner, in
+this process; --workers N takes N processes, which pays above a million rows or so. Other
+runners go by flag (--runner=FlinkRunner --flink_master=…, after a bare `--` flags that
+only the runner knows); their workers need this package installed, and the input, the
+output and its parent folder under the same paths.
+
+Exit codes: 0 done, 1 the data is at fault, 2 the call is, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mtl_tf.config import load_config
+from mtl_tf.errors import UserError
+from mtl_tf.schema import Schema
+from pipelines import publish, report
+from pipelines.settings import Settings
+from pipelines.sources import Piece, Source, plan
+from pipelines.split import shares
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs the job and returns the content of `dataset.json`.
+
+    Raises:
+        UserError: a mistake in the call; `DataError`: in the data. Either way nothing
+            is left behind but, for too many rejected rows, OUTPUT.rejected.jsonl.
+    """
+    args, beam_flags, parser = _parse(sys.argv[1:] if argv is None else argv)
+    started = time.monotonic()
+    options = _options(args, beam_flags, parser)
+    schema = load_config(args.config).schema
+    output = Path(args.output)
+    publish.check_output(output, args.overwrite)
+    report.check_json_path(args.json)
+    sources, pieces = plan(args.input, schema.columns)
+    plain = any(not source.split for source in sources)
+    settings = Settings(
+        folder=str(publish.working_folder(output.absolute())),
+        shares=shares(schema, {source.split for source in sources}) if plain else {},
+        max_rejected=args.max_rejected,
+        layout=args.layout,
+        block_rows=args.block_rows,
+        compression=None if args.compression == "none" else args.compression,
+        shards=args.shards,
+    )
+    try:
+        settings.make_folders()
+        dataset = _work(schema, settings, sources, pieces, options, output)
+        publish.publish(settings, output)
+    finally:
+        publish.remove(settings.root)
+    report.print_summary(output, dataset, sys.stderr)
+    report.write_json(args.json, dataset, time.monotonic() - started)
+    return dataset
+
+
+def _work(
+    schema: Schema,
+    settings: Settings,
+    sources: Sequence[Source],
+    pieces: Sequence[Piece],
+    options: Any,
+    output: Path,
+) -> dict[str, Any]:
+    """Runs the pipeline; then `out/` is complete, and `dataset.json` is returned."""
+    import apache_beam as beam
+
+    from pipelines.progress import Show
+    from pipelines.transforms import Preprocess
+
+    try:
+        with Show(settings.root, sum(source.bytes for source in sources)):
+            pipeline = beam.Pipeline(options=options)
+            _ = (
+                pipeline
+                | "Pieces" >> beam.Create(list(pieces)).with_output_types(Piece)
+                | "Preprocess" >> Preprocess(schema, settings, sources)
+            )
+            pipeline.run().wait_until_finish()
+        publish.raise_failure(settings, output)
+        return publish.describe(settings, sources)
+    except Exception as error:  # Beam wraps a worker's error in its own, text and all
+        if "[Errno 28]" in str(error):
+            raise UserError(
+                f"no space left on the disk of {output.absolute().parent}; the job needs about "
+                "the size of its uncompressed input there while it runs"
+            ) from None
+        raise
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], argparse.ArgumentParser]:
+    parser = _Parser(
+        prog="python -m pipelines.preprocess",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE", help="the configuration, YAML")
+    add("--input", required=True, action="append", metavar="[SPLIT=]FILE", help="repeatable")
+    add("--output", required=True, metavar="FOLDER", help="the dataset folder to make")
+    add("--overwrite", action="store_true", help="replace the dataset in --output")
+    add("--max-rejected", type=_share, default=0.01, metavar="SHARE", help="default 0.01")
+    add("--layout", choices=("block", "row"), default="block",
+        help="block: many rows in a tf.Example, fast to read (default); row: one each")  # fmt: skip
+    add("--block-rows", type=_count, default=512, metavar="N", help="rows per block, default 512")
+    add("--shards", type=_count, default=0, metavar="N",
+        help="files of the train split; default from the number of rows")  # fmt: skip
+    add("--compression", choices=("gzip", "none"), default="gzip", help="default gzip")
+    add("--workers", type=_count, default=0, metavar="N", help="local processes, default 1")
+    add("--json", metavar="FILE", help="write the figures of the run there")
+    args, rest = parser.parse_known_args(list(argv))
+    return args, rest, parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1. Received: {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1. Received: {text}")
+    return value
+
+
+def _options(
+    args: argparse.Namespace, beam_flags: Sequence[str], parser: argparse.ArgumentParser
+) -> Any:
+    # Beam warns at import of Google clients that this job has no use for.
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        from pipelines.beam_options import beam_options
+    finally:
+        logging.root.setLevel(level)
+    own = [flag for action in parser._actions for flag in action.option_strings]
+    return beam_options(beam_flags, own, args.workers)
+
+
+def main() -> int:
+    """`run` for a shell: one sentence instead of a stack trace, and an exit code."""
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    try:
+        run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; nothing was published", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

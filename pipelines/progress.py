@@ -1,0 +1,97 @@
+"""How far a job is, told by workers through small files and shown on stderr.
+
+Files, because they work with every runner: threads, processes, other machines.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+_EVERY_SECONDS = 0.3
+
+
+def tell(root: Path, stage: str, item: object, done: tuple[int, int]) -> None:
+    """A worker's word: so many (bytes, rows) of `item` are done in this stage."""
+    (root / "progress" / f"{stage}-{item}").write_text(f"{done[0]} {done[1]}")
+
+
+def heard(root: Path, stage: str) -> tuple[int, int]:
+    """(bytes, rows) of all items of a stage together."""
+    total = [0, 0]
+    for path in (root / "progress").glob(f"{stage}-*"):
+        numbers = path.read_text().split()
+        if len(numbers) == 2:  # or it is being written right now
+            total = [total[0] + int(numbers[0]), total[1] + int(numbers[1])]
+    return total[0], total[1]
+
+
+class Show:
+    """Progress on `stream` while the block runs: bars in a terminal, else a line per stage.
+
+    Args:
+        root: The job's working folder.
+        total_bytes: Size of all inputs.
+    """
+
+    def __init__(self, root: Path, total_bytes: int, stream: TextIO | None = None):
+        self._root, self._total = root, max(total_bytes, 1)
+        self._stream = stream or sys.stderr
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._started = time.monotonic()
+        self._said: set[str] = set()
+
+    def __enter__(self) -> Show:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._done.set()
+        self._thread.join()
+        if problem[0] is None:
+            self._lines(finished=True)
+
+    def _run(self) -> None:
+        if self._stream.isatty():
+            self._bars()
+        else:
+            while not self._done.wait(_EVERY_SECONDS):
+                self._lines(finished=False)
+
+    def _lines(self, finished: bool) -> None:
+        """One line when a stage has ended, which shows by the next one having begun."""
+        written = heard(self._root, "write")[1]
+        if "read" not in self._said and (written or finished):
+            self._say("read", heard(self._root, "read")[1])
+        if finished and "write" not in self._said and written:
+            self._say("write", written)
+
+    def _say(self, stage: str, rows: int) -> None:
+        self._said.add(stage)
+        verb = {"read": "read and checked", "write": "transformed and wrote"}[stage]
+        seconds = time.monotonic() - self._started
+        print(f"{verb} {rows:,} rows ({seconds:.1f} s since the start)", file=self._stream)
+
+    def _bars(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description:20}"), BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[rows]:>12,} rows"),
+            TimeElapsedColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(file=self._stream), transient=True) as bars:
+            reading = bars.add_task("read and check", total=self._total, rows=0)
+            writing = bars.add_task("transform and write", total=None, rows=0)
+            while not self._done.wait(_EVERY_SECONDS):
+                size, rows = heard(self._root, "read")
+                bars.update(reading, completed=size, rows=rows)
+                written = heard(self._root, "write")[1]
+                if written:
+                    bars.update(reading, completed=self._total)
+                    bars.update(writing, completed=written, total=rows, rows=written)

@@ -1,0 +1,194 @@
+"""The end of the job: rejected rows, statistics, `dataset.json`, and the folder's last rename."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_tf.errors import DataError, UserError
+from mtl_tf.records.info import FORMAT
+from mtl_tf.schema import SPLITS
+from pipelines.settings import Settings
+from pipelines.sources import Source
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raises `UserError` when the dataset could not be put there in the end."""
+    if "://" in str(output):
+        raise UserError(
+            f"--output {output}: expected a folder that every worker can open; received a URL; "
+            "mount the store (NFS, FUSE) or copy the dataset there afterwards"
+        )
+    if not output.parent.is_dir():
+        raise UserError(
+            f"--output {output}: folder {output.parent} does not exist; create it first"
+        )
+    if not os.access(output.parent, os.W_OK):
+        raise UserError(f"--output {output}: folder {output.parent} cannot be written to")
+    if not os.path.lexists(output):
+        return
+    if not overwrite:
+        raise UserError(f"--output {output}: already exists; name another, or add --overwrite")
+    if not (output / "dataset.json").is_file():
+        raise UserError(
+            f"--output {output}: is not a dataset folder (it has no dataset.json), so --overwrite "
+            "leaves it alone; remove it yourself or name another"
+        )
+
+
+def working_folder(output: Path) -> Path:
+    """A new folder beside the output, on the same file system."""
+    return Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.tmp-"))
+
+
+def publish(settings: Settings, output: Path) -> None:
+    """`out/` becomes `output` in one rename; an older dataset leaves only then."""
+    if not os.path.lexists(output):
+        os.rename(settings.out, output)
+        return
+    old = settings.root / "replaced"
+    os.rename(output, old)
+    try:
+        os.rename(settings.out, output)
+    except OSError:
+        os.rename(old, output)
+        raise
+
+
+def raise_failure(settings: Settings, output: Path) -> None:
+    """Raises the `DataError` that stopped the job, and keeps the rejected rows that led to it."""
+    if not (settings.root / "failure.json").exists():
+        return
+    message = _read(settings.root / "failure.json")["message"]
+    kept = output.with_name(f"{output.name}.rejected.jsonl")
+    where = f"; the rows are in {kept}" if rejected_rows(settings, kept) else ""
+    raise DataError(f"{message}{where}; nothing was published")
+
+
+def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
+    """Writes `rejected-*`, `stats.json` and `dataset.json` into `out/`; returns the last."""
+    reports = _read(settings.root / "read.json")
+    written = _read(settings.root / "written.json")
+    counts = sorted(written["counts"], key=lambda part: (part["split"], part["rank"]))
+    kept = rejected_rows(settings, settings.out / "rejected-00000-of-00001.jsonl")
+    statistics = {
+        "train": _read(settings.root / "statistics.json"),
+        "coverage": coverage(counts),
+    }
+    _write(settings.out / "stats.json", statistics)
+    reasons = Counter[str]()
+    for report in reports:
+        reasons.update(report["rejected"])
+    transform = _read(settings.root / "transform.json")
+    dataset = {
+        "format": FORMAT,
+        "schema": transform["schema"],
+        "transform": transform,
+        "layout": settings.layout,
+        "block_rows": settings.block_rows if settings.layout == "block" else None,
+        "compression": settings.compression,
+        "splits": {split: _split(settings.out, split, counts) for split in SPLITS},
+        "sources": [
+            {"path": source.path, "split": source.split or None, "bytes": source.bytes,
+             "sha256": digest}
+            for source, digest in zip(sources, written["sha256"], strict=True)
+        ],
+        "rejected": {
+            "rows": reasons.total(),
+            "kept": kept,
+            "by_reason": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        },
+    }  # fmt: skip
+    _write(settings.out / "dataset.json", dataset)
+    return dataset
+
+
+def rejected_rows(settings: Settings, target: Path) -> int:
+    """Gathers the rejected rows in one file, with line numbers of their files; how many.
+
+    No file is written when there are none.
+    """
+    rows = 0
+    temporary = target.with_name(f".{target.name}.tmp")
+    with open(temporary, "w", encoding="utf-8") as out:
+        for piece, offset in _line_offsets(_read(settings.root / "read.json")):
+            path = settings.root / "rejected" / f"{piece:06d}.jsonl"
+            if not path.exists():
+                continue
+            with open(path, encoding="utf-8") as lines:
+                for line in lines:
+                    entry = json.loads(line)
+                    entry["line"] += offset
+                    out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                    rows += 1
+    if rows:
+        os.replace(temporary, target)
+    else:
+        temporary.unlink()
+    return rows
+
+
+def _line_offsets(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
+    """(piece, lines of its file before it): only now every piece's lines are known."""
+    before: dict[int, int] = defaultdict(int)
+    for report in reports:
+        yield report["piece"], before[report["file"]]
+        before[report["file"]] += report["lines"]
+
+
+def coverage(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Split → field → values there, missing, and unknown to the vocabulary.
+
+    >>> part = {"split": "eval", "rows": 4, "fields": {
+    ...     "country": {"missing": 1, "values": 3, "unknown": 2}}}
+    >>> coverage([part, part])["eval"]["country"]
+    {'missing': 2, 'values': 6, 'unknown': 4, 'unknown_rate': 0.6666666666666666}
+    """
+    total: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for part in counts:
+        for field, found in part["fields"].items():
+            total[part["split"]][field].update(found)
+    return {
+        split: {field: _with_rate(found) for field, found in total[split].items()}
+        for split in SPLITS
+        if split in total
+    }
+
+
+def _with_rate(found: Mapping[str, int]) -> dict[str, Any]:
+    if "unknown" not in found:
+        return dict(found)
+    return {**found, "unknown_rate": found["unknown"] / found["values"] if found["values"] else 0.0}
+
+
+def _split(out: Path, split: str, counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    mine = [part for part in counts if part["split"] == split]
+    tasks = list(counts[0]["tasks"])
+    return {
+        "rows": sum(part["rows"] for part in mine),
+        "files": sorted(path.name for path in out.glob(f"{split}-*.tfrecord*")),
+        "labelled": {task: sum(part["tasks"][task]["labelled"] for part in mine) for task in tasks},
+        "positives": {
+            task: math.fsum(part["tasks"][task]["positives"] for part in mine) for task in tasks
+        },
+    }
+
+
+def remove(folder: Path) -> None:
+    """The working folder and all that is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,133 @@
+"""A block of CSV lines as text columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from mtl_tf.errors import DataError
+from pipelines.sources import text
+from pipelines.sources.batch import Broken, RawBatch
+
+_UNCLOSED = "a quote is opened and not closed (line breaks inside quotes are not supported)"
+
+
+class CsvLines:
+    """Parses blocks of whole lines; one line is one row.
+
+    Arrow parses the block at once. Where its rows are not as many as the lines
+    (a blank line, a quote that swallowed a line end, bytes that are not UTF-8),
+    the lines are looked at one by one, the bad ones put aside, the rest parsed again.
+    """
+
+    def __init__(self, columns: Sequence[str], wanted: Sequence[str], delimiter: str):
+        # Arrow cannot tell two columns of one name apart; unwanted ones may repeat.
+        self._names = [
+            name if name in wanted else f"\0{i}\0{name}" for i, name in enumerate(columns)
+        ]
+        self._wanted = list(wanted)
+        self._delimiter = delimiter
+
+    def __call__(self, data: bytes, line: int) -> RawBatch:
+        """The rows of `data`, whose first line is number `line`."""
+        lines = np.arange(line, line + text.count_lines(data))
+        broken: list[Broken] = []
+        parsed = self._arrow(data) if self._is_plain(data) else None
+        if parsed is None or parsed[0].num_rows + len(parsed[1]) != len(lines):
+            data, lines, broken = self._good_lines(data, line)
+            parsed = self._arrow(data)
+        if parsed is None or parsed[0].num_rows + len(parsed[1]) != len(lines):
+            raise DataError(f"lines {line} to {lines[-1]} cannot be parsed as CSV")
+        table, odd = parsed
+        broken += [Broken(int(lines[at]), reason, row) for at, reason, row in odd]
+        good = np.delete(np.arange(len(lines)), [at for at, _, _ in odd])
+        batch = table.combine_chunks()
+        return RawBatch(
+            columns={name: _one_chunk(batch[name]) for name in self._wanted},
+            rows=table.num_rows,
+            lines=lines[good],
+            text=_Text(data, good),
+            broken=sorted(broken, key=lambda item: item.line),
+        )
+
+    def _is_plain(self, data: bytes) -> bool:
+        if not text.is_utf8(data):
+            return False
+        # A quote left open in the last line swallows no line end that a count would miss.
+        last = data[data.rstrip(b"\n").rfind(b"\n") + 1 :]
+        return b'"' not in last or self._closed(last.decode())
+
+    def _arrow(self, data: bytes) -> tuple[pa.Table, list[tuple[int, str, str]]] | None:
+        odd: list[tuple[int, str, str]] = []
+
+        def wrong_count(row: pyarrow.csv.InvalidRow) -> str:
+            reason = f"expected {row.expected_columns} columns, got {row.actual_columns}"
+            odd.append((row.number - 1, reason, row.text))
+            return "skip"
+
+        if not data.strip(b"\r\n"):
+            return pa.table({name: pa.array([], pa.string()) for name in self._wanted}), []
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(data),
+                # `row.number` is only known without threads.
+                pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=len(data) + 1, column_names=self._names
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter=self._delimiter, invalid_row_handler=wrong_count
+                ),
+                pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(self._wanted, pa.string()),
+                    include_columns=self._wanted,
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        return table, odd
+
+    def _good_lines(self, data: bytes, line: int) -> tuple[bytes, np.ndarray, list[Broken]]:
+        kept, numbers, broken = [], [], []
+        for number, raw in enumerate(data.split(b"\n"), line):
+            raw = raw.removesuffix(b"\r")
+            reason = self._fault(raw)
+            if reason:
+                broken.append(Broken(number, reason, raw.decode(errors="replace")))
+            elif raw:
+                kept.append(raw)
+                numbers.append(number)
+        return b"\n".join(kept), np.asarray(numbers, np.int64), broken
+
+    def _fault(self, raw: bytes) -> str:
+        if not text.is_utf8(raw):
+            return "not UTF-8 text"
+        if b"\r" in raw:
+            return "a carriage return inside the line"
+        if b'"' in raw and not self._closed(raw.decode()):
+            return _UNCLOSED
+        return ""
+
+    def _closed(self, line: str) -> bool:
+        rows = csv.reader([line.rstrip("\r\n") + "\n", "\n"], delimiter=self._delimiter)
+        return len(list(rows)) == 2
+
+
+class _Text:
+    """The lines behind the rows, cut only when one is asked for."""
+
+    def __init__(self, data: bytes, good: np.ndarray):
+        self._data, self._good, self._lines = data, good, None
+
+    def __call__(self, i: int) -> str:
+        if self._lines is None:
+            self._lines = self._data.split(b"\n")
+        return self._lines[self._good[i]].removesuffix(b"\r").decode(errors="replace")
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    chunks = column.combine_chunks()
+    return chunks if isinstance(chunks, pa.Array) else chunks.chunk(0)

@@ -1,0 +1,84 @@
+"""Which split a row goes to, and in which order rows are written: by hash, never by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import farmhash
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tf.errors import UserError
+from mtl_tf.schema import SPLITS, Schema
+from pipelines import cells
+
+
+def shares(schema: Schema, given: Collection[str]) -> dict[str, float]:
+    """Split → share of the rows of plain inputs; `given` splits have files of their own.
+
+    `train` takes what `eval` and `test` leave; when it has its own file, they share
+    everything between them.
+
+    Example:
+    >>> schema = Schema.model_validate({
+    ...     "name": "s", "fields": [{"name": "a", "kind": "numeric"}],
+    ...     "tasks": [{"name": "t", "label": "y"}], "split": {"eval": 0.1, "test": 0.2}})
+    >>> shares(schema, given=["test"])
+    {'train': 0.9, 'eval': 0.1}
+    """
+    wanted = {"eval": schema.split.eval, "test": schema.split.test}
+    part = {split: share for split, share in wanted.items() if split not in given and share > 0}
+    if "train" not in given:
+        return {"train": 1 - sum(part.values()), **part}
+    if not part:
+        raise UserError(
+            "every split has a file of its own or a share of 0, but there are plain inputs too; "
+            "say where their rows go, as in `--input train=FILE`"
+        )
+    total = sum(part.values())
+    return {split: share / total for split, share in part.items()}
+
+
+def key_columns(schema: Schema) -> Sequence[str]:
+    """The columns that decide a row's split: the key, or everything the schema reads."""
+    return schema.key or schema.columns
+
+
+def row_hashes(columns: Mapping[str, pa.Array], key: Sequence[str]) -> np.ndarray:
+    """(rows,) uint64: FarmHash Fingerprint64 of the key's cells as text, joined by U+001F.
+
+    It depends on the cells alone: not on the file, the order, or the worker.
+    """
+    texts = [cells.as_text(columns[name]) for name in key]
+    joined = pc.binary_join_element_wise(
+        *texts, "\x1f", null_handling="replace", null_replacement=""
+    )
+    fingerprint = farmhash.Fingerprint64
+    return np.fromiter(map(fingerprint, joined.to_pylist()), np.uint64, len(joined))
+
+
+def assign(hashes: np.ndarray, part: Mapping[str, float]) -> np.ndarray:
+    """(rows,) int8: place in `SPLITS` of each row; a share is an interval of the hash.
+
+    `eval` lies at one end and `test` at the other, so that neither moves when the
+    other one changes.
+    """
+    unit = hashes.astype(np.float64) / 2.0**64
+    place = np.full(len(hashes), SPLITS.index(next(iter(part))), np.int8)
+    if "eval" in part:
+        place[unit < part["eval"]] = SPLITS.index("eval")
+    if "test" in part:
+        place[unit >= 1 - part["test"]] = SPLITS.index("test")
+    return place
+
+
+def scattered(rows: int, seed: int) -> np.ndarray:
+    """(rows,) a permutation that depends on `rows` and `seed` alone (SplitMix64)."""
+    with np.errstate(over="ignore"):
+        x = np.arange(rows, dtype=np.uint64) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return np.argsort(x, kind="stable")

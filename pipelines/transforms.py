@@ -1,0 +1,113 @@
+"""The job as Beam transforms. Elements are file pieces, batches and file names, never rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.typehints import with_input_types, with_output_types
+
+from mtl_tf.schema import Schema
+from pipelines.fitting import Analyse, Fit
+from pipelines.reading import ReadAndCheck
+from pipelines.settings import Settings, write_atomically
+from pipelines.sources import Source
+from pipelines.writing import Concatenate, Encode
+
+
+class Preprocess(beam.PTransform):
+    """Pieces of files → a dataset in the working folder's `out/`; the names of its shards.
+
+        pieces → read and check ─ training rows → analyse ─┐
+                        └ reports ───────────────────────→ fit → encode → join shards
+
+    Rows go through part files, not through Beam: a runner that keeps shuffled data in
+    memory then keeps names only. `written.json` in the working folder ends the job;
+    `failure.json` is there instead if the data must not be used.
+
+    Args:
+        schema: Fields and tasks.
+        settings: What was asked for.
+        sources: The input files, for their fingerprints.
+    """
+
+    def __init__(self, schema: Schema, settings: Settings, sources: Sequence[Source]):
+        super().__init__()
+        self._schema, self._settings, self._sources = schema.to_json(), settings, list(sources)
+
+    def expand(self, pieces: beam.PCollection) -> beam.PCollection:
+        settings = self._settings
+        read = (
+            pieces
+            | "Spread pieces" >> beam.Reshuffle()
+            | "Read and check"
+            >> beam.ParDo(ReadAndCheck(self._schema, settings)).with_outputs(
+                "reports", main="train"
+            )
+        )
+        analysed = read.train | "Analyse" >> beam.CombineGlobally(Analyse(self._schema))
+        start = pieces.pipeline | "Start" >> beam.Create([None])
+        encoded = (
+            start
+            | "Fit"
+            >> beam.ParDo(
+                Fit(self._schema, settings, self._sources),
+                AsSingleton(analysed),
+                AsList(read.reports),
+            )
+            | "Spread parts" >> beam.Reshuffle()
+            | "Encode" >> beam.ParDo(Encode(settings)).with_outputs("counts", main="members")
+        )
+        fingerprints = (
+            pieces.pipeline
+            | "Sources" >> beam.Create(_paths(self._sources), reshuffle=True)
+            | "Fingerprint" >> beam.ParDo(Fingerprint())
+        )
+        _ = start | "Note counts" >> beam.ParDo(
+            Note(settings), AsList(encoded.counts), AsList(fingerprints)
+        )
+        return (
+            encoded.members
+            | "Gather members" >> beam.GroupByKey()
+            | "Join shards" >> beam.ParDo(Concatenate(settings))
+        )
+
+
+@with_input_types(tuple[int, str])
+@with_output_types(tuple[int, str])
+class Fingerprint(beam.DoFn):
+    """(number, path) → (number, SHA-256 of the file)."""
+
+    def process(self, item: tuple[int, str]) -> Iterator[tuple[int, str]]:
+        with open(item[1], "rb") as file:
+            yield item[0], _sha256(file)
+
+
+@with_input_types(Any, Sequence[Any], Sequence[Any])
+@with_output_types(str)
+class Note(beam.DoFn):
+    """Writes what the parts held and the files' fingerprints, for the launcher."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def process(self, _: Any, counts: Sequence[Any], fingerprints: Sequence[Any]) -> Iterator[str]:
+        found = {"counts": list(counts), "sha256": [digest for _, digest in sorted(fingerprints)]}
+        path = self._settings.root / "written.json"
+        write_atomically(path, json.dumps(found).encode())
+        yield path.name
+
+
+def _paths(sources: Sequence[Source]) -> list[tuple[int, str]]:
+    return [(number, source.absolute) for number, source in enumerate(sources)]
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()

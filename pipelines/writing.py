@@ -1,0 +1,141 @@
+"""Second half of the job: clean part files become shards of TFRecords."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.typehints import with_input_types, with_output_types
+
+from mtl_tf.records import encode_blocks, encode_rows, frame
+from mtl_tf.transform import FittedTransform, apply_arrow, labels_arrow
+from pipelines import progress
+from pipelines.layout import Work
+from pipelines.reading import read_part
+from pipelines.settings import Settings, write_atomically
+from pipelines.split import scattered
+
+
+@with_input_types(Work)
+@with_output_types(tuple[str, str], counts=dict[str, Any])
+class Encode(beam.DoFn):
+    """Part file → one encoded member per shard that gets rows of it: (shard, member).
+
+    Members are complete gzip members (or plain records), so a shard is their bytes one
+    after the other. The tag `counts` tells what the part holds, for `dataset.json`.
+    """
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._transform: FittedTransform | None = None
+
+    def process(self, work: Work) -> Iterator[Any]:
+        transform = self._load()
+        batch = read_part(self._settings, work.part)
+        features = apply_arrow(transform, batch)
+        labels = labels_arrow(transform.schema, batch)
+        arrays = {**features, **labels}
+        if work.scatter >= 0:
+            order = scattered(work.part.rows, work.scatter)
+            arrays = {name: values[order] for name, values in arrays.items()}
+        for i in range(work.fan):
+            share = slice(work.part.rows * i // work.fan, work.part.rows * (i + 1) // work.fan)
+            shard = shard_name(work, (work.first + i) % work.shards, self._settings)
+            member = f"{shard}.{work.rank:06d}-{i:04d}"
+            data = self._encode({name: values[share] for name, values in arrays.items()})
+            write_atomically(self._settings.root / "members" / member, data)
+            yield shard, member
+        progress.tell(self._settings.root, "write", work.part.name, (0, work.part.rows))
+        counts = count(transform, work, batch, features, labels)
+        yield beam.pvalue.TaggedOutput("counts", counts)
+
+    def _load(self) -> FittedTransform:
+        # Not in `setup`: that may run before the transform has been fitted.
+        if self._transform is None:
+            data = json.loads((self._settings.root / "transform.json").read_bytes())
+            self._transform = FittedTransform.from_json(data, self._settings.out)
+        return self._transform
+
+    def _encode(self, arrays: Mapping[str, np.ndarray]) -> bytes:
+        if self._settings.layout == "row":
+            records = encode_rows(arrays)
+        else:
+            records = encode_blocks(arrays, self._settings.block_rows)
+        return frame(records, compress=self._settings.compression == "gzip")
+
+
+@with_input_types(tuple[str, Iterable[str]])
+@with_output_types(str)
+class Concatenate(beam.DoFn):
+    """(shard, its members) → the shard's file in `out/`, members in the order of parts."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def process(self, item: tuple[str, Iterable[str]]) -> Iterator[str]:
+        shard, members = item
+        target = self._settings.out / shard
+        temporary = self._settings.root / "members" / f".{shard}.tmp"
+        with open(temporary, "wb") as out:
+            for member in sorted(members):
+                with open(self._settings.root / "members" / member, "rb") as source:
+                    shutil.copyfileobj(source, out, 1 << 20)
+        temporary.replace(target)
+        yield shard
+
+
+def shard_name(work: Work, shard: int, settings: Settings) -> str:
+    """`train-00003-of-00008.tfrecord.gz`."""
+    suffix = ".gz" if settings.compression == "gzip" else ""
+    return f"{work.part.split}-{shard:05d}-of-{work.shards:05d}.tfrecord{suffix}"
+
+
+def count(
+    transform: FittedTransform,
+    work: Work,
+    batch: pa.RecordBatch,
+    features: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Rows, labels per task, and per field how many values were there, missing, unknown."""
+    tasks = {}
+    for task in transform.schema.task_names:
+        label, weight = labels[f"label/{task}"], labels[f"weight/{task}"]
+        tasks[task] = {
+            "labelled": int(np.count_nonzero(weight)),
+            "positives": float(label[weight != 0].sum(dtype=np.float64)),
+        }
+    fields = {
+        entry.name: _values(transform, entry.name, batch.column(entry.name), features[entry.name])
+        for entry in transform.schema.fields
+    }
+    return {
+        "split": work.part.split,
+        "rank": work.rank,
+        "rows": work.part.rows,
+        "tasks": tasks,
+        "fields": fields,
+    }
+
+
+def _values(
+    transform: FittedTransform, name: str, column: pa.Array, ids: np.ndarray
+) -> dict[str, int]:
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    found = {"missing": int(np.count_nonzero(~present))}
+    field = transform.schema.field(name)
+    if field.kind == "numeric":
+        return found
+    if field.kind == "multivalued":
+        present = ids >= 0
+    found["values"] = int(np.count_nonzero(present))
+    table = transform.table(name)
+    if table.hash_buckets is None:  # hashed values are neither known nor unknown
+        unknown = present & (ids >= table.known) & (ids < table.known + table.buckets)
+        found["unknown"] = int(np.count_nonzero(unknown))
+    return found
