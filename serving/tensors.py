@@ -75,10 +75,10 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The array in `proto`, read as TensorFlow does: too few values repeat the last one.
 
     Raises ValueError where TensorFlow's own parser refuses: no or an unknown type, a
-    negative or unknown dimension, raw bytes of the wrong length.
+    negative dimension, raw bytes of the wrong length.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    if any(size < 0 for size in shape):
         raise ValueError(f"shape {shape} is not fully known")
     if proto.dtype != STRING and proto.dtype not in _NUMBERS:
         raise ValueError(f"dtype {proto.dtype} is not supported")

@@ -27,6 +27,10 @@ class Toy(tf.Module):
         a = product + tf.gather(self.table, ids) + self.shift
         return {"a": a, "b": -a}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "ids")])
+    def only_ids(self, ids):
+        return {"a": tf.gather(self.table, ids), "b": -tf.gather(self.table, ids)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def echo(self, text):
         return {"upper": tf.strings.upper(text), "length": tf.strings.length(text)}
@@ -43,13 +47,14 @@ def expected(dense, ids, shift=0.0):
     return dense @ np.array([1, 10]) + np.array([100, 200, 300])[ids] + shift
 
 
-def save_toy(folder, name="m", version=1, shift=0.0, warm=True):
+def save_toy(folder, name="m", version=1, shift=0.0, only_ids=False):
     """Writes folder/name/version; gives the version's path."""
     path = Path(folder, name, str(version))
     toy = Toy(shift)
-    signatures = {"serving_default": toy.score, "echo": toy.echo, "slow": toy.slow}
+    score = toy.only_ids if only_ids else toy.score
+    signatures = {"serving_default": score, "echo": toy.echo, "slow": toy.slow}
     tf.saved_model.save(toy, str(path), signatures)
-    if warm:
-        arrays = {"dense": np.ones((1, 2), np.float32), "ids": np.array([0])}
+    arrays = {"dense": np.ones((1, 2), np.float32), "ids": np.array([0])}
+    if not only_ids:
         warmup.write(path, [warmup.predict_request(name, "serving_default", arrays)])
     return path

@@ -1,0 +1,289 @@
+"""A client of TF Serving (or the local server) that speaks in rows and tasks.
+
+Imports neither Keras nor TensorFlow: gRPC, the protocol's messages and NumPy.
+
+>>> from serving.client import Client
+>>> with Client("127.0.0.1:8500") as client:                       # doctest: +SKIP
+...     client.score("shop", [{"country": "CH", "price": 3.5}])
+{'click': array([0.0312], dtype=float32), 'buy': array([0.0021], dtype=float32)}
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+
+from mtl_tf.errors import UserError
+from serving.connection import Connection, ServingError
+from serving.encoder import RowEncoder
+from serving.protos import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    meta_graph_pb2,
+    model_pb2,
+    predict_pb2,
+)
+from serving.rows import Rows, cut, length, names_in
+from serving.tensors import from_proto, to_proto
+
+if TYPE_CHECKING:
+    from mtl_tf.schema import Schema
+
+__all__ = ["Client", "ServingError"]
+
+_STATES = get_model_status_pb2.ModelVersionStatus.State
+_FIELD = "signature_def"
+_CODE = grpc.StatusCode
+# What a request made for the signature of another version may be answered with.
+_MISFITS = (_CODE.INVALID_ARGUMENT, _CODE.FAILED_PRECONDITION, _CODE.NOT_FOUND)
+
+
+_SWAPS = 3  # how often a score may start anew because the version changed
+
+
+class _Changed(Exception):
+    """The version in service is not the one the request was made for."""
+
+
+@dataclass(frozen=True)
+class _Described:
+    version: int
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef]
+
+
+class Client:
+    """Scores rows with the models of one server.
+
+    Args:
+        address: host:port.
+        timeout: seconds for one request, its retries included.
+        schema: the model's schema (`assets.extra/schema.json`, or the `Schema`): with it,
+            rows may be keyed by column name, bags may be text joined by the field's
+            separator, and the schema's missing values are known.
+        batch_size: rows in one request; more rows become several requests, all answered
+            by the same version.
+        credentials: of a TLS channel (`grpc.ssl_channel_credentials(...)`); plain text
+            by default.
+
+    Threads may share a client.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout: float = 10.0,
+        schema: Schema | Mapping[str, Any] | str | Path | None = None,
+        batch_size: int = 512,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise UserError(f"`batch_size` must be positive. Received: {batch_size}")
+        self._connection = Connection(address, timeout, credentials)
+        self._schema = _schema(schema)
+        self._batch_size = batch_size
+        self._described: dict[tuple[str, int | str | None], _Described] = {}
+        self._warned: set[str] = set()
+
+    def score(
+        self,
+        model: str,
+        rows: Rows,
+        tasks: Sequence[str] | None = None,
+        signature: str = "serving_default",
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Scores by task, each of shape (rows,).
+
+        Args:
+            model: name of the served model.
+            rows: dicts keyed by field or column name, or one dict of equally long columns.
+                A missing value is None, NaN, "" or left out. What the model does not read
+                is dropped, and fields that no row has are sent as missing, both with one
+                warning.
+            tasks: only these.
+            signature: `serving_default`, `examples` (sends the same rows as tf.Example),
+                or `ids` (rows of transformed values; nothing may be missing).
+            version, label: of the model; the newest by default.
+
+        No rows: empty arrays, without asking for a prediction. Raises `UserError` for
+        rows that do not fit and `ServingError` for what the server refuses.
+        """
+        if version is not None and label is not None:
+            raise UserError("give `version` or `label`, not both")
+        chosen = version if label is None else label
+        if tasks is not None and not length(rows):
+            return _joined([], tasks)
+        for _ in range(_SWAPS):
+            fresh = (model, chosen) not in self._described
+            try:
+                return self._score(_spec(model, chosen, signature), chosen, rows, tasks)
+            except _Changed:
+                pass
+            except UserError as error:  # perhaps only because what is known is out of date
+                if fresh or getattr(error, "code", _MISFITS[0]) not in _MISFITS:
+                    raise
+            self._described.pop((model, chosen), None)
+        message = f"model `{model}` changes its version faster than it answers; try again"
+        raise ServingError(message, _CODE.ABORTED)
+
+    def signatures(
+        self, model: str, version: int | str | None = None
+    ) -> Mapping[str, meta_graph_pb2.SignatureDef]:
+        """What a model can be asked, by signature name; `version` is a number or a label."""
+        return self._describe(model, version).signatures
+
+    def status(self, model: str) -> dict[int, str]:
+        """State of each version of a model: AVAILABLE, LOADING, END, …"""
+        return self._status(model, self._connection.timeout)
+
+    def wait_until_ready(self, model: str, timeout: float = 60.0) -> int:
+        """Waits until a version is AVAILABLE; gives the newest of them."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                states = self._status(model, max(end - time.monotonic(), 0.1))
+                if ready := [number for number, state in states.items() if state == "AVAILABLE"]:
+                    return max(ready)
+                seen = f"its versions are {states}"
+            except ServingError as error:
+                if error.code != _CODE.NOT_FOUND:
+                    raise
+                seen = str(error)
+            if time.monotonic() > end:
+                message = f"model `{model}` was not ready within {timeout:g} s: {seen}"
+                raise ServingError(message, _CODE.DEADLINE_EXCEEDED)
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _status(self, model: str, timeout: float) -> dict[int, str]:
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": model})
+        reply = self._connection.call(
+            self._connection.model.GetModelStatus, request, model, timeout
+        )
+        return {entry.version: _STATES.Name(entry.state) for entry in reply.model_version_status}
+
+    def _describe(self, model: str, chosen: int | str | None) -> _Described:
+        known = self._described.get((model, chosen))
+        if known is None:
+            request = get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=_spec(model, chosen), metadata_field=[_FIELD]
+            )
+            reply = self._connection.call(
+                self._connection.prediction.GetModelMetadata, request, model
+            )
+            signatures = get_model_metadata_pb2.SignatureDefMap()
+            reply.metadata[_FIELD].Unpack(signatures)
+            known = _Described(reply.model_spec.version.value, signatures.signature_def)
+            self._described[model, chosen] = known
+        return known
+
+    def _score(
+        self,
+        spec: model_pb2.ModelSpec,
+        chosen: int | str | None,
+        rows: Rows,
+        tasks: Sequence[str] | None,
+    ) -> dict[str, np.ndarray]:
+        described = self._describe(spec.name, chosen)
+        tasks = _tasks(spec, described, tasks)
+        parts: list[dict[str, np.ndarray]] = []
+        if length(rows):
+            encoder = RowEncoder(described.signatures, spec.signature_name, self._schema)
+            self._warn(spec.name, encoder.remarks(names_in(rows)))
+        for start in range(0, length(rows), self._batch_size):
+            arrays = encoder.arrays(cut(rows, start, start + self._batch_size), start)
+            reply = self._predict(spec, arrays, tasks, pinned=start > 0)
+            parts.append({task: from_proto(reply.outputs[task]) for task in tasks})
+            spec.version.value = reply.model_spec.version.value  # the same for the other parts
+        if parts and spec.version.value != described.version:
+            self._described.pop((spec.name, chosen), None)
+        return _joined(parts, tasks)
+
+    def _predict(
+        self,
+        spec: model_pb2.ModelSpec,
+        arrays: Mapping[str, np.ndarray],
+        tasks: Sequence[str],
+        pinned: bool,
+    ) -> predict_pb2.PredictResponse:
+        request = predict_pb2.PredictRequest(model_spec=spec, output_filter=tasks)
+        for name, array in arrays.items():
+            request.inputs[name].CopyFrom(to_proto(array))
+        try:
+            return self._connection.call(self._connection.prediction.Predict, request, spec.name)
+        except ServingError as error:
+            if pinned and error.code == _CODE.NOT_FOUND:
+                raise _Changed from None
+            raise
+
+    def _warn(self, model: str, remarks: Sequence[str]) -> None:
+        for remark in remarks:
+            message = f"model `{model}` {remark}"
+            if message not in self._warned:
+                self._warned.add(message)
+                warnings.warn(message, stacklevel=4)
+
+
+def _spec(model: str, chosen: int | str | None, signature: str = "") -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=model, signature_name=signature)
+    if isinstance(chosen, int):
+        spec.version.value = chosen
+    elif chosen is not None:
+        spec.version_label = chosen
+    return spec
+
+
+def _tasks(
+    spec: model_pb2.ModelSpec, described: _Described, tasks: Sequence[str] | None
+) -> list[str]:
+    signature = spec.signature_name
+    _require(f"model `{spec.name}` has no signature", [signature], described.signatures)
+    outputs = described.signatures[signature].outputs
+    _require(f"model `{spec.name}` has no task", tasks or (), outputs)
+    return sorted(outputs) if tasks is None else list(tasks)
+
+
+def _joined(
+    parts: Sequence[Mapping[str, np.ndarray]], tasks: Sequence[str]
+) -> dict[str, np.ndarray]:
+    empty = np.empty(0, np.float32)
+    return {task: np.concatenate([part[task] for part in parts] or [empty]) for task in tasks}
+
+
+def _require(what: str, names: Sequence[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"{what} `{name}`; it has: {', '.join(sorted(known))}")
+
+
+def _schema(source: Schema | Mapping[str, Any] | str | Path | None) -> Schema | None:
+    if source is None:
+        return None
+    from mtl_tf.schema import Schema
+
+    if isinstance(source, Schema):
+        return source
+    if isinstance(source, Mapping):
+        return Schema.from_json(dict(source))
+    try:
+        return Schema.from_json(json.loads(Path(source).read_text(encoding="utf-8")), str(source))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read as a schema ({error})") from None

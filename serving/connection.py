@@ -1,0 +1,92 @@
+"""One server's channel: calls with a deadline, safe retries, errors as sentences."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from mtl_tf.errors import UserError
+from serving.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+_HINTS = {
+    grpc.StatusCode.UNAVAILABLE: "start the server, or check its address",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "give a larger `timeout`, or send smaller batches",
+    grpc.StatusCode.NOT_FOUND: "check the name and the version, or export the model first",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "send smaller batches, or fewer at once",
+}
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),  # gRPC's own limit is 4 MB
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+_LONGEST_WAIT = 1.0  # seconds between two tries
+
+
+class ServingError(UserError):
+    """The server refused or failed; `code` is gRPC's status code."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, code: grpc.StatusCode) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Connection:
+    """The stubs of one server, and how they are called.
+
+    Args:
+        address: host:port.
+        timeout: seconds for one call, its retries included.
+        credentials: of a TLS channel; plain text when None.
+    """
+
+    def __init__(
+        self, address: str, timeout: float, credentials: grpc.ChannelCredentials | None
+    ) -> None:
+        if not timeout > 0:
+            raise UserError(f"`timeout` must be positive (seconds). Received: {timeout}")
+        self.address = address
+        self.timeout = timeout
+        self._channel = (
+            grpc.insecure_channel(address, _OPTIONS)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, _OPTIONS)
+        )
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self.model = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    def call(
+        self, rpc: Callable[..., Any], request: Any, model: str, timeout: float | None = None
+    ) -> Any:
+        """The answer to `request`, about `model`; raises `ServingError`.
+
+        Only UNAVAILABLE is tried again, with growing pauses, until the deadline: it says
+        that nothing was done. Scoring changes nothing, so asking twice is safe anyway.
+        """
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        pause = 0.05
+        while True:
+            try:
+                return rpc(request, timeout=max(end - time.monotonic(), 0.001))
+            except grpc.RpcError as error:
+                wait = pause * random.uniform(0.5, 1.0)  # many clients must not knock in step
+                if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() + wait > end:
+                    raise ServingError(self._sentence(error, model), error.code()) from None
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_WAIT)
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+    def _sentence(self, error: Any, model: str) -> str:
+        code, details = error.code(), (error.details() or "").strip().splitlines()
+        said = details[0] if details else "no reason given"
+        hint = f"; {_HINTS[code]}" if code in _HINTS else ""
+        return f"model `{model}` at {self.address}: {said} ({code.name}){hint}"

@@ -1,0 +1,77 @@
+"""Rows → the arrays of one signature, with what was dropped and what was not given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtl_tf.errors import UserError
+from serving.protos import meta_graph_pb2
+from serving.rows import Rows, inputs_of, length, to_arrays, to_examples
+
+if TYPE_CHECKING:
+    from mtl_tf.schema import Schema
+
+DEFAULT = "serving_default"
+EXAMPLES = "examples"
+IDS = "ids"
+
+
+class RowEncoder:
+    """How rows become the inputs of one signature of a model.
+
+    Args:
+        signatures: all of the model's.
+        signature: the one to ask. `examples` sends the inputs of `serving_default`, as
+            serialized tf.Examples.
+        schema: names the fields' columns and separators.
+    """
+
+    def __init__(
+        self,
+        signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+        signature: str,
+        schema: Schema | None = None,
+    ) -> None:
+        self._examples = signature == EXAMPLES
+        source = signatures[DEFAULT if self._examples else signature]
+        self._inputs = inputs_of(source, schema, raw=signature != IDS)
+        self._schema = schema
+
+    def arrays(self, rows: Rows, first_row: int = 0) -> dict[str, np.ndarray]:
+        """The signature's inputs for `rows`; errors count rows from `first_row`."""
+        missing = self._schema.missing_values if self._schema else ()
+        arrays = to_arrays(rows, self._inputs.values(), missing, first_row)
+        if self._examples:
+            return {EXAMPLES: to_examples(arrays, length(rows))}
+        return arrays
+
+    def remarks(self, names: Iterable[str]) -> list[str]:
+        """What a user should know about rows with these keys; empty when all fits."""
+        given = set(names)
+        read = {key for field in self._inputs.values() for key in (field.column, field.name)}
+        unfit = sorted(
+            field.name
+            for field in self._inputs.values()
+            if field.column not in given and field.name not in given
+        )
+        if len(unfit) == len(self._inputs):
+            raise UserError(
+                f"the rows have none of the model's inputs ({_some(unfit)}). "
+                f"Received: {_some(sorted(given))}. Rows keyed by column need the client's `schema`"
+            )
+        dropped = sorted((given - read) & self._known() if self._schema else given - read)
+        remarks = [f"does not read, so dropped: {_some(dropped)}"] if dropped else []
+        return remarks + ([f"is sent as missing, in no row: {_some(unfit)}"] if unfit else [])
+
+    def _known(self) -> set[str]:
+        fields = self._schema.fields if self._schema else ()
+        names = {name for field in fields for name in (field.name, field.column)}
+        return names | {getattr(field, "weights_column", None) or "" for field in fields}
+
+
+def _some(names: list[str], limit: int = 10) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

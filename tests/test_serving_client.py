@@ -1,0 +1,261 @@
+"""The client: rows in, scores out, and one clear sentence when that cannot be."""
+
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+
+import grpc
+import numpy as np
+import pytest
+
+from mtl_tf.errors import UserError
+from serving.client import Client, ServingError
+from serving.connection import Connection
+from serving.server import LocalServer
+from tests.serving_toys import expected, save_toy
+
+
+def rows(count=3):
+    return [{"dense": [i, 2 * i], "ids": i % 3} for i in range(count)]
+
+
+def answers(count=3, shift=0.0):
+    dense = np.array([[i, 2 * i] for i in range(count)]).reshape(-1, 2)
+    return expected(dense, np.arange(count) % 3, shift)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_toy(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with LocalServer(models, poll_seconds=0.02) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often each call was sent."""
+    seen = []
+    call = Connection.call
+
+    def counted(self, rpc, request, *arguments):
+        seen.append(type(request).__name__)
+        return call(self, rpc, request, *arguments)
+
+    monkeypatch.setattr(Connection, "call", counted)
+    return seen
+
+
+def test_score(client):
+    scores = client.score("m", rows())
+    assert list(scores) == ["a", "b"]
+    np.testing.assert_allclose(scores["a"], answers())
+    np.testing.assert_allclose(scores["b"], -answers())
+    assert scores["a"].dtype == np.float32
+
+
+def test_columns_and_chosen_tasks(client):
+    columns = {"dense": [[0, 0], [1, 2], [2, 4]], "ids": np.arange(3)}
+    scores = client.score("m", columns, tasks=["b"], version=1)
+    assert list(scores) == ["b"]
+    np.testing.assert_allclose(scores["b"], -answers())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_large_requests_are_split(server, calls, count):
+    with Client(server.address, batch_size=2) as client:
+        scores = client.score("m", rows(count))
+        np.testing.assert_allclose(scores["a"], answers(count))
+    assert calls.count("PredictRequest") == -(-count // 2)
+    assert calls.count("GetModelMetadataRequest") == 1
+
+
+def test_row_numbers_count_over_all_parts(server):
+    with Client(server.address, batch_size=2) as client, pytest.raises(UserError) as caught:
+        client.score("m", [*rows(3), {"dense": [0, 0], "ids": "x"}])
+    assert str(caught.value).startswith("rows[3], `ids`: expected a whole number")
+
+
+def test_no_rows_no_prediction(client, calls):
+    assert client.score("m", [], tasks=["a"])["a"].shape == (0,)
+    assert calls == []
+    assert {task: len(values) for task, values in client.score("m", []).items()} == {"a": 0, "b": 0}
+    assert "PredictRequest" not in calls
+
+
+def test_unread_and_absent_names_warn_once(client):
+    sent = [{**row, "colour": "red"} for row in rows()]
+    with pytest.warns(UserWarning, match="model `m` does not read, so dropped: colour") as caught:
+        client.score("m", sent)
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client.score("m", sent)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda c: c.score("nope", rows()), "model `nope` at ADDRESS: Servable not found"),
+        (lambda c: c.score("m", rows(), version=9), r"Specific\(m, 9\) \(NOT_FOUND\); check the"),
+        (lambda c: c.score("m", rows(), label="canary"), "version label: canary"),
+        (lambda c: c.score("m", rows(), tasks=["buy"]), "no task `buy`; it has: a, b"),
+        (lambda c: c.score("m", rows(), signature="rank"), "no signature `rank`; it has: "),
+        (lambda c: c.score("m", rows(), version=1, label="x"), "give `version` or `label`"),
+        (lambda c: c.score("m", [{"dense": [1, 2], "ids": 7}]), r"indices\[0\] = 7 is not in"),
+        (lambda c: c.status("nope"), "Could not find any versions of model nope"),
+    ],
+)
+def test_errors_are_sentences(server, client, ask, message):
+    with pytest.raises(UserError, match=message.replace("ADDRESS", server.address)) as caught:
+        ask(client)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be positive"),
+        ({"timeout": 0}, "`timeout` must be positive"),
+        ({"schema": "/no/such.json"}, "cannot be read as a schema"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(UserError, match=message):
+        Client("127.0.0.1:1", **arguments)
+
+
+def test_deadline(client, server):
+    with Client(server.address, timeout=0.05) as hasty, pytest.raises(ServingError) as caught:
+        hasty.score("m", [{"rounds": 300_000}], signature="slow")
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "give a larger `timeout`" in str(caught.value)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_nobody_listens():
+    with Client(f"127.0.0.1:{free_port()}", timeout=0.3) as client:
+        with pytest.raises(ServingError, match=r"\(UNAVAILABLE\); start the server") as caught:
+            client.score("m", rows())
+        with pytest.raises(ServingError, match="start the server"):
+            client.wait_until_ready("m", timeout=0.2)
+    assert caught.value.exit_code == 1
+
+
+def test_waits_for_a_server_that_comes_later(models):
+    server = LocalServer(models, port=free_port())
+    starting = threading.Timer(0.5, server.start)
+    starting.start()
+    try:
+        with Client(server.address) as client:
+            assert client.wait_until_ready("m", timeout=20) == 1
+            np.testing.assert_allclose(client.score("m", rows())["a"], answers())
+    finally:
+        starting.join()
+        server.stop()
+
+
+def test_wait_until_ready_says_what_it_saw(client):
+    assert client.status("m") == {1: "AVAILABLE"}
+    with pytest.raises(ServingError, match=r"was not ready within 0\.1 s: .*Could not find any"):
+        client.wait_until_ready("nope", timeout=0.1)
+
+
+class _Unsteady:
+    """A stub's call that fails before it works."""
+
+    def __init__(self, call, *failures):
+        self.call, self.failures = call, list(failures)
+
+    def __call__(self, request, timeout):
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.call(request, timeout=timeout)
+
+
+class _Failure(grpc.RpcError):
+    def __init__(self, code):
+        self._code = code
+
+    def code(self):
+        return self._code
+
+    def details(self):
+        return "a passing fault"
+
+
+def test_only_unavailable_is_tried_again(client):
+    stub = client._connection.prediction
+    stub.Predict = _Unsteady(stub.Predict, *[_Failure(grpc.StatusCode.UNAVAILABLE)] * 2)
+    np.testing.assert_allclose(client.score("m", rows())["a"], answers())
+    stub.Predict = _Unsteady(stub.Predict, _Failure(grpc.StatusCode.INTERNAL))
+    with pytest.raises(ServingError, match=r"a passing fault \(INTERNAL\)"):
+        client.score("m", rows())
+
+
+def swap(server, models, version, shift):
+    save_toy(models / "staged", version=version, shift=shift)
+    (models / "staged" / "m" / str(version)).rename(models / "m" / str(version))
+    server.store.poll()
+
+
+def test_all_parts_are_scored_by_one_version(tmp_path, monkeypatch):
+    save_toy(tmp_path)
+    with (
+        LocalServer(tmp_path, poll_seconds=60) as server,
+        Client(server.address, batch_size=1) as client,
+    ):
+        predict = Client._predict
+
+        def swapping(self, spec, arrays, tasks, pinned):
+            reply = predict(self, spec, arrays, tasks, pinned)
+            if reply.model_spec.version.value == 1:
+                swap(server, tmp_path, 2, shift=1000.0)  # between the first part and the second
+            return reply
+
+        monkeypatch.setattr(Client, "_predict", swapping)
+        np.testing.assert_allclose(client.score("m", rows())["a"], answers(shift=1000.0))
+
+
+def test_a_new_version_with_another_signature(tmp_path, calls):
+    save_toy(tmp_path)
+    with LocalServer(tmp_path, poll_seconds=60) as server, Client(server.address) as client:
+        client.score("m", rows())
+        other = save_toy(tmp_path / "staged", version=2, only_ids=True)
+        other.rename(tmp_path / "m" / "2")
+        server.store.poll()
+        with pytest.warns(UserWarning, match="does not read, so dropped: dense"):
+            np.testing.assert_allclose(client.score("m", rows())["a"], [100, 200, 300])
+
+
+def test_imports_neither_keras_nor_tensorflow_and_leaves_tensorflow_intact():
+    code = """
+import sys
+import serving.client
+heavy = [name for name in ("tensorflow", "keras", "tf_keras", "apache_beam") if name in sys.modules]
+assert not heavy, heavy
+import tensorflow as tf
+from serving.protos import predict_pb2
+request = predict_pb2.PredictRequest()
+request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+assert tf.make_ndarray(request.inputs["x"]).tolist() == [1.0]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,192 @@
+"""Rows become the tensors that a signature takes; what does not fit is named."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_tf.errors import UserError
+from mtl_tf.schema import Schema
+from mtl_tf.transform import MISSING_INT
+from serving import rows
+from serving.encoder import RowEncoder
+from serving.protos import meta_graph_pb2
+
+SCHEMA = Schema.from_json(
+    {
+        "name": "shop",
+        "missing_values": ["?"],
+        "fields": [
+            {"name": "country", "kind": "categorical", "column": "Country of user"},
+            {"name": "shop_id", "kind": "categorical", "dtype": "integer", "column": "shop"},
+            {"name": "price", "kind": "numeric"},
+            {"name": "tags", "kind": "multivalued", "weights_column": "tag weights"},
+            {"name": "seen", "kind": "multivalued", "dtype": "integer", "separator": " "},
+        ],
+        "tasks": [{"name": "click", "label": "clicked"}],
+    }
+)
+RAW = {
+    "country": (tf.string, [None]),
+    "shop_id": (tf.int64, [None]),
+    "price": (tf.float32, [None]),
+    "tags": (tf.string, [None, None]),
+    "tags__weights": (tf.float32, [None, None]),
+    "seen": (tf.int64, [None, None]),
+}
+IDS = {
+    "country": (tf.int32, [None]),
+    "price": (tf.float32, [None]),
+    "tags": (tf.int32, [None, 2]),
+    "tags__weights": (tf.float32, [None, 2]),
+}
+
+
+def signature(inputs):
+    result = meta_graph_pb2.SignatureDef()
+    for name, (dtype, shape) in inputs.items():
+        result.inputs[name].dtype = dtype.as_datatype_enum
+        result.inputs[name].tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
+    return result
+
+
+SIGNATURES = {
+    "serving_default": signature(RAW),
+    "ids": signature(IDS),
+    "examples": signature({"examples": (tf.string, [None])}),
+}
+
+
+def arrays(data, name="serving_default", schema=SCHEMA):
+    return RowEncoder(SIGNATURES, name, schema).arrays(data)
+
+
+FULL = {
+    "Country of user": "CH",
+    "shop": 7,
+    "price": 1.5,
+    "tags": ["a", "b"],
+    "tag weights": [1, 0.5],
+    "seen": [3],
+}
+
+
+def check_full(result):
+    assert result["country"].tolist() == [b"CH"]
+    assert result["shop_id"].tolist() == [7] and result["shop_id"].dtype == np.int64
+    assert result["price"].tolist() == [1.5] and result["price"].dtype == np.float32
+    assert result["tags"].tolist() == [[b"a", b"b"]]
+    assert result["tags__weights"].tolist() == [[1.0, 0.5]]
+    assert result["seen"].tolist() == [[3]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        FULL,
+        {
+            "country": "CH", "shop_id": 7, "price": 1.5,
+            "tags": ["a", "b"], "tags__weights": [1, 0.5], "seen": [3],
+        },
+        {
+            "Country of user": "CH", "shop": "7", "price": " 1.5e0",
+            "tags": "a|b", "tag weights": "1|.5", "seen": "3",
+        },
+        {**FULL, "shop": 7.0, "price": np.float64(1.5), "tags": np.array(["a", "b"])},
+    ],
+)  # fmt: skip
+def test_by_column_by_field_and_from_text(row):
+    check_full(arrays([row]))
+    check_full(arrays({name: [value] for name, value in row.items()}))
+
+
+@pytest.mark.parametrize("missing", [None, "", "?", float("nan")])
+def test_missing_values(missing):
+    names = ["Country of user", "shop", "price", "tags", "tag weights", "seen"]
+    result = arrays([dict.fromkeys(names, missing), FULL])
+    assert result["country"].tolist() == [b"", b"CH"] or missing == "?"
+    assert result["shop_id"].tolist() == [MISSING_INT, 7]
+    assert np.isnan(result["price"][0]) and result["price"][1] == 1.5
+    assert result["tags"].tolist() == [[b"", b""], [b"a", b"b"]]
+    assert result["tags__weights"].tolist() == [[0, 0], [1, 0.5]]
+    assert result["seen"].tolist() == [[MISSING_INT], [3]]
+    for name, array in arrays([{}]).items():
+        np.testing.assert_array_equal(array, result[name][:1, :1] if array.ndim > 1 else array)
+
+
+def test_bags_are_padded_to_the_longest():
+    result = arrays([{"seen": [1, 2, 3]}, {"seen": []}, {"seen": [4, None]}])
+    assert result["seen"].tolist() == [
+        [1, 2, 3],
+        [MISSING_INT] * 3,
+        [4, MISSING_INT, MISSING_INT],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"price": "abc"}, "rows[1], `price`: expected a finite number. Received: 'abc'"),
+        ({"price": "inf"}, "rows[1], `price`: expected a finite number. Received: 'inf'"),
+        ({"price": float("inf")}, "rows[1], `price`: expected a finite number. Received: inf"),
+        ({"price": 1e300}, "rows[1], `price`: expected a finite number. Received: 1e+300"),
+        ({"shop": 1.5}, "rows[1], `shop_id`: expected a whole number. Received: 1.5"),
+        ({"shop": 2**63}, "rows[1], `shop_id`: expected a whole number. Received: 92233"),
+        ({"shop": "7x"}, "rows[1], `shop_id`: expected a whole number. Received: '7x'"),
+        ({"country": ["CH"]}, "rows[1], `country`: expected text. Received: ['CH']"),
+        ({"tags": 5}, "rows[1], `tags`: expected a list of values. Received: 5"),
+        ({"seen": [1, "x"]}, "rows[1], `seen`: expected a whole number. Received: [1, 'x']"),
+    ],
+)
+def test_what_does_not_fit(row, message):
+    with pytest.raises(UserError) as caught:
+        arrays([FULL, row])
+    assert str(caught.value).startswith(message)
+
+
+def test_text_for_a_bag_needs_the_separator():
+    with pytest.raises(UserError, match="give the schema, which knows the separator"):
+        arrays([{"tags": "a|b"}], schema=None)
+
+
+def test_unequal_columns():
+    with pytest.raises(UserError, match="columns must be equally long"):
+        rows.length({"a": [1], "b": [1, 2]})
+
+
+def test_ids():
+    row = {"country": 3, "price": -0.5, "tags": [4], "tags__weights": [2.0]}
+    result = arrays([row], "ids")
+    assert result["country"].dtype == np.int32
+    assert result["tags"].tolist() == [[4, -1]]
+    assert result["tags__weights"].tolist() == [[2.0, 0.0]]
+    with pytest.raises(UserError, match=r"`country`: expected a whole number\. Received: None"):
+        arrays([{**row, "country": None}], "ids")
+    with pytest.raises(UserError, match="`price`: expected a finite number"):
+        arrays([{**row, "price": float("nan")}], "ids")
+
+
+def test_examples_hold_the_raw_values_and_leave_missing_ones_out():
+    first, second = arrays([FULL, {"price": 2.0}], "examples")["examples"]
+    features = tf.train.Example.FromString(first).features.feature
+    assert features["country"].bytes_list.value == [b"CH"]
+    assert features["shop_id"].int64_list.value == [7]
+    assert features["tags"].bytes_list.value == [b"a", b"b"]
+    assert features["tags__weights"].float_list.value == [1.0, 0.5]
+    assert set(tf.train.Example.FromString(second).features.feature) == {"price"}
+
+
+def test_remarks():
+    encoder = RowEncoder(SIGNATURES, "ids", SCHEMA)  # has no shop_id and no seen
+    names = {"Country of user", "price", "tags", "tag weights", "shop", "clicked"}
+    assert encoder.remarks(names) == ["does not read, so dropped: shop"]
+    assert encoder.remarks({"price", "country", "tags"}) == [
+        "is sent as missing, in no row: tags__weights"
+    ]
+    with pytest.raises(UserError, match="the rows have none of the model's inputs"):
+        encoder.remarks({"colour"})
+    without_schema = RowEncoder(SIGNATURES, "ids")
+    assert without_schema.remarks({*IDS, "shop", "x"}) == ["does not read, so dropped: shop, x"]
+
+
+def test_missing_int_is_the_transforms():
+    assert rows.MISSING_INT == MISSING_INT
