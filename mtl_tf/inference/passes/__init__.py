@@ -1,0 +1,23 @@
+"""Rewrites of a plan: each takes a plan and gives one with the same scores.
+
+Gates, masks and tasks go first (1-5), then what is left is made fast (7). Each pass
+is a function of its own file, usable and testable alone.
+"""
+
+from mtl_tf.inference.passes.drop_unread import drop_unread
+from mtl_tf.inference.passes.fold_constants import fold_constants
+from mtl_tf.inference.passes.fold_gates import fold_gates
+from mtl_tf.inference.passes.fold_masks import fold_masks
+from mtl_tf.inference.passes.fold_numbers import fold_numbers
+from mtl_tf.inference.passes.fuse import fuse
+from mtl_tf.inference.passes.keep_tasks import keep_tasks
+
+__all__ = [
+    "drop_unread",
+    "fold_constants",
+    "fold_gates",
+    "fold_masks",
+    "fold_numbers",
+    "fuse",
+    "keep_tasks",
+]

@@ -1,0 +1,166 @@
+"""What a plan costs once lowered: the same operations, counted instead of run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mtl_tf.inference import nodes as n
+from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.plan import Plan
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Size and work of the graph that `lower` makes of a plan.
+
+    parameters: numbers in its weights that are not zero. flops: floating-point
+    operations for one row (a multiplication and an addition are two), products with
+    stored zeros included. bytes: what weights and indices occupy, zeros included.
+    ops: operations in the graph, constants and inputs not counted.
+    """
+
+    parameters: int
+    flops: int
+    bytes: int
+    ops: int
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def cost(plan: Plan) -> Cost:
+    """The cost of `plan` as `lower` would emit it; an opaque layer counts as one operation.
+
+    A bag of no fixed length counts as one value per row.
+    """
+    ops = _CountingOps(rows=1)
+    inputs = {name: _Shape((1, *plan.feature(name).shape)) for name in plan.features}
+    Emitter(plan, ops, inputs).scores()
+    opaque = sum(
+        math.prod(variable.shape)
+        for node in plan.nodes
+        if isinstance(node, n.Opaque)
+        for variable in getattr(node.layer, "variables", ())
+    )
+    return Cost(
+        parameters=sum(np.count_nonzero(array) for array in ops.weights.values()) + opaque,
+        flops=ops.flops,
+        bytes=4 * (sum(array.size for array in ops.weights.values()) + ops.indices + opaque),
+        ops=ops.count,
+    )
+
+
+class _Shape(tuple[int, ...]):
+    """A tensor of which only the shape is known."""
+
+    __slots__ = ()
+
+    def __new__(cls, shape: Sequence[int | None]) -> _Shape:
+        return super().__new__(cls, (1 if size is None else size for size in shape))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self)
+
+
+class _CountingOps:
+    """`emit.Ops` on shapes: counts operations, flops and distinct weights."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+        self.count = 0
+        self.flops = 0
+        self.weights: dict[str, np.ndarray] = {}
+        self.indices = 0
+
+    def _op(self, shape: Sequence[int], flops: int = 0) -> _Shape:
+        self.count += 1
+        self.flops += flops
+        return _Shape(shape)
+
+    def weight(self, key: str, array: np.ndarray) -> _Shape:
+        self.weights[key] = array
+        return _Shape(array.shape)
+
+    def index(self, key: str, array: np.ndarray) -> _Shape:
+        self.indices += array.size
+        return _Shape(array.shape)
+
+    def stack(self, tensors: Sequence[_Shape], axis: int) -> _Shape:
+        shape = list(tensors[0])
+        shape.insert(axis, len(tensors))
+        return self._op(shape)
+
+    def concat(self, tensors: Sequence[_Shape]) -> _Shape:
+        return self._op((self.rows, sum(tensor[1] for tensor in tensors)))
+
+    def split(self, x: _Shape, sizes: Sequence[int]) -> list[_Shape]:
+        self.count += 1
+        return [_Shape((x[0], size)) for size in sizes]
+
+    def unstack(self, x: _Shape, count: int) -> list[_Shape]:
+        self.count += 1
+        return [_Shape((x[0],))] * count
+
+    def columns(self, x: _Shape, start: int, stop: int) -> _Shape:
+        return self._op((x[0], stop - start))
+
+    def pieces(self, x: _Shape, index: _Shape) -> _Shape:
+        return self._op((x[0], index[0], *x[2:]))
+
+    def gather(self, table: _Shape, ids: _Shape) -> _Shape:
+        return self._op((*ids, table[1]))
+
+    def reshape(self, x: _Shape, shape: Sequence[int]) -> _Shape:
+        known = math.prod(size for size in shape if size >= 0)
+        return self._op([size if size >= 0 else x.size // known for size in shape])
+
+    def transpose(self, x: _Shape) -> _Shape:
+        return self._op(x[::-1])
+
+    def add(self, x: _Shape, y: _Shape) -> _Shape:
+        return self._each(np.broadcast_shapes(x, y))
+
+    multiply = divide_no_nan = add
+
+    def _each(self, shape: Sequence[int], flops: int = 1) -> _Shape:
+        return self._op(shape, flops * math.prod(shape))
+
+    def matmul(self, x: _Shape, y: _Shape) -> _Shape:
+        return self._each((x[0], y[1]), 2 * x[1])
+
+    def bias_add(self, x: _Shape, bias: _Shape) -> _Shape:
+        return self._each(x)
+
+    def activation(self, name: str, x: _Shape) -> _Shape:
+        return x if name == "linear" else self._each(x)
+
+    def softmax(self, x: _Shape) -> _Shape:
+        return self._each(x, 3)
+
+    def sum(self, x: _Shape, axis: int) -> _Shape:
+        shape = list(x)
+        del shape[axis]
+        return self._op(shape, x.size)
+
+    def expand_last(self, x: _Shape) -> _Shape:
+        return self._op((*x, 1))
+
+    def not_negative(self, ids: _Shape) -> _Shape:
+        self.count += 1  # a comparison and a cast
+        return self._each(ids)
+
+    def clip_negative(self, ids: _Shape) -> _Shape:
+        return self._op(ids)
+
+    def repeat(self, row: _Shape, like: _Shape) -> _Shape:
+        self.count += 1
+        return self._op((self.rows, *row))
+
+    def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> _Shape:
+        return self._op((self.rows, *node.shape))

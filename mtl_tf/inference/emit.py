@@ -1,0 +1,278 @@
+"""A plan as a sequence of tensor operations, for whichever `Ops` carries them out.
+
+TensorFlow's `Ops` (`lower.py`) builds the served graph, the counting ones (`cost.py`)
+say what that graph costs: both see the same operations because both come from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from mtl_tf.inference import nodes as n
+from mtl_tf.inference.activations import LINKS
+from mtl_tf.inference.plan import Plan
+
+Tensor = Any
+Combination = tuple[tuple[str, ...], tuple[int, ...]]  # fields and their offsets
+Part = tuple[str, int, int]  # node, first unit, end
+
+
+class Ops(Protocol):
+    """What the emitter needs; each method but the first two is one graph operation."""
+
+    def weight(self, key: str, array: np.ndarray) -> Tensor: ...
+    def index(self, key: str, array: np.ndarray) -> Tensor: ...
+    def stack(self, tensors: Sequence[Tensor], axis: int) -> Tensor: ...
+    def concat(self, tensors: Sequence[Tensor]) -> Tensor: ...
+    def split(self, x: Tensor, sizes: Sequence[int]) -> list[Tensor]: ...
+    def unstack(self, x: Tensor, count: int) -> list[Tensor]: ...
+    def columns(self, x: Tensor, start: int, stop: int) -> Tensor: ...
+    def pieces(self, x: Tensor, index: Tensor) -> Tensor: ...
+    def gather(self, table: Tensor, ids: Tensor) -> Tensor: ...
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
+    def transpose(self, x: Tensor) -> Tensor: ...
+    def add(self, x: Tensor, y: Tensor) -> Tensor: ...
+    def multiply(self, x: Tensor, y: Tensor) -> Tensor: ...
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor: ...
+    def bias_add(self, x: Tensor, bias: Tensor) -> Tensor: ...
+    def activation(self, name: str, x: Tensor) -> Tensor: ...
+    def softmax(self, x: Tensor) -> Tensor: ...
+    def sum(self, x: Tensor, axis: int) -> Tensor: ...
+    def expand_last(self, x: Tensor) -> Tensor: ...
+    def not_negative(self, ids: Tensor) -> Tensor: ...
+    def clip_negative(self, ids: Tensor) -> Tensor: ...
+    def divide_no_nan(self, x: Tensor, y: Tensor) -> Tensor: ...
+    def repeat(self, row: Tensor, like: Tensor) -> Tensor: ...
+    def opaque(self, node: n.Opaque, operands: Sequence[Tensor]) -> Tensor: ...
+
+
+class Emitter:
+    """Emits the operations of one plan once; every node's value is emitted once."""
+
+    def __init__(self, plan: Plan, ops: Ops, features: Mapping[str, Tensor]):
+        self.plan = plan
+        self.ops = ops
+        self.features = features
+        self._table_keys = _table_keys(plan)
+        self._values: dict[str, Tensor] = {}
+        self._parts: dict[Part, Tensor] = {}
+        self._joined: dict[tuple[Part, ...], Tensor] = {}
+        self._indices: dict[Combination, Tensor] = {}
+
+    def scores(self) -> dict[str, Tensor]:
+        """Each task's score `(n,)`."""
+        return self._outputs(link=True)
+
+    def logits(self) -> dict[str, Tensor]:
+        """Each task's value before its link `(n,)`."""
+        return self._outputs(link=False)
+
+    def _outputs(self, link: bool) -> dict[str, Tensor]:
+        columns: dict[tuple[str, str], list[Tensor]] = {}
+        found = {}
+        for output in self.plan.outputs:
+            name = LINKS[output.link] if link else "linear"
+            key = (output.source, name)
+            if key not in columns:
+                columns[key] = self._columns_of(output.source, name)
+            found[output.task] = columns[key][output.unit]
+        return found
+
+    def _columns_of(self, source: str, activation: str) -> list[Tensor]:
+        value = self.ops.activation(activation, self.value(source))
+        width = n.width_of(self.plan.by_name[source])
+        return [self.ops.reshape(value, (-1,))] if width == 1 else self.ops.unstack(value, width)
+
+    def value(self, name: str) -> Tensor:
+        """The value `(n, width)` of a node."""
+        if name not in self._values:
+            node = self.plan.by_name[name]
+            self._values[name] = getattr(self, f"_{type(node).__name__.lower()}")(node)
+        return self._values[name]
+
+    # Inputs ---------------------------------------------------------------------
+
+    def _embed(self, node: n.Embed) -> Tensor:
+        table = self.ops.weight(self._table_keys[id(node.table)], node.table)
+        if node.pooling is not None:
+            return self._bag(node, table)
+        if len(node.fields) == 1:
+            return self.ops.gather(table, self._shifted(node, self.features[node.fields[0]], (1,)))
+        rows = self.ops.gather(table, self._index(node))  # (n, fields, dim)
+        return self.ops.reshape(rows, (-1, node.width))
+
+    def _shifted(self, node: n.Embed, ids: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if not any(node.offsets):
+            return ids
+        offsets = np.asarray(node.offsets, np.int32).reshape(shape)
+        return self.ops.add(ids, self.ops.index(f"{node.name}/offsets", offsets))
+
+    def _index(self, node: n.Embed) -> Tensor:
+        """Rows of the node's table, `(n, fields)`: one stack for all nodes of the plan."""
+        if not self._indices:
+            self._make_indices()
+        return self._indices[node.fields, node.offsets]
+
+    def _make_indices(self) -> None:
+        wanted = dict.fromkeys(
+            (node.fields, node.offsets)
+            for node in self.plan.nodes
+            if isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1
+        )
+        # Stacking rows and transposing once is faster than interleaving columns.
+        ids = self.ops.stack([self.features[f] for fields, _ in wanted for f in fields], axis=0)
+        offsets = np.concatenate([offsets for _, offsets in wanted]).astype(np.int32)
+        if offsets.any():
+            ids = self.ops.add(ids, self.ops.index("offsets", offsets[:, None]))
+        ids = self.ops.transpose(ids)
+        sizes = [len(fields) for fields, _ in wanted]
+        parts = self.ops.split(ids, sizes) if len(sizes) > 1 else [ids]
+        self._indices = dict(zip(wanted, parts, strict=True))
+
+    def _bag(self, node: n.Embed, table: Tensor) -> Tensor:
+        ops, single = self.ops, len(node.fields) == 1
+        ids = self._side_by_side(node.fields)  # (n, values) or (n, fields, values)
+        weights = ops.not_negative(ids)
+        if node.weighted:
+            given = self._side_by_side([f"{field}__weights" for field in node.fields])
+            weights = ops.multiply(weights, given)
+        ids = self._shifted(node, ops.clip_negative(ids), (1,) if single else (-1, 1))
+        rows = ops.gather(table, ids)  # (n, [fields,] values, dim)
+        shape = (-1, 1) if single else (-1, len(node.fields), 1)
+        total = ops.sum(ops.multiply(rows, ops.expand_last(weights)), axis=-2)
+        if node.pooling == "mean":
+            total = ops.divide_no_nan(total, ops.reshape(ops.sum(weights, axis=-1), shape))
+        return total if single else ops.reshape(total, (-1, node.width))
+
+    def _side_by_side(self, names: Sequence[str]) -> Tensor:
+        tensors = [self.features[name] for name in names]
+        return tensors[0] if len(tensors) == 1 else self.ops.stack(tensors, axis=1)
+
+    def _numeric(self, node: n.Numeric) -> Tensor:
+        ops, count, flat = self.ops, len(node.fields), node.dim == 1
+        x, shape = self._side_by_side(node.fields), (-1,) if flat else (count, node.dim)
+        if not flat or count == 1:
+            x = ops.reshape(x, (-1, 1) if flat else (-1, count, 1))
+        if not flat or (node.vectors != 1).any():
+            vectors = ops.weight(f"{node.name}/vectors", node.vectors.reshape(shape))
+            x = ops.multiply(x, vectors)
+        if node.biases.any():
+            x = ops.add(x, ops.weight(f"{node.name}/biases", node.biases.reshape(shape)))
+        return x if flat else ops.reshape(x, (-1, node.width))
+
+    def _mask(self, node: n.Mask) -> Tensor:
+        ops, dim = self.ops, node.dim
+        count = n.width_of(self.plan.by_name[node.source]) // dim
+        source, every = self.value(node.source), tuple(range(count))
+        if node.pieces == every:  # one reader of every piece
+            pieces, shape = ops.reshape(source, (-1, count, dim)), (count, dim)
+        elif node.pieces == every * (len(node.pieces) // count):  # several readers of all
+            pieces = ops.reshape(source, (-1, 1, count, dim))
+            shape = (len(node.pieces) // count, count, dim)
+        else:
+            pieces = ops.reshape(source, (-1, count, dim))
+            index = ops.index(f"{node.name}/pieces", np.asarray(node.pieces, np.int32))
+            pieces, shape = ops.pieces(pieces, index), (len(node.pieces), dim)
+        g = ops.weight(f"{node.name}/g", node.g.reshape(shape))
+        products = ops.sum(ops.multiply(pieces, g), axis=-1)
+        weights = ops.activation("relu", ops.activation("tanh", products))
+        masked = ops.multiply(pieces, ops.expand_last(weights))
+        return ops.reshape(masked, (-1, node.width))
+
+    # Hidden nodes ---------------------------------------------------------------
+
+    def _affine(self, node: n.Affine) -> Tensor:
+        ops = self.ops
+        bias = ops.weight(f"{node.name}/bias", node.bias)
+        terms = self._products(node)
+        if not terms:
+            any_feature = self.features[self.plan.features[0]]
+            return ops.activation(node.activation, ops.repeat(bias, any_feature))
+        total = terms[0]
+        for term in terms[1:]:
+            total = ops.add(total, term)
+        # Matrix product, bias and activation in a row: TensorFlow fuses them into one.
+        return ops.activation(node.activation, ops.bias_add(total, bias))
+
+    def _products(self, node: n.Affine) -> list[Tensor]:
+        ops, terms = self.ops, []
+        plain = [edge for edge in node.edges if edge.weight.ndim == 2 and edge.gate is None]
+        if plain:
+            parts = tuple((e.source, e.start, e.start + len(e.weight)) for e in plain)
+            kernel = np.concatenate([edge.weight for edge in plain])
+            kernel = ops.weight(f"{node.name}/kernel", kernel)
+            terms.append(ops.matmul(self._join(parts), kernel))
+        for index, edge in enumerate(node.edges):
+            if edge.weight.ndim == 2 and edge.gate is None:
+                continue
+            weight = ops.weight(f"{node.name}/{index}/weight", edge.weight)
+            if edge.weight.ndim == 2:
+                part = self._part((edge.source, edge.start, edge.start + len(edge.weight)))
+                term = ops.matmul(part, weight)
+            else:
+                term = ops.multiply(self.value(edge.source), weight)
+            if edge.gate is not None:
+                term = ops.multiply(term, ops.weight(f"{node.name}/{index}/gate", edge.gate))
+            terms.append(term)
+        return terms
+
+    def _join(self, parts: tuple[Part, ...]) -> Tensor:
+        if parts not in self._joined:
+            tensors = [self._part(part) for part in parts]
+            self._joined[parts] = tensors[0] if len(tensors) == 1 else self.ops.concat(tensors)
+        return self._joined[parts]
+
+    def _part(self, part: Part) -> Tensor:
+        name, start, stop = part
+        width = n.width_of(self.plan.by_name[name])
+        if (start, stop) == (0, width):
+            return self.value(name)
+        if part not in self._parts:
+            self._parts |= self._cut(name, part)
+        return self._parts[part]
+
+    def _cut(self, name: str, part: Part) -> dict[Part, Tensor]:
+        """The part; all parts at once where the node's readers cut it cleanly."""
+        wanted = {
+            (edge.source, edge.start, edge.start + len(edge.weight))
+            for reader in self.plan.readers[name]
+            if isinstance(reader, n.Affine)
+            for edge in reader.edges
+            if edge.source == name and edge.weight.ndim == 2
+        }
+        cuts = sorted(wanted)
+        width = n.width_of(self.plan.by_name[name])
+        ends = [0, *(stop for _, _, stop in cuts)]
+        if ends[-1] == width and ends[:-1] == [start for _, start, _ in cuts]:
+            sizes = [stop - start for _, start, stop in cuts]
+            return dict(zip(cuts, self.ops.split(self.value(name), sizes), strict=True))
+        return {part: self.ops.columns(self.value(name), part[1], part[2])}
+
+    def _mix(self, node: n.Mix) -> Tensor:
+        experts = self.ops.stack([self.value(name) for name in node.experts], axis=1)
+        shares = self.ops.expand_last(self.ops.softmax(self.value(node.gate)))
+        return self.ops.sum(self.ops.multiply(experts, shares), axis=1)
+
+    def _opaque(self, node: n.Opaque) -> Tensor:
+        return self.ops.opaque(node, [self._operand(operand) for operand in node.operands])
+
+    def _operand(self, operand: n.Operand) -> Tensor:
+        if operand.kind == "feature":
+            return self.features[operand.names[0][0]]
+        groups = []
+        for names in operand.names:
+            values = [self.value(name) for name in names]
+            groups.append(values[0] if len(values) == 1 else self.ops.concat(values))
+        return groups[0] if operand.kind == "vector" else self.ops.stack(groups, axis=1)
+
+
+def _table_keys(plan: Plan) -> dict[int, str]:
+    """A name per table; one that several nodes share is one weight."""
+    keys: dict[int, str] = {}
+    for node in plan.nodes:
+        if isinstance(node, n.Embed):
+            keys.setdefault(id(node.table), f"{node.name}/table")
+    return keys

@@ -1,0 +1,182 @@
+"""A plan as a `tf.Module`: the graph that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf.errors import UserError
+from mtl_tf.inference import nodes as n
+from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.plan import Plan
+
+_LARGEST_CONSTANT = 1 << 20  # bytes; a GraphDef may not exceed 2 GB, constants included
+
+
+class LoweredModule(tf.Module):
+    """The plan's scores as TensorFlow operations on plain constants and variables.
+
+    Nothing in it is a Keras object unless the plan holds an opaque layer, whose
+    variables it then owns as plain ones: TF Serving's loader finds every one.
+
+    Ids are not checked: one outside its table reads another field's row. The
+    transform's own graph never makes such an id.
+    """
+
+    def __init__(self, plan: Plan, name: str | None = None):
+        super().__init__(name=name)
+        self.features = plan.features
+        self.tasks = plan.tasks
+        self._plan = plan
+        self._weights: dict[str, Any] = {}
+        self._layers = [_variables(node) for node in plan.nodes if isinstance(node, n.Opaque)]
+
+    def __call__(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Scores `{task: (n,)}`; features that the plan does not read are ignored."""
+        return self._emitter(features).scores()
+
+    def logits(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `__call__` gives, before the tasks' links."""
+        return self._emitter(features).logits()
+
+    def input_signature(self) -> dict[str, tf.TensorSpec]:
+        """Specifications of the features that the plan reads, by name."""
+        return {
+            feature.name: tf.TensorSpec((None, *feature.shape), feature.dtype, feature.name)
+            for feature in map(self._plan.feature, self.features)
+        }
+
+    def _emitter(self, features: Mapping[str, tf.Tensor]) -> Emitter:
+        missing = [name for name in self.features if name not in features]
+        if missing:
+            raise UserError(
+                f"feature `{missing[0]}` is missing; the model reads: {', '.join(self.features)}"
+            )
+        ops = _TensorFlowOps(self._weights)
+        tensors = {name: ops.cast(features[name]) for name in self.features}
+        return Emitter(self._plan, ops, tensors)
+
+
+def lower(plan: Plan) -> LoweredModule:
+    """`plan` as a module; run `optimize` first, or it is lowered node by node."""
+    return LoweredModule(plan)
+
+
+def _variables(node: n.Opaque) -> list[tf.Variable]:
+    # A Keras 3 variable wraps the tf.Variable that a SavedModel must track.
+    return [
+        getattr(v, "value", v) if not isinstance(v, tf.Variable) else v
+        for v in getattr(node.layer, "variables", ())
+    ]
+
+
+class _TensorFlowOps:
+    """`emit.Ops` as TensorFlow operations; weights are made once, in `weights`."""
+
+    def __init__(self, weights: dict[str, Any]):
+        self._weights = weights
+
+    @staticmethod
+    def cast(x: Any) -> tf.Tensor:
+        x = tf.convert_to_tensor(x)
+        if x.dtype.is_integer and x.dtype != tf.int32:
+            return tf.cast(x, tf.int32)
+        return tf.cast(x, tf.float32) if x.dtype == tf.float64 else x
+
+    def weight(self, key: str, array: np.ndarray) -> Any:
+        return self._kept(key, array.astype(np.float32))
+
+    def index(self, key: str, array: np.ndarray) -> Any:
+        return self._kept(key, array.astype(np.int32))
+
+    def _kept(self, key: str, array: np.ndarray) -> Any:
+        if key not in self._weights:
+            with tf.init_scope():  # outside of the function being traced: shared by all
+                if array.nbytes > _LARGEST_CONSTANT:
+                    self._weights[key] = tf.Variable(array, trainable=False, name=key)
+                else:
+                    self._weights[key] = tf.constant(array)
+        return self._weights[key]
+
+    def stack(self, tensors: Sequence[Any], axis: int) -> Any:
+        return tf.stack(tensors, axis=axis)
+
+    def concat(self, tensors: Sequence[Any]) -> Any:
+        return tf.concat(tensors, axis=1)
+
+    def split(self, x: Any, sizes: Sequence[int]) -> list[Any]:
+        equal = len(set(sizes)) == 1
+        return list(tf.split(x, len(sizes) if equal else list(sizes), axis=1))
+
+    def unstack(self, x: Any, count: int) -> list[Any]:
+        return list(tf.unstack(x, num=count, axis=1))
+
+    def columns(self, x: Any, start: int, stop: int) -> Any:
+        return x[:, start:stop]
+
+    def pieces(self, x: Any, index: Any) -> Any:
+        return tf.gather(x, index, axis=1)
+
+    def gather(self, table: Any, ids: Any) -> Any:
+        return tf.gather(table, ids)
+
+    def reshape(self, x: Any, shape: Sequence[int]) -> Any:
+        return tf.reshape(x, shape)
+
+    def transpose(self, x: Any) -> Any:
+        return tf.transpose(x)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return tf.add(x, y)
+
+    def multiply(self, x: Any, y: Any) -> Any:
+        return tf.multiply(x, y)
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return tf.matmul(x, y)
+
+    def bias_add(self, x: Any, bias: Any) -> Any:
+        return tf.nn.bias_add(x, bias)
+
+    def activation(self, name: str, x: Any) -> Any:
+        return x if name == "linear" else _ACTIVATIONS[name](x)
+
+    def softmax(self, x: Any) -> Any:
+        return tf.nn.softmax(x)
+
+    def sum(self, x: Any, axis: int) -> Any:
+        return tf.reduce_sum(x, axis=axis)
+
+    def expand_last(self, x: Any) -> Any:
+        return tf.expand_dims(x, -1)
+
+    def not_negative(self, ids: Any) -> Any:
+        return tf.cast(ids >= 0, tf.float32)
+
+    def clip_negative(self, ids: Any) -> Any:
+        return tf.maximum(ids, 0)
+
+    def divide_no_nan(self, x: Any, y: Any) -> Any:
+        return tf.math.divide_no_nan(x, y)
+
+    def repeat(self, row: Any, like: Any) -> Any:
+        return tf.tile(row[None], (tf.shape(like)[0], 1))
+
+    def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> Any:
+        return node.function(*operands)
+
+
+_ACTIVATIONS = {
+    "relu": tf.nn.relu,
+    "tanh": tf.tanh,
+    "sigmoid": tf.sigmoid,
+    "softplus": tf.nn.softplus,
+    "softsign": tf.nn.softsign,
+    "elu": tf.nn.elu,
+    "selu": tf.nn.selu,
+    "silu": tf.nn.silu,
+    "gelu": tf.nn.gelu,
+}

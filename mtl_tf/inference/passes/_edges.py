@@ -1,0 +1,40 @@
+"""Small rewrites that several passes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from mtl_tf.inference.nodes import Affine, Array, Edge, Node
+
+
+def with_edges(node: Affine, edges: Iterable[Edge], more_bias: Array | float = 0.0) -> Affine:
+    """`node` with other edges, and with `more_bias` added to its bias."""
+    return replace(node, edges=tuple(edges), bias=as_kept(node.bias + more_bias, node.bias))
+
+
+def constant(name: str, value: Array) -> Affine:
+    """A node that is `value` in every row."""
+    return Affine(name, (), value)
+
+
+def is_constant(node: Node) -> bool:
+    return isinstance(node, Affine) and not node.edges
+
+
+def as_kept(result: Array, like: Array) -> Array:
+    """`result` in the precision that weights were given in: folding adds no memory."""
+    return np.asarray(result).astype(like.dtype, copy=False)
+
+
+def through(edge: Edge, value: Array) -> Array:
+    """What the constant `value` of the edge's source adds to its reader."""
+    weight = edge.folded.astype(np.float64)
+    return value[edge.start : edge.stop] @ weight if weight.ndim == 2 else value * weight
+
+
+def substituted(nodes: Iterable[Node], new: Mapping[str, Node]) -> list[Node]:
+    """`nodes`, those that `new` names replaced."""
+    return [new.get(node.name, node) for node in nodes]

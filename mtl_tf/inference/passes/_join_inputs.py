@@ -1,0 +1,160 @@
+"""Half of pass 7: fields of equal width into one lookup, one product, one mask."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Mask, Node, Numeric
+from mtl_tf.inference.passes._edges import with_edges
+from mtl_tf.inference.plan import Plan
+
+Field = Embed | Numeric
+Place = tuple[str, int]  # node that now holds the value, and its first unit there
+
+
+def join_inputs(plan: Plan) -> Plan:
+    """Joins single fields that the same nodes read, and their masks.
+
+    Readers then have one matrix on the joined node in place of one per field. Fields
+    that anything but masks and matrices reads stay alone.
+    """
+    blocks = _blocks(plan)
+    storage = _joined_tables(blocks)
+    new: list[Node] = []
+    places: dict[str, Place] = {}
+    for members in blocks:
+        joined = _join(members, storage)
+        new.append(joined)
+        places |= {m.name: (joined.name, i * m.dim) for i, m in enumerate(members)}
+        masks = _join_masks(plan, joined, members, places)
+        new += [] if masks is None else [masks]
+    taken = {node.name for members in blocks for node in members} | places.keys()
+    rest = [node for node in plan.nodes if node.name not in taken]
+    return plan.with_nodes(
+        [*new, *(_moved(node, places) if isinstance(node, Affine) else node for node in rest)]
+    )
+
+
+def _blocks(plan: Plan) -> list[list[Field]]:
+    """Fields to join: same kind, same width, same readers."""
+    found: dict[Hashable, list[Field]] = {}
+    for node in plan.nodes:
+        if isinstance(node, (Embed, Numeric)) and len(node.fields) == 1 and _joinable(plan, node):
+            found.setdefault(_key(plan, node), []).append(node)
+    return list(found.values())
+
+
+def _key(plan: Plan, node: Field) -> Hashable:
+    direct = frozenset(r.name for r in plan.readers[node.name] if isinstance(r, Affine))
+    if isinstance(node, Numeric):
+        return ("number", node.dim, direct)
+    if node.pooling is None:
+        return ("id", node.dim, direct)
+    length = plan.feature(node.fields[0]).shape
+    return ("bag", node.dim, direct, node.pooling, node.weighted, length)
+
+
+def _joinable(plan: Plan, node: Field) -> bool:
+    for reader in plan.readers[node.name]:
+        behind = plan.readers[reader.name] if isinstance(reader, Mask) else [reader]
+        source = reader.name if isinstance(reader, Mask) else node.name
+        if not all(_reads_by_matrices(last, source) for last in behind):
+            return False
+    return True
+
+
+def _reads_by_matrices(reader: Node, source: str) -> bool:
+    return isinstance(reader, Affine) and all(
+        edge.weight.ndim == 2 and edge.start == 0 for edge in reader.edges if edge.source == source
+    )
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """Where each table went: an array that holds several, and its first row there."""
+
+    arrays: dict[int, Array]
+    offsets: dict[int, int]
+
+
+def _joined_tables(blocks: Sequence[Sequence[Field]]) -> _Storage:
+    """One array per block; blocks that share a table share their array."""
+    groups: list[dict[int, Array]] = []
+    for members in blocks:
+        tables = {id(m.table): m.table for m in members if isinstance(m, Embed)}
+        for group in [group for group in groups if group.keys() & tables.keys()]:
+            groups.remove(group)
+            tables = group | tables
+        groups.append(tables)
+    arrays, offsets = {}, {}
+    for group in groups:
+        tables = list(group.values())
+        if not tables:
+            continue
+        whole = tables[0] if len(tables) == 1 else np.concatenate(tables)
+        starts = np.cumsum([0, *(len(table) for table in tables)])
+        for key, start in zip(group, starts, strict=False):
+            arrays[key], offsets[key] = whole, int(start)
+    return _Storage(arrays, offsets)
+
+
+def _join(members: Sequence[Field], storage: _Storage) -> Field:
+    first, name = members[0], _joined_name([member.name for member in members])
+    fields = tuple(member.fields[0] for member in members)
+    if isinstance(first, Numeric):
+        numbers = [member for member in members if isinstance(member, Numeric)]
+        vectors = np.concatenate([number.vectors for number in numbers])
+        return Numeric(name, fields, vectors, np.concatenate([n.biases for n in numbers]))
+    embeds = [member for member in members if isinstance(member, Embed)]
+    return replace(
+        first,
+        name=name,
+        fields=fields,
+        table=storage.arrays[id(first.table)],
+        offsets=tuple(storage.offsets[id(e.table)] + e.offsets[0] for e in embeds),
+        sizes=tuple(e.sizes[0] for e in embeds),
+    )
+
+
+def _join_masks(
+    plan: Plan, joined: Field, members: Sequence[Field], places: dict[str, Place]
+) -> Mask | None:
+    """All masks over the members as one node, each reader's side by side."""
+    order: dict[frozenset[str], list[tuple[int, Mask]]] = {}
+    for piece, member in enumerate(members):
+        for mask in plan.readers[member.name]:
+            if isinstance(mask, Mask):
+                behind = frozenset(reader.name for reader in plan.readers[mask.name])
+                order.setdefault(behind, []).append((piece, mask))
+    masks = [entry for entries in order.values() for entry in entries]
+    if not masks:
+        return None
+    g = np.concatenate([mask.g for _, mask in masks])
+    name = f"{joined.name}/masked"
+    places |= {mask.name: (name, i * mask.dim) for i, (_, mask) in enumerate(masks)}
+    return Mask(name, joined.name, g, tuple(piece for piece, _ in masks))
+
+
+def _moved(node: Affine, places: dict[str, Place]) -> Affine:
+    """The node's edges on the joined nodes; neighbours become one matrix."""
+    edges: list[Edge] = []
+    moved = [edge for edge in node.edges if edge.source in places]
+    moved.sort(key=lambda edge: places[edge.source])
+    for edge in moved:
+        source, start = places[edge.source]
+        last = edges[-1] if edges else None
+        if last and last.source == source and last.stop == start:
+            weight = np.concatenate([last.weight, edge.folded])
+            edges[-1] = Edge(source, weight, start=last.start)
+        else:
+            edges.append(Edge(source, edge.folded, start=start))
+    rest = [edge for edge in node.edges if edge.source not in places]
+    return with_edges(node, [*edges, *rest])
+
+
+def _joined_name(names: Iterable[str]) -> str:
+    first, *others = names
+    return f"{first}+{len(others)}" if others else first

@@ -1,0 +1,20 @@
+"""Pass 7: many small products into few wide ones."""
+
+from __future__ import annotations
+
+from mtl_tf.inference.passes._join_affines import join_affines
+from mtl_tf.inference.passes._join_inputs import join_inputs
+from mtl_tf.inference.plan import Plan
+
+
+def fuse(plan: Plan, batch: int = 128) -> Plan:
+    """Joins fields into one lookup per width, and units of one level into wide products.
+
+    Units of one level and activation that read the same sources become one node,
+    whichever sub-networks they came from; so a unit whose gate closed a connection is
+    not multiplied by zeros. Groups with different sources are joined, zeros included,
+    where that is cheaper than another operation for a batch of `batch` rows.
+
+    Gates must be folded before (`fold_gates`); a node with a gate is left alone.
+    """
+    return join_affines(join_inputs(plan), batch)

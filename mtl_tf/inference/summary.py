@@ -1,0 +1,42 @@
+"""A node in words and shapes, for JSON and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_tf.inference import nodes as n
+
+
+def describe(node: n.Node) -> dict[str, Any]:
+    """One JSON object: name, kind, width and what the kind adds."""
+    entry: dict[str, Any] = {
+        "name": node.name,
+        "kind": type(node).__name__.lower(),
+        "width": n.width_of(node),
+    }
+    if isinstance(node, (n.Embed, n.Numeric)):
+        entry["fields"] = list(node.fields)
+    if isinstance(node, n.Embed):
+        entry |= {"rows": len(node.table), "pooling": node.pooling, "weighted": node.weighted}
+    elif isinstance(node, n.Mask):
+        entry |= {"source": node.source, "masks": len(node.g)}
+    elif isinstance(node, n.Affine):
+        entry["activation"] = node.activation
+        entry["edges"] = [_edge(edge) for edge in node.edges]
+    elif isinstance(node, n.Mix):
+        entry |= {"experts": list(node.experts), "gate": node.gate}
+    elif isinstance(node, n.Opaque):
+        entry |= {"layer": type(node.layer).__name__, "features": list(node.features)}
+        entry["sources"] = list(n.sources_of(node))
+    elif isinstance(node, n.Output):
+        entry |= {"task": node.task, "source": node.source, "link": node.link, "unit": node.unit}
+    return entry
+
+
+def _edge(edge: n.Edge) -> dict[str, Any]:
+    return {
+        "source": edge.source,
+        "start": edge.start,
+        "weight": list(edge.weight.shape),
+        "gate": None if edge.gate is None else list(edge.gate.shape),
+    }
