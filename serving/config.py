@@ -6,7 +6,8 @@
 | `--batching_parameters_file` (with `--enable_batching`) | `batching_text` |
 | `--monitoring_config_file` (with `--rest_api_port`) | `MONITORING_TEXT` |
 
-A label at start also needs `--allow_version_labels_for_unavailable_models`.
+`write` writes all three. A label at start also needs
+`--allow_version_labels_for_unavailable_models`.
 """
 
 from __future__ import annotations
@@ -109,6 +110,19 @@ def read_config(path: str | Path) -> pb.ModelServerConfig:
 def config_text(config: pb.ModelServerConfig) -> str:
     """The text that `--model_config_file` takes."""
     return text_format.MessageToString(config)
+
+
+def write(folder: str | Path, config: pb.ModelServerConfig) -> Path:
+    """Writes `models.config`, `batching.config` and `monitoring.config` into `folder`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("models", config_text(config)),
+        ("batching", batching_text()),
+        ("monitoring", MONITORING_TEXT),
+    ):
+        (folder / f"{name}.config").write_text(text, encoding="utf-8")
+    return folder
 
 
 def batching_text(
