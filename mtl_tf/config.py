@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
 import pydantic.dataclasses
@@ -11,48 +11,15 @@ import yaml
 from pydantic import Field as _F
 
 from mtl_tf.errors import UserError, validation_sentence
+from mtl_tf.model_config import MSSM, STRICT, Gates, Masks, Model, Strict
 from mtl_tf.schema import Schema
+
+__all__ = ["MSSM", "Config", "Gates", "Masks", "Model", "Training", "load_config"]
 
 _MAX_CONFIG_BYTES = 1 << 20
 
 
-Width = Annotated[int, _F(ge=1, le=65536)]
-_STRICT = pydantic.ConfigDict(extra="forbid", validate_default=True)
-
-
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(**_STRICT, frozen=True)
-
-
-class Gates(_Strict):
-    """Hard-concrete gates on connections (L0 penalty λ0, `penalty`)."""
-
-    penalty: float = _F(default=1e-4, ge=0, allow_inf_nan=False)
-    beta: float = _F(default=2 / 3, gt=0, le=1)
-    gamma: float = _F(default=-0.1, lt=0)
-    zeta: float = _F(default=1.1, gt=1)
-    initial_drop: float = _F(default=0.1, gt=0, lt=1)
-
-
-class Masks(_Strict):
-    """Field masks relu(tanh(g·e)); `penalty` is the L1 weight on the mean mask."""
-
-    penalty: float = _F(default=0.0, ge=0, allow_inf_nan=False)
-
-
-class MSSM(_Strict):
-    """MSSM (SIGIR 2021): field masks at the input, vector gates between cells."""
-
-    architecture: Literal["mssm"] = "mssm"
-    units: Annotated[tuple[Width, ...], _F(min_length=1)] = (64, 32)
-    tower_units: tuple[Width, ...] = (16,)
-    activation: str = "relu"
-    l2: float = _F(default=0.0, ge=0, allow_inf_nan=False)
-    masks: Masks = Masks()
-    gates: Gates = Gates()
-
-
-class Training(_Strict):
+class Training(Strict):
     """How `fit` runs."""
 
     epochs: int = _F(default=5, ge=1)
@@ -62,7 +29,7 @@ class Training(_Strict):
     seed: int = _F(default=0, ge=0)
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Config:
     """What one YAML file holds: the schema's entries, then `model` and `training`.
 
@@ -70,7 +37,7 @@ class Config:
     """
 
     schema: Schema
-    model: MSSM = MSSM()
+    model: Model = MSSM()
     training: Training = Training()
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +52,10 @@ class Config:
     def from_json(cls, data: dict[str, Any], source: str = "config") -> Config:
         """The configuration held by `data`; errors name `source`, the entry and the fix."""
         schema = Schema.from_json(data.get("schema", {}), source)
-        parts = {key: value for key, value in data.items() if key != "schema"}
+        parts: dict[str, Any] = {k: value for k, value in data.items() if k != "schema"}
+        model = parts.get("model")
+        if isinstance(model, dict):
+            parts["model"] = {"architecture": "mssm", **model}
         try:
             return cls(schema=schema, **parts)
         except pydantic.ValidationError as error:

@@ -34,10 +34,17 @@ def validation_sentence(error: pydantic.ValidationError, data: Any, source: str)
         message = "unknown option; remove it or check its spelling"
     elif first["type"] == "missing":
         message = "required but not given"
+    elif first["type"] == "union_tag_invalid":
+        union = {key: str(value).strip("'") for key, value in first["ctx"].items()}
+        known = union["expected_tags"].replace("'", "")
+        message = f"unknown {union['discriminator']} `{union['tag']}`; use one of: {known}"
     elif not first["msg"].startswith("Value error"):
         message = f"{message[0].lower()}{message[1:]}. Received: {_short(first['input'])}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{source}: {where + ': ' if where else ''}{message}{more}"
+
+
+_TAGS = ("kind", "architecture")  # what the unions of schema and configuration are told apart by
 
 
 def _path(loc: tuple[int | str, ...], data: Any) -> str:
@@ -50,7 +57,7 @@ def _path(loc: tuple[int | str, ...], data: Any) -> str:
             inner = data[step]
         if isinstance(step, int) and isinstance(inner, dict) and inner.get("name"):
             parts[-1:] = [f"{parts[-1].removesuffix('s')} `{inner['name']}`"]
-        elif inner is None and isinstance(data, dict) and data.get("kind") == step:
+        elif inner is None and isinstance(data, dict) and step in map(data.get, _TAGS):
             continue  # a union's tag, not an entry the user wrote
         else:
             parts[len(parts) - isinstance(step, int) :] = (
