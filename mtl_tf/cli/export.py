@@ -29,10 +29,11 @@ def command(
 
     quiet_tensorflow()
     target = json_path(json_file)
+    from mtl_tf.cli.report import print_report, report_bars
     from serving.export import export
 
     wanted = [task.strip() for task in tasks.split(",") if task.strip()] if tasks else None
     result = export(run, models, name=name, version=version, tasks=wanted)
     print_report(result.report)
-    write_json(target, result.report)
+    write_json(target, {"bars": report_bars(result.report), **result.report})
     click.echo(str(result.path))

@@ -1,0 +1,168 @@
+"""`mtl-tf demo`: the whole way of a row, in one command, with a report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtl_tf.cli.output import json_path, note, quiet_tensorflow, table, write_json
+from mtl_tf.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_ROWS_SHOWN = 3
+
+
+@click.command()
+@click.argument("dataset", type=click.Choice(["clicks", "census"]), default="clicks")
+@click.option("--data", help="census: folder with train.csv and test.csv (also .gz or .xz).")
+@click.option("--rows", default=200_000, show_default=True, type=click.IntRange(min=1000),
+              help="clicks: rows to generate.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--output", help="Folder for all artefacts [default: demo-output/DATASET-TIME].")
+@click.option("--json", "json_file", help="Also write the figures to this file.")
+def command(
+    dataset: str, data: str | None, rows: int, seed: int, output: str | None, json_file: str | None
+) -> None:
+    """Raw rows → Beam → Keras fit → pruned SavedModel → gRPC scores, with a report.
+
+    DATASET is `clicks` (a generated click log whose truth is known; the default) or
+    `census` (Census-Income, from --data, the cache, or UCI).
+    """
+    quiet_tensorflow()
+    target = json_path(json_file)
+    folder = Path(output or f"demo-output/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if folder.exists():
+        raise UserError(f"--output {folder}: exists already; name a new folder")
+    started = time.monotonic()
+    source = _click_log(folder, rows, seed) if dataset == "clicks" else _census(data)
+    bars = _whole_way(source, folder, seed)
+    bars["seconds"] = round(time.monotonic() - started, 1)
+    write_json(target, {"dataset": dataset, "seed": seed, "bars": bars})
+    note(f"\nDone in {bars['seconds']:.0f} s. Everything is in {folder}/")
+
+
+@dataclass(frozen=True)
+class _Source:
+    config: Path
+    inputs: tuple[str, ...]  # as `preprocess --input` takes them
+    sample: Path  # its first rows are asked over gRPC
+    truth: dict[str, Any] | None = None
+
+
+def _click_log(folder: Path, rows: int, seed: int) -> _Source:
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mtl_tf.synthetic import click_log
+
+    _step("Generate a click log whose truth is known")
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("rows", total=rows)
+        log = click_log(
+            folder / "raw", rows, seed=seed, progress=lambda n: progress.advance(bar, n)
+        )
+    truth = json.loads((log / "truth.json").read_text(encoding="utf-8"))
+    parts = str(log / "part-*.csv")
+    return _Source(CONFIGS / "click_log.yaml", (parts,), log / "part-00000.csv", truth)
+
+
+def _census(data: str | None) -> _Source:
+    from mtl_tf.cli import census
+
+    _step("Find Census-Income")
+    files = census.find(data, note)
+    inputs = (str(files["train"]), f"test={files['test']}")
+    return _Source(CONFIGS / "census_income.yaml", inputs, files["test"])
+
+
+def _whole_way(source: _Source, folder: Path, seed: int) -> dict[str, float]:
+    import dataclasses
+
+    from mtl_tf.cli.evaluate import metric_bars, print_metrics
+    from mtl_tf.cli.report import print_report, print_sharing, report_bars, truth_bars
+    from mtl_tf.config import load_config
+    from pipelines import preprocess
+
+    _step("Beam job: raw rows → TFRecord fields")
+    inputs = [flag for path in source.inputs for flag in ("--input", path)]
+    dataset = folder / "dataset"
+    preprocess.run(["--config", str(source.config), *inputs, "--output", str(dataset)])
+
+    _step("Keras fit: MSSM")
+    from mtl_tf.training import evaluate, train
+
+    config = load_config(source.config)
+    training = config.training.model_copy(update={"seed": seed})
+    run = folder / "run"
+    train(dataclasses.replace(config, training=training), dataset, run)
+    metrics = evaluate(run, dataset, "test")
+    print_metrics("Quality on the test split", metrics)
+
+    _step("Prune, check, export")
+    from serving.export import export
+
+    result = export(run, folder / "models")
+    print_sharing(result.report["sharing"], source.truth)
+    print_report(result.report)
+
+    _step("Serve, and ask over gRPC")
+    difference = _ask(source.sample, run, folder / "models", result.path.parent.name)
+    bars = {**metric_bars(metrics), **report_bars(result.report), "grpc_parity": difference}
+    if source.truth:
+        bars |= truth_bars(result.report["sharing"], source.truth)
+    return bars
+
+
+def _ask(sample: Path, run: Path, models: Path, name: str) -> float:
+    """Prints a few rows' scores, over gRPC and from Keras; returns the largest difference."""
+    import itertools
+
+    import numpy as np
+
+    from mtl_tf.cli.rows import read_rows
+    from serving.client import Client
+    from serving.server import LocalServer
+
+    rows = list(itertools.islice(read_rows(str(sample)), _ROWS_SHOWN))
+    with LocalServer(models) as server, Client(server.address) as client:
+        served = client.score(name, rows)
+    expected = keras_scores(run, rows)
+    table(
+        f"The first {len(rows)} rows of {sample.name}: asked over gRPC, and scored in Keras",
+        ("row", *(f"{task}, {way}" for task in served for way in ("gRPC", "Keras"))),
+        (
+            (str(i + 1), *(f"{scores[t][i]:.7f}" for t in served for scores in (served, expected)))
+            for i in range(len(rows))
+        ),
+    )
+    return max(float(np.max(np.abs(served[task] - expected[task]))) for task in served)
+
+
+def keras_scores(run: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Scores of raw rows the way training sees them: checked and transformed by the job's
+    Arrow code, not by the served graph, then the trained Keras model; task → (n,)."""
+    import numpy as np
+    import pyarrow as pa
+
+    from mtl_tf.training import load_run
+    from mtl_tf.transform import apply_arrow
+    from pipelines.check import Check
+    from pipelines.sources import RawBatch
+
+    loaded = load_run(run)
+    schema = loaded.transform.schema
+    columns = {name: pa.array([row[name] for row in rows]) for name in schema.columns}
+    raw = RawBatch(columns, len(rows), np.arange(len(rows)), text=lambda place: str(rows[place]))
+    features = apply_arrow(loaded.transform, Check(schema)(raw).clean)
+    scores = loaded.model.predict(features, verbose=0)
+    return {task: values[:, 0] for task, values in scores.items()}
+
+
+def _step(title: str) -> None:
+    note(f"\n── {title} " + "─" * max(0, 76 - len(title)))

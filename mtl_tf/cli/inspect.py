@@ -1,0 +1,75 @@
+"""`mtl-tf inspect`: what a run learned, or what an exported model holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtl_tf.errors import UserError
+
+
+@click.command()
+@click.argument("path")
+def command(path: str) -> None:
+    """Show what a run folder, a dataset folder or models/NAME/VERSION holds."""
+    folder = Path(path)
+    report = folder / "assets.extra" / "export_report.json"
+    if (folder / "run.json").is_file():
+        _run(folder)
+    elif report.is_file():
+        from mtl_tf.cli.report import print_report, print_sharing
+
+        data = _read(report)
+        print_sharing(data["sharing"])
+        print_report(data)
+    elif (folder / "dataset.json").is_file():
+        _dataset(folder)
+    else:
+        raise UserError(
+            f"{path}: expected a run, a dataset or an exported version (a folder with run.json, "
+            "dataset.json or assets.extra/export_report.json)"
+        )
+
+
+def _run(folder: Path) -> None:
+    from mtl_tf.cli.output import quiet_tensorflow, table
+    from mtl_tf.cli.report import print_sharing
+
+    quiet_tensorflow()
+    info = _read(folder / "run.json")
+    epochs: list[dict[str, Any]] = info["epochs"]
+    names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
+    table(
+        f"{folder}: {info['config']['model']['architecture']}, {len(epochs)} epochs",
+        names,
+        ([epoch.get(name) for name in names] for epoch in epochs),
+    )
+    from mtl_tf.inference import capture, sharing
+    from mtl_tf.training import load_run
+
+    print_sharing(sharing(capture(load_run(folder).model)))
+
+
+def _dataset(folder: Path) -> None:
+    from mtl_tf.cli.output import table
+
+    info = _read(folder / "dataset.json")
+    tasks = [task["name"] for task in info["schema"]["tasks"]]
+    table(
+        f"{folder}: {info['schema']['name']}, {info['layout']} layout",
+        ("split", "rows", "files", *(f"{task}: labelled" for task in tasks)),
+        (
+            (name, split["rows"], len(split["files"]), *(split["labelled"][t] for t in tasks))
+            for name, split in info["splits"].items()
+        ),
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); the file is damaged") from None

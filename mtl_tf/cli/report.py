@@ -1,0 +1,143 @@
+"""What an export report says, as tables: size and speed before → after, and what is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtl_tf.cli.output import table
+
+Report = Mapping[str, Any]
+_CLOSED = "·"
+
+
+def print_report(report: Report) -> None:
+    """Size, work and latency before → after, and the parity that let the export through."""
+    rows = [
+        (what, *_before_after(report[key]))
+        for what, key in (("parameters", "parameters"), ("FLOPs per row", "flops"))
+    ]
+    rows.append(("bytes on disk", *_before_after(report["bytes"])))
+    rows += [
+        (f"ops, {signature}", *_before_after(counts)) for signature, counts in report["ops"].items()
+    ]
+    rows += [
+        (
+            f"p50 ms, {signature}, {size} row{'s' if size != '1' else ''}",
+            *_before_after({name: entry["p50"] for name, entry in times.items()}),
+        )
+        for signature, sizes in report["latency_ms"].items()
+        for size, times in sizes.items()
+    ]
+    table(
+        f"{report['name']}, version {report['version']}: as trained → as served",
+        ("", "before", "after", "before ÷ after"),
+        rows,
+    )
+    parity = report["parity"]
+    dropped = report["fields"]["dropped"]
+    table(
+        "Checked before publishing",
+        ("", ""),
+        [
+            ("rows scored", parity["rows"]),
+            ("largest difference of a score", f"{parity['max_error']:.1e}"),
+            ("share of the allowed difference", f"{parity['of_limit']:.0%}"),
+            ("fields no task reads any more", ", ".join(dropped) or "none"),
+        ],
+    )
+
+
+def report_bars(report: Report) -> dict[str, float]:
+    """The report's figures under flat names; latency is the raw signature's at 512 rows."""
+    bars: dict[str, float] = {"parity": report["parity"]["max_error"]}
+    names = {"parameters": "params", "bytes": "bytes", "flops": "flops"}
+    for key, name in names.items():
+        bars |= {f"{name}_{when}": report[key][when] for when in ("before", "after")}
+    for size, times in report["latency_ms"].get("serving_default", {}).items():
+        suffix = "" if size == "512" else f"_batch_{size}"
+        bars |= {f"p50_ms_{when}{suffix}": times[when]["p50"] for when in ("before", "after")}
+    return bars
+
+
+def print_sharing(sharing: Mapping[str, Any], truth: Mapping[str, Any] | None = None) -> None:
+    """Which fields and connections are open; with `truth`, held against it."""
+    labels = sharing["labels"]
+    readers = sharing["fields"]
+    if readers:
+        names = list(dict.fromkeys(name for fields in readers.values() for name in fields))
+        needs = ("matters to",) if truth else ()
+        table(
+            f"Fields: share of values each sub-network lets through ({_CLOSED} closed)",
+            ("field", *(labels[reader] for reader in readers), *needs),
+            (
+                (
+                    field,
+                    *(_share(fields.get(field, 0.0)) for fields in readers.values()),
+                    *([_matters(field, truth)] if truth else []),
+                )
+                for field in names
+            ),
+        )
+    for level, cells in sharing["connections"].items():
+        sources = list(dict.fromkeys(source for edges in cells.values() for source in edges))
+        table(
+            f"Connections into {level}: share of units open ({_CLOSED} closed)",
+            ("sub-network ← from", *(labels.get(source, source) for source in sources)),
+            (
+                (labels[cell], *(_share(edges.get(source, 0.0)) for source in sources))
+                for cell, edges in cells.items()
+            ),
+        )
+    if truth and readers:
+        _print_against_truth(sharing, truth)
+
+
+def _print_against_truth(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
+    by_label = {sharing["labels"][reader]: fields for reader, fields in sharing["fields"].items()}
+    rows = []
+    for task, needed in truth["reads"].items():
+        others = [field for field in by_label[task] if field not in needed]
+        kept = [field for field in needed if by_label[task][field] > 0]
+        closed = [field for field in others if by_label[task][field] == 0]
+        rows.append((task, f"{len(kept)} of {len(needed)}", f"{len(closed)} of {len(others)}"))
+    noise = truth["noise"]
+    everywhere = [f for f in noise if all(fields[f] == 0 for fields in by_label.values())]
+    table(
+        "Against the known truth, in each task's own sub-network",
+        ("task", "fields that matter, kept", "fields that do not, closed"),
+        [*rows, ("every sub-network", "", f"{len(everywhere)} of {len(noise)} noise fields")],
+    )
+
+
+def truth_bars(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, float]:
+    """How well the masks found the truth: shares over all pairs of task and field."""
+    by_label = {sharing["labels"][reader]: fields for reader, fields in sharing["fields"].items()}
+    kept = [by_label[t][f] > 0 for t, needed in truth["reads"].items() for f in needed]
+    closed = [
+        by_label[t][f] == 0
+        for t, needed in truth["reads"].items()
+        for f in by_label[t]
+        if f not in needed
+    ]
+    return {
+        "true_fields_kept": sum(kept) / len(kept),
+        "other_fields_closed": sum(closed) / len(closed),
+    }
+
+
+def _before_after(values: Mapping[str, float]) -> tuple[float | str, float | str, str]:
+    before, after = values["before"], values["after"]
+    ratio = f"{before / after:.2f}×" if after else "–"
+    if isinstance(before, float):
+        return f"{before:.3f}", f"{after:.3f}", ratio
+    return before, after, ratio
+
+
+def _share(value: float) -> str:
+    return _CLOSED if value == 0 else f"{value:.0%}"
+
+
+def _matters(field: str, truth: Mapping[str, Any]) -> str:
+    tasks = [task for task, fields in truth["reads"].items() if field in fields]
+    return ", ".join(tasks) or "nothing (noise)"
