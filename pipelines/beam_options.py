@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -11,6 +15,9 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     _BeamArgumentParser,
 )
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from mtl_tf.errors import UserError
 
@@ -55,9 +62,34 @@ def beam_options(
         )
     if workers:
         direct.direct_num_workers = workers
-        if workers > 1 and "--direct_running_mode" not in " ".join(flags):
-            direct.direct_running_mode = "multi_processing"
     return options
+
+
+def make_runner(options: PipelineOptions) -> PipelineRunner:
+    """The runner that `options` names; several local workers are processes of our own."""
+    name = options.view_as(StandardOptions).runner
+    direct = options.view_as(DirectOptions)
+    if name != LOCAL_RUNNER or direct.direct_num_workers in (None, 1):
+        return create_runner(name)
+    if direct.direct_running_mode == "multi_threading":
+        return FnApiRunner()
+    # Like `multi_processing`, with a worker that is silent. (In that mode the runner
+    # would start Beam's own.)
+    direct.direct_running_mode = "in_memory"
+    command = f"{shlex.quote(sys.executable)} -m pipelines.worker"
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
+
+
+@contextmanager
+def quiet_logging() -> Iterator[None]:
+    """Beam's own log from ERROR on only; a job that fails says so by itself."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _runner(name: str | None) -> str:

@@ -49,10 +49,10 @@ class Analyse(beam.CombineFn):
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
-        merged = self.create_accumulator()
-        for accumulator in accumulators:
-            merged.merge(accumulator)
-        return merged
+        first, *others = accumulators
+        for other in others:
+            first.merge(other)
+        return first
 
     def extract_output(self, accumulator: Accumulator) -> bytes:
         return accumulator.to_bytes()

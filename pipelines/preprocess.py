@@ -94,12 +94,13 @@ def _work(
     """Runs the pipeline; then `out/` is complete, and `dataset.json` is returned."""
     import apache_beam as beam
 
+    from pipelines.beam_options import make_runner, quiet_logging
     from pipelines.progress import Show
     from pipelines.transforms import Preprocess
 
     try:
-        with Show(settings.root, sum(source.bytes for source in sources)):
-            pipeline = beam.Pipeline(options=options)
+        with quiet_logging(), Show(settings.root, sum(source.bytes for source in sources)):
+            pipeline = beam.Pipeline(make_runner(options), options)
             _ = (
                 pipeline
                 | "Pieces" >> beam.Create(list(pieces)).with_output_types(Piece)

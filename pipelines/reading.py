@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -48,6 +48,9 @@ class RecordBatchCoder(beam.coders.Coder):
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
         return pa.ipc.open_stream(encoded).read_next_batch()
+
+    def estimate_size(self, value: pa.RecordBatch) -> int:
+        return value.nbytes  # Beam samples sizes; encoding a batch for that is dear
 
     def is_deterministic(self) -> bool:
         return True
@@ -203,11 +206,14 @@ class PartWriter:
         self.written.append(part)
 
 
-def read_part(settings: Settings, part: Part) -> pa.RecordBatch:
-    """The rows of a part file."""
-    with pa.memory_map(str(settings.root / "parts" / part.name)) as file:
-        table = pa.ipc.open_file(file).read_all()
-    return table.combine_chunks().to_batches()[0]
+def read_parts(settings: Settings, parts: Iterable[Part]) -> pa.RecordBatch:
+    """The rows of part files, one after the other."""
+    tables = []
+    for part in parts:
+        part = Part(*part)  # a coder may have made another row type of it
+        with pa.memory_map(str(settings.root / "parts" / part.name)) as file:
+            tables.append(pa.ipc.open_file(file).read_all())
+    return pa.concat_tables(tables).combine_chunks().to_batches()[0]
 
 
 class RejectWriter:

@@ -16,7 +16,7 @@ from mtl_tf.records import encode_blocks, encode_rows, frame
 from mtl_tf.transform import FittedTransform, apply_arrow, labels_arrow
 from pipelines import progress
 from pipelines.layout import Work
-from pipelines.reading import read_part
+from pipelines.reading import read_parts
 from pipelines.settings import Settings, write_atomically
 from pipelines.split import scattered
 
@@ -24,10 +24,10 @@ from pipelines.split import scattered
 @with_input_types(Work)
 @with_output_types(tuple[str, str], counts=dict[str, Any])
 class Encode(beam.DoFn):
-    """Part file → one encoded member per shard that gets rows of it: (shard, member).
+    """Part files → one encoded member per shard that gets rows of them: (shard, member).
 
     Members are complete gzip members (or plain records), so a shard is their bytes one
-    after the other. The tag `counts` tells what the part holds, for `dataset.json`.
+    after the other. The tag `counts` tells what the parts hold, for `dataset.json`.
     """
 
     def __init__(self, settings: Settings):
@@ -36,21 +36,21 @@ class Encode(beam.DoFn):
 
     def process(self, work: Work) -> Iterator[Any]:
         transform = self._load()
-        batch = read_part(self._settings, work.part)
+        batch = read_parts(self._settings, work.parts)
         features = apply_arrow(transform, batch)
         labels = labels_arrow(transform.schema, batch)
         arrays = {**features, **labels}
         if work.scatter >= 0:
-            order = scattered(work.part.rows, work.scatter)
+            order = scattered(work.rows, work.scatter)
             arrays = {name: values[order] for name, values in arrays.items()}
         for i in range(work.fan):
-            share = slice(work.part.rows * i // work.fan, work.part.rows * (i + 1) // work.fan)
+            share = slice(work.rows * i // work.fan, work.rows * (i + 1) // work.fan)
             shard = shard_name(work, (work.first + i) % work.shards, self._settings)
             member = f"{shard}.{work.rank:06d}-{i:04d}"
             data = self._encode({name: values[share] for name, values in arrays.items()})
             write_atomically(self._settings.root / "members" / member, data)
             yield shard, member
-        progress.tell(self._settings.root, "write", work.part.name, (0, work.part.rows))
+        progress.tell(self._settings.root, "write", f"{work.split}-{work.rank}", (0, work.rows))
         counts = count(transform, work, batch, features, labels)
         yield beam.pvalue.TaggedOutput("counts", counts)
 
@@ -92,7 +92,7 @@ class Concatenate(beam.DoFn):
 def shard_name(work: Work, shard: int, settings: Settings) -> str:
     """`train-00003-of-00008.tfrecord.gz`."""
     suffix = ".gz" if settings.compression == "gzip" else ""
-    return f"{work.part.split}-{shard:05d}-of-{work.shards:05d}.tfrecord{suffix}"
+    return f"{work.split}-{shard:05d}-of-{work.shards:05d}.tfrecord{suffix}"
 
 
 def count(
@@ -115,9 +115,9 @@ def count(
         for entry in transform.schema.fields
     }
     return {
-        "split": work.part.split,
+        "split": work.split,
         "rank": work.rank,
-        "rows": work.part.rows,
+        "rows": work.rows,
         "tasks": tasks,
         "fields": fields,
     }

@@ -41,6 +41,10 @@ class Counts:
         table = other.table()
         self.add_counted(table["value"], table["count"])
 
+    def load(self, table: pa.Table) -> None:
+        """Become the counter whose `table()` this is; nothing is compacted again."""
+        self._parts, self._pending = [table.cast(self._schema)], 0
+
     def table(self) -> pa.Table:
         """Columns `value` and `count`, one row per distinct value, by value ascending."""
         if self._pending:

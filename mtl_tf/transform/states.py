@@ -69,7 +69,7 @@ class CategoryState:
         """Become the state that was written."""
         self.scalars = scalars
         if self.counts is not None:
-            self.counts.add_counted(tables["counts"]["value"], tables["counts"]["count"])
+            self.counts.load(tables["counts"])
 
     def statistics(self) -> dict[str, Any]:
         """Rows without a value, distinct values and the most frequent ones."""

@@ -35,10 +35,6 @@ class JsonLines:
         table = self._arrow(data) if text.is_utf8(data) else None
         if table is not None and table.num_rows == num_lines:
             columns = {name: table[name].combine_chunks() for name in self._wanted}
-            columns = {
-                name: column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-                for name, column in columns.items()
-            }
             numbers, broken = np.arange(line, line + num_lines), []
         else:
             columns, numbers, broken = self._slow(data, line)

@@ -1,0 +1,21 @@
+"""A process of the local runner: Beam's own worker, without its chatter on stderr.
+
+Started by the runner as `python -m pipelines.worker`. Errors still reach the launcher,
+through the runner.
+"""
+
+import logging
+import sys
+
+
+def main() -> None:
+    """Runs until the runner has no more work."""
+    # With a handler there, a stray `logging.warning` no longer installs one on stderr.
+    logging.root.addHandler(logging.NullHandler())
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
