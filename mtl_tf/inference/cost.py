@@ -48,7 +48,7 @@ def cost(plan: Plan) -> Cost:
         for variable in getattr(node.layer, "variables", ())
     )
     return Cost(
-        parameters=sum(np.count_nonzero(array) for array in ops.weights.values()) + opaque,
+        parameters=sum(int(np.count_nonzero(w)) for w in ops.weights.values()) + opaque,
         flops=ops.flops,
         bytes=4 * (sum(array.size for array in ops.weights.values()) + ops.indices + opaque),
         ops=ops.count,
@@ -163,4 +163,4 @@ class _CountingOps:
         return self._op((self.rows, *row))
 
     def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> _Shape:
-        return self._op((self.rows, *node.shape))
+        return self._op((self.rows, *(size or 1 for size in node.shape)))

@@ -167,6 +167,7 @@ class Emitter:
         ops, dim = self.ops, node.dim
         count = n.width_of(self.plan.by_name[node.source]) // dim
         source, every = self.value(node.source), tuple(range(count))
+        shape: tuple[int, ...]
         if node.pieces == every:  # one reader of every piece
             pieces, shape = ops.reshape(source, (-1, count, dim)), (count, dim)
         elif node.pieces == every * (len(node.pieces) // count):  # several readers of all
@@ -189,8 +190,9 @@ class Emitter:
         bias = ops.weight(f"{node.name}/bias", node.bias)
         terms = self._products(node)
         if not terms:
-            any_feature = self.features[self.plan.features[0]]
-            return ops.activation(node.activation, ops.repeat(bias, any_feature))
+            first = next(iter(self.features.values()), None)
+            row = ops.reshape(bias, (1, -1)) if first is None else ops.repeat(bias, first)
+            return ops.activation(node.activation, row)
         total = terms[0]
         for term in terms[1:]:
             total = ops.add(total, term)

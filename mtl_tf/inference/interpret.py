@@ -25,7 +25,7 @@ def evaluate(
         if name not in features:
             raise UserError(f"feature `{name}` is missing; the model reads: {', '.join(reads)}")
         given[name] = np.asarray(features[name])
-    rows = {len(array) for array in given.values()}
+    rows = {len(array) for array in (given or features).values()}
     if len(rows) > 1:
         raise UserError(f"features must have equal numbers of rows; received {sorted(rows)}")
     count = rows.pop() if rows else 1

@@ -56,8 +56,14 @@ class LoweredModule(tf.Module):
                 f"feature `{missing[0]}` is missing; the model reads: {', '.join(self.features)}"
             )
         ops = _TensorFlowOps(self._weights)
-        tensors = {name: ops.cast(features[name]) for name in self.features}
-        return Emitter(self._plan, ops, tensors)
+        return Emitter(
+            self._plan, ops, {name: self._input(features, name) for name in self.features}
+        )
+
+    def _input(self, features: Mapping[str, tf.Tensor], name: str) -> tf.Tensor:
+        tensor = tf.convert_to_tensor(features[name])
+        dtype = self._plan.feature(name).dtype
+        return tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
 
 
 def lower(plan: Plan) -> LoweredModule:
@@ -78,13 +84,6 @@ class _TensorFlowOps:
 
     def __init__(self, weights: dict[str, Any]):
         self._weights = weights
-
-    @staticmethod
-    def cast(x: Any) -> tf.Tensor:
-        x = tf.convert_to_tensor(x)
-        if x.dtype.is_integer and x.dtype != tf.int32:
-            return tf.cast(x, tf.int32)
-        return tf.cast(x, tf.float32) if x.dtype == tf.float64 else x
 
     def weight(self, key: str, array: np.ndarray) -> Any:
         return self._kept(key, array.astype(np.float32))

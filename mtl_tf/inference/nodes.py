@@ -195,11 +195,11 @@ class Opaque:
     operands: tuple[Operand, ...]
     function: Callable[..., Any]
     layer: Any
-    shape: tuple[int, ...]  # without the batch dimension
+    shape: tuple[int | None, ...]  # without the batch dimension, None where not fixed
 
     @property
     def width(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(size or 1 for size in self.shape)
 
     @property
     def features(self) -> tuple[str, ...]:

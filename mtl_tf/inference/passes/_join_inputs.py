@@ -89,13 +89,12 @@ def _joined_tables(blocks: Sequence[Sequence[Field]]) -> _Storage:
             groups.remove(group)
             tables = group | tables
         groups.append(tables)
-    arrays, offsets = {}, {}
-    for group in groups:
-        tables = list(group.values())
-        if not tables:
-            continue
-        whole = tables[0] if len(tables) == 1 else np.concatenate(tables)
-        starts = np.cumsum([0, *(len(table) for table in tables)])
+    arrays: dict[int, Array] = {}
+    offsets: dict[int, int] = {}
+    for group in filter(None, groups):
+        parts = list(group.values())
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        starts = np.cumsum([0, *(len(part) for part in parts)])
         for key, start in zip(group, starts, strict=False):
             arrays[key], offsets[key] = whole, int(start)
     return _Storage(arrays, offsets)

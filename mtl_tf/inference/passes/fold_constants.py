@@ -9,7 +9,17 @@ import numpy as np
 from mtl_tf.errors import UserError
 from mtl_tf.inference.activations import ACTIVATIONS
 from mtl_tf.inference.interpret import evaluate, mask_weights
-from mtl_tf.inference.nodes import Affine, Array, Embed, Mask, Mix, Node, Numeric, Output
+from mtl_tf.inference.nodes import (
+    Affine,
+    Array,
+    Embed,
+    Mask,
+    Mix,
+    Node,
+    Numeric,
+    Output,
+    sources_of,
+)
 from mtl_tf.inference.passes._edges import constant, is_constant, through, with_edges
 from mtl_tf.inference.plan import Plan
 
@@ -33,9 +43,10 @@ def fold_constants(plan: Plan) -> Plan:
                 node = constant(node.name, value)
         nodes.append(node)
     _require_inputs(nodes, constants)
-    needed = plan.with_nodes(nodes).needed(output.name for output in plan.outputs)
-    kept = [node for node in nodes if node.name in needed or node.name not in constants]
-    return plan.with_nodes(kept)
+    read = {source for node in nodes for source in sources_of(node)}
+    return plan.with_nodes(
+        node for node in nodes if node.name in read or node.name not in constants
+    )
 
 
 def _absorb(node: Affine, constants: Mapping[str, Array]) -> Affine:

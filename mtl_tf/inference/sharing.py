@@ -1,0 +1,96 @@
+"""What each task reads, and what each sub-network shares: the answer a person wants."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mtl_tf.inference import passes
+from mtl_tf.inference.nodes import Affine, Edge, Embed, Mask, Node, Numeric
+from mtl_tf.inference.passes.fold_masks import open_share
+from mtl_tf.inference.plan import Plan
+
+
+def sharing(plan: Plan) -> dict[str, Any]:
+    """Fields per task and reader, connections per level, open or closed.
+
+    Of a plan as `capture` gives it:
+    - `tasks`: task -> the fields that can change its score, in the model's order.
+    - `fields`: reader -> field -> share of the field's ids that the mask lets through,
+      0.0 where it is closed whatever the row holds (1.0 without a mask; a number is 0.0
+      or 1.0).
+    - `connections`: level -> reader -> source -> share of the units whose gate is open,
+      0.0 where the connection is closed (1.0 without a gate).
+    - `labels`: sub-network -> the task whose tower reads the last sub-network of that
+      index, or `shared`.
+    """
+    levels: dict[str, dict[str, dict[str, float]]] = {}
+    fields: dict[str, dict[str, float]] = {}
+    for node in plan.nodes:
+        if not isinstance(node, Affine):
+            continue
+        for edge in node.edges:
+            source = plan.by_name[edge.source]
+            read = _field_of(plan, source)
+            if read is not None:
+                fields.setdefault(node.name, {})[read] = _share_of(plan, source)
+            else:
+                level = levels.setdefault(_split(node.name)[0], {})
+                level.setdefault(node.name, {})[edge.source] = _open_units(edge)
+    cells = {name: readers for name, readers in levels.items() if _is_level(readers)}
+    return {
+        "tasks": {task: list(_read_by(plan, task)) for task in plan.tasks},
+        "fields": fields,
+        "connections": cells,
+        "labels": _labels(plan, [*fields, *(cell for level in cells.values() for cell in level)]),
+    }
+
+
+def _read_by(plan: Plan, task: str) -> tuple[str, ...]:
+    """Fields that reach the task once everything closed has left."""
+    alone = passes.fold_gates(passes.keep_tasks(plan, [task]))
+    alone = passes.drop_unread(passes.fold_masks(alone, table_budget=0))
+    return tuple(name for name in alone.features if not name.endswith("__weights"))
+
+
+def _field_of(plan: Plan, node: Node) -> str | None:
+    if isinstance(node, Mask):
+        node = plan.by_name[node.source]
+    return node.fields[0] if isinstance(node, (Embed, Numeric)) else None
+
+
+def _share_of(plan: Plan, node: Node) -> float:
+    if not isinstance(node, Mask):
+        return 1.0
+    share = open_share(node, plan.by_name[node.source])
+    return 1.0 if share is None else share
+
+
+def _open_units(edge: Edge) -> float:
+    if edge.gate is None:
+        return 1.0
+    return float((edge.gate != 0).mean())
+
+
+def _split(name: str) -> tuple[str, str]:
+    """`Level_2/1` -> (`Level_2`, `1`)."""
+    layer, _, index = name.rpartition("/")
+    return layer or name, index
+
+
+def _is_level(readers: dict[str, Any]) -> bool:
+    return all(re.fullmatch(r"\d+", _split(name)[1]) for name in readers)
+
+
+def _labels(plan: Plan, cells: list[str]) -> dict[str, str]:
+    by_index: dict[str, str] = {}
+    for output in plan.outputs:
+        name = output.source
+        while name not in cells:
+            node = plan.by_name[name]
+            if not isinstance(node, Affine) or len({edge.source for edge in node.edges}) != 1:
+                break
+            name = node.edges[0].source
+        else:
+            by_index[_split(name)[1]] = output.task
+    return {cell: by_index.get(_split(cell)[1], "shared") for cell in cells}
