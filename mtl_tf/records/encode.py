@@ -142,7 +142,8 @@ def frame(records: Sequence[bytes], compress: bool = False) -> bytes:
         length = struct.pack("<Q", len(record))
         parts += [length, _masked_crc(length), record, _masked_crc(record)]
     data = b"".join(parts)
-    return igzip.compress(data, 1, mtime=0) if compress else data
+    # TensorFlow takes an empty member for the end of the file.
+    return igzip.compress(data, 1, mtime=0) if compress and data else data
 
 
 def _masked_crc(data: bytes) -> bytes:
