@@ -10,6 +10,10 @@ from mtl_tf.cli.rows import batches, read_rows
 from mtl_tf.errors import UserError
 from tests.conftest import ROOT
 
+COMMANDS = (
+    "schema", "preprocess", "train", "evaluate", "inspect", "export", "serve", "score", "demo"
+)  # fmt: skip
+
 
 @pytest.fixture
 def run(capsys):
