@@ -159,7 +159,7 @@ class _CountingOps:
         return self._op(ids)
 
     def repeat(self, row: _Shape, like: _Shape) -> _Shape:
-        self.count += 1
+        self.count += 3  # the number of rows, in three operations
         return self._op((self.rows, *row))
 
     def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> _Shape:

@@ -162,7 +162,7 @@ class _TensorFlowOps:
         return tf.math.divide_no_nan(x, y)
 
     def repeat(self, row: Any, like: Any) -> Any:
-        return tf.tile(row[None], (tf.shape(like)[0], 1))
+        return tf.broadcast_to(row, (tf.shape(like)[0], row.shape[0]))
 
     def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> Any:
         return node.function(*operands)

@@ -1,0 +1,157 @@
+"""The lowered module, through the loader that TensorFlow Serving uses."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.errors import UserError
+from mtl_tf.inference import capture, cost, lower, optimize, passes
+from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.inference.plan import Plan
+from tests.random_plans import PlanMaker, assert_same, rows_for
+
+BATCHES = (0, 1, 7, 512)
+NOT_OPERATIONS = ("Const", "Placeholder", "Identity", "NoOp", "ReadVariableOp")
+
+
+def saved(module, folder):
+    """Saves `module` with its scores and logits as signatures."""
+    signature = module.input_signature()
+    functions = {
+        "serving_default": tf.function(lambda **features: module(features)),
+        "logits": tf.function(lambda **features: module.logits(features)),
+    }
+    signatures = {
+        key: function.get_concrete_function(**signature) for key, function in functions.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return signatures["serving_default"]
+
+
+class Session:
+    """A SavedModel in a `tf.compat.v1.Session`."""
+
+    def __init__(self, folder):
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(self.session, ["serve"], str(folder))
+        self.signatures = loaded.signature_def
+
+    def __call__(self, key, rows):
+        signature = self.signatures[key]
+        feeds = {info.name: rows[name] for name, info in signature.inputs.items()}
+        fetches = {name: info.name for name, info in signature.outputs.items()}
+        return self.session.run(fetches, feeds)
+
+
+def check_served(plan, lowered, folder):
+    """Scores and logits of the SavedModel are those of `plan`, for every batch size."""
+    saved(lower(lowered), folder)
+    session = Session(folder)
+    for count in BATCHES:
+        rows = rows_for(plan, count, seed=count)
+        assert_same(plan.logits(rows), session("logits", rows))
+        assert_same(plan.scores(rows), session("serving_default", rows))
+
+
+def readable(seed, **options):
+    """The first plan from `seed` on of which every task reads something."""
+    while True:
+        plan = PlanMaker(seed, **options).plan()
+        try:
+            optimize(plan)
+        except UserError:
+            seed += 1000
+            continue
+        return plan
+
+
+VARIANTS = {
+    "as captured": lambda plan: plan,
+    "optimized": lambda plan: optimize(plan)[0],
+    "masks left": lambda plan: optimize(plan, table_budget=0)[0],
+}
+
+
+@pytest.mark.parametrize(("seed", "variant"), enumerate([*VARIANTS, "optimized", "masks left"]))
+def test_served_scores_are_the_plans(seed, variant, tmp_path):
+    plan = readable(seed, fields=2 + seed, closed=0.3 * (seed % 3), levels=1 + seed % 3)
+    check_served(plan, VARIANTS[variant](plan), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_cost_model_counts_the_operations_of_the_graph(seed):
+    plan = readable(seed, fields=3, closed=0.2)
+    for variant in (plan, passes.fuse(passes.fold_gates(plan)), optimize(plan)[0]):
+        module = lower(variant)
+        function = tf.function(lambda module=module, **features: module(features))
+        graph = function.get_concrete_function(**module.input_signature()).graph
+        assert cost(variant).ops == len(operations(graph))
+
+
+def operations(graph):
+    return [op for op in graph.get_operations() if op.type not in NOT_OPERATIONS]
+
+
+def test_large_tables_are_variables_and_small_weights_constants(tmp_path):
+    table = np.random.default_rng(0).normal(size=(70_000, 4)).astype(np.float32)
+    plan = Plan(
+        (
+            Embed("city", ("city",), table),
+            Affine("tower", (Edge("city", np.ones((4, 1), np.float32)),), np.zeros(1, np.float32)),
+            Output("task/t", "t", "tower"),
+        ),
+        (Feature("city", "int32"),),
+    )
+    module = lower(plan)
+    rows = {"city": np.array([0, 69_999], np.int32)}
+    saved(module, tmp_path)
+    assert [variable.shape.as_list() for variable in module.variables] == [[70_000, 4]]
+    assert_same(plan.scores(rows), Session(tmp_path)("serving_default", rows))
+
+
+def test_signatures_share_their_weights(tmp_path):
+    plan = readable(3)
+    module = lower(optimize(plan)[0])
+    saved(module, tmp_path)
+    count = len(module._weights)
+    module.logits(rows_for(plan, 2))
+    assert len(module._weights) == count
+
+
+def test_only_features_that_are_read_are_in_the_signature():
+    plan = readable(1, fields=6, closed=0.9)
+    smaller, _ = optimize(plan)
+    assert tuple(lower(smaller).input_signature()) == smaller.features
+    lower(smaller)(rows_for(plan, 3))  # others are ignored
+
+
+def test_a_missing_feature_is_named():
+    plan = readable(1)
+    rows = rows_for(plan, 3)
+    name = plan.features[0]
+    del rows[name]
+    with pytest.raises(UserError, match=f"feature `{name}` is missing; the model reads: {name}"):
+        lower(plan)(rows)
+
+
+@pytest.mark.keras
+def test_an_opaque_layers_variables_are_found_by_the_servers_loader(tmp_path):
+    inputs = {
+        "x": keras.Input((), dtype="float32", name="x"),
+        "n": keras.Input((), dtype="int64", name="n"),
+    }
+    x = keras.layers.Embedding(4, 3, name="lookup")(inputs["n"])
+    x = keras.layers.Concatenate()([x, keras.layers.Reshape((1,))(inputs["x"])])
+    x = keras.layers.Dense(3, activation="relu")(keras.layers.LayerNormalization(name="norm")(x))
+    model = keras.Model(inputs, {"t": keras.layers.Dense(1, activation="sigmoid")(x)})
+    with pytest.warns(UserWarning, match="layer `norm`"):
+        plan = capture(model)
+    smaller, _ = optimize(plan)
+    saved(lower(smaller), tmp_path)
+    rows = {"x": np.array([0.5, -2.0], np.float32), "n": np.array([3, 1])}
+    expected = model({name: tf.constant(values) for name, values in rows.items()})
+    expected = {"t": np.asarray(expected["t"])[:, 0]}
+    assert_same(expected, Session(tmp_path)("serving_default", rows))
+    assert_same(expected, plan.scores(rows))
