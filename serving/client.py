@@ -86,6 +86,7 @@ class Client:
     ) -> None:
         if batch_size < 1:
             raise UserError(f"`batch_size` must be positive. Received: {batch_size}")
+        self.address = address
         self._connection = Connection(address, timeout, credentials)
         self._schema = _schema(schema)
         self._batch_size = batch_size

@@ -37,7 +37,8 @@ class LoadedModel:
 
     Args:
         path: the version's folder.
-        threads: width of the intra-op and inter-op pools; 0 lets TensorFlow choose.
+        threads: width of the intra-op and inter-op pools; 0 lets TensorFlow choose. The
+            intra-op pool is one for the process, as wide as its first session asked.
 
     >>> LoadedModel("/no/such/model")  # doctest: +ELLIPSIS, +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):

@@ -7,7 +7,7 @@ instead of its first user.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -53,12 +53,20 @@ def replay(model: LoadedModel, version: Path) -> int:
 
     Raises `Refused` when one fails, as TF Serving does.
     """
+    count = 0
+    for request in read(version):
+        model.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
+        count += 1
+    return count
+
+
+def read(version: Path) -> Iterator[predict_pb2.PredictRequest]:
+    """The warm-up requests of a version; none if it has no such file."""
     path = version / FILE
     if not path.exists():
-        return 0
-    count = 0
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        count += 1
+        return
+    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    for count, record in enumerate(records, start=1):
         if count > MAX_RECORDS:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -70,9 +78,7 @@ def replay(model: LoadedModel, version: Path) -> int:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"Unsupported log_type for warmup: {log.WhichOneof('log_type')}",
             )
-        request = log.predict_log.request
-        model.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
-    return count
+        yield log.predict_log.request
 
 
 def _record(request: predict_pb2.PredictRequest) -> bytes:

@@ -1,0 +1,232 @@
+"""A trained run as a version that TF Serving loads: pruned, checked, measured, published.
+
+    load the run → capture its model as a plan → optimize → lower → SavedModel
+    → parity (every signature, through the server's own loader) → warm-up → rename
+
+Whatever fails, nothing is left in the models folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import mtl_tf
+from mtl_tf._keras import keras
+from mtl_tf.errors import UserError
+from mtl_tf.inference import capture, cost, lower, optimize, sharing
+from mtl_tf.transform import FittedTransform, apply_arrow
+from mtl_tf.transform.graph import TransformModule
+from serving import graphs, latency, samples, warmup
+from serving.encoder import DEFAULT, EXAMPLES, IDS
+from serving.engine import LoadedModel, Refused
+from serving.parity import BATCHES, Parity, ParityError
+from serving.publish import staging
+from serving.rows import to_examples
+
+BATCH_SIZES = (1, 64, 512)
+_SIGNATURES = (DEFAULT, EXAMPLES, IDS)
+Arrays = dict[str, np.ndarray]
+Requests = dict[str, Arrays]  # signature → its inputs
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """Where the version is, and its `export_report.json`."""
+
+    path: Path
+    report: dict[str, Any]
+
+
+def export(
+    run: Any,
+    models: str | Path,
+    name: str | None = None,
+    version: int | None = None,
+    tasks: Sequence[str] | None = None,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    latency_seconds: float = 0.3,
+) -> ExportResult:
+    """Publishes a run's model as `models`/`name`/`version`.
+
+    Args:
+        run: a run folder, or a loaded `Run`.
+        models: folder of models; made if needed.
+        name: of the served model; the schema's name by default.
+        version: one more than the highest ever used by default; a used one is an error.
+        tasks: only these, and nothing that only other tasks need.
+        batch_sizes: rows per request to warm up and to measure.
+        latency_seconds: how long to measure each signature and batch size; 0 does not.
+
+    Raises `UserError` for what the user can mend, `ParityError` when the exported scores
+    are not the trained ones.
+    """
+    if isinstance(run, (str, Path)):
+        from mtl_tf.training import load_run
+
+        run = load_run(run)
+    name = name or run.transform.schema.name
+    if not batch_sizes or min(batch_sizes) < 1:
+        raise UserError(f"`batch_sizes` must be positive numbers. Received: {list(batch_sizes)}")
+    with staging(models, name, version) as stage:
+        job = _Export(run, tasks, max(*batch_sizes, *BATCHES))
+        job.save(stage.folder)
+        job.check(stage.folder)
+        records = job.warm_up(stage.folder, name, batch_sizes)
+        report = {
+            "name": name,
+            "version": version,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "made_with": _versions(),
+            **job.report(stage.folder, batch_sizes, latency_seconds),
+            "warmup_requests": records,
+        }
+
+        def complete(number: int) -> None:
+            report["version"] = number
+            extra = stage.folder / "assets.extra"
+            _write_json(extra / "export_report.json", report)
+            _write_json(extra / "schema.json", run.transform.schema.to_json())
+
+        path = stage.publish(before=complete)
+    return ExportResult(path, report)
+
+
+class _Export:
+    """One model on its way: before (as trained), and after (as served)."""
+
+    def __init__(self, run: Any, tasks: Sequence[str] | None, rows: int) -> None:
+        self.transform: FittedTransform = run.transform
+        self.model = run.model
+        captured = capture(self.model)
+        self.plan, self.passes = optimize(captured, tasks)
+        if tasks is not None:  # both sides of every comparison answer the same tasks
+            outputs = {task: self.model.output[task] for task in self.plan.tasks}
+            self.model = keras.Model(self.model.input, outputs)
+            captured = capture(self.model)
+        self.captured = captured
+        self.fields = [f.name for f in run.transform.features if f.name in self.plan.features]
+        self.raw, self.features = self._rows(run, rows)
+        self.parity = Parity(
+            captured.logits(self.features), {o.task: o.link for o in captured.outputs}
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes the served graph."""
+        module = lower(self.plan)
+        transform = TransformModule(self.transform, self.fields)
+        specs = module.input_signature()
+        graphs.save(graphs.ServedModule(transform, module, specs, module), folder)
+
+    def check(self, folder: Path) -> None:
+        """Keras, the plan and every signature of the SavedModel against each other."""
+        outputs = self.model(self.features, training=False)
+        scores = {task: np.asarray(output)[:, 0] for task, output in outputs.items()}
+        self.parity.check("keras", scores)
+        self.parity.check("plan", self.plan.scores(self.features))
+        self.served = LoadedModel(folder)
+        for signature, arrays in self.requests(self.served).items():
+            for size in BATCHES:
+                part = {name: array[:size] for name, array in arrays.items()}
+                try:
+                    scores = self.served.run(signature, part)
+                except Refused as error:
+                    raise ParityError(
+                        f"{signature}, batch of {size}: TF Serving's loader cannot run it "
+                        f"({error.code.name}: {error.message})"
+                    ) from None
+                self.parity.check(signature, scores, slice(size))
+
+    def requests(self, model: LoadedModel) -> Requests:
+        """Every signature's inputs for the rows at hand."""
+        raw = {name: self.raw[name] for name in model.signature(DEFAULT).inputs}
+        ids = {name: self.features[name] for name in model.signature(IDS).inputs}
+        examples = to_examples(raw, len(next(iter(raw.values()))))
+        return {DEFAULT: raw, EXAMPLES: {EXAMPLES: examples}, IDS: ids}
+
+    def warm_up(self, folder: Path, name: str, batch_sizes: Sequence[int]) -> int:
+        """Writes the warm-up file and runs it once; gives the number of its requests."""
+        self._write_requests(folder, self.served, name, batch_sizes)
+        return warmup.replay(self.served, folder)
+
+    def report(self, folder: Path, batch_sizes: Sequence[int], seconds: float) -> dict[str, Any]:
+        """Everything that was measured, before → after."""
+        with tempfile.TemporaryDirectory() as elsewhere:
+            plain = Path(elsewhere, "plain")
+            graphs.save(graphs.plain_module(self.model, TransformModule(self.transform)), plain)
+            models = {"before": LoadedModel(plain), "after": self.served}
+            folders = {"before": plain, "after": folder}
+            self._write_requests(plain, models["before"], "plain", batch_sizes)
+            before, after = cost(self.captured), cost(self.plan)
+            return {
+                "tasks": list(self.plan.tasks),
+                "fields": {
+                    "read": self.fields,
+                    "dropped": [f for f in self.captured.features if f not in self.plan.features],
+                },
+                "signatures": _signatures(self.served),
+                "parity": self.parity.to_json(),
+                "parameters": {
+                    "before": int(self.model.count_params()),
+                    "after": after.parameters,
+                },
+                "flops": {"before": before.flops, "after": after.flops},
+                "bytes": {key: graphs.size_on_disk(path) for key, path in folders.items()},
+                "ops": {
+                    name: {k: graphs.count_ops(m.meta_graph, name) for k, m in models.items()}
+                    for name in _SIGNATURES
+                },
+                "latency_ms": latency.measure(folders, seconds) if seconds else {},
+                "sharing": sharing(self.captured),
+                "passes": [report.to_json() for report in self.passes],
+                "plan": self.plan.to_json(),
+            }
+
+    def _write_requests(
+        self, folder: Path, model: LoadedModel, name: str, batch_sizes: Sequence[int]
+    ) -> None:
+        requests = (
+            warmup.predict_request(name, signature, {k: a[:size] for k, a in arrays.items()})
+            for signature, arrays in self.requests(model).items()
+            for size in sorted(set(batch_sizes))
+        )
+        warmup.write(folder, requests)
+
+    def _rows(self, run: Any, count: int) -> tuple[Arrays, Arrays]:
+        """Raw rows, real ones first where the dataset is at hand, and their features."""
+        raw = samples.drawn(self.transform, count)
+        folder = getattr(run, "data", None)
+        stored = samples.stored(folder, count // 2) if folder else None
+        if stored is not None:
+            real = samples.raw_rows(self.transform, stored)
+            raw = {name: np.concatenate([real[name], raw[name]])[:count] for name in raw}
+        return raw, apply_arrow(self.transform, samples.clean_batch(self.transform, raw))
+
+
+def _signatures(model: LoadedModel) -> dict[str, Any]:
+    return {
+        name: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
+        for name in _SIGNATURES
+        for signature in [model.signature(name)]
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "mtl_tf": mtl_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,119 @@
+"""How long the server's engine takes for one request, exported models side by side.
+
+    python -m serving.latency models/shop/1 models/shop/2
+
+Each model answers the requests of its own warm-up file, in this process, on one thread.
+Calls alternate between the models, so that a noisy moment hits all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_tf.errors import UserError
+from serving import warmup
+from serving.command import run
+from serving.engine import LoadedModel
+from serving.tensors import from_proto
+
+_FEWEST, _MOST = 20, 1000  # calls of each model
+Report = dict[str, dict[str, dict[str, Any]]]
+Calls = dict[tuple[str, int], Callable[[], Any]]  # by signature and batch size
+
+
+def measure(versions: Mapping[str, Path], seconds: float = 0.3) -> Report:
+    """signature → batch size → name → p50 and p99 in milliseconds, in a process of its own.
+
+    Only a new process has one thread: the pools of TensorFlow's first session stay.
+
+    Args:
+        versions: folders of models, by the name that the report shall use.
+        seconds: for each signature and batch size.
+    """
+    arguments = [f"{name}={path}" for name, path in versions.items()]
+    command = [sys.executable, "-m", "serving.latency", *arguments, "--seconds", str(seconds)]
+    here = str(Path(__file__).resolve().parent.parent)
+    paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"measuring latency failed:\n{done.stderr}")
+    report: Report = json.loads(done.stdout)
+    return report
+
+
+def interleaved(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of each call, taken in turns for about `seconds` in all.
+
+    >>> times = interleaved({"a": lambda: None, "b": lambda: None}, seconds=0.01)
+    >>> len(times["a"]) == len(times["b"]) >= 20
+    True
+    """
+    for call in calls.values():  # the first runs of a shape pay for TensorFlow's set-up
+        call()
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds
+    for count in range(_MOST):
+        if count >= _FEWEST and time.perf_counter() > end:
+            break
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`python -m serving.latency`: prints the report as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m serving.latency")
+    parser.add_argument("versions", nargs="+", metavar="[NAME=]FOLDER", help="exported versions")
+    parser.add_argument("--seconds", type=float, default=0.3, help="per request (%(default)s)")
+    options = parser.parse_args(argv)
+    calls: dict[str, Calls] = {}
+    for version in options.versions:
+        name, _, folder = version.rpartition("=")
+        calls[name or folder] = _calls(Path(folder))
+    report: Report = {}
+    for key in next(iter(calls.values())):
+        side_by_side = {name: own[key] for name, own in calls.items() if key in own}
+        times = interleaved(side_by_side, options.seconds)
+        report.setdefault(key[0], {})[str(key[1])] = {n: _summary(t) for n, t in times.items()}
+    print(json.dumps(report, indent=2))
+
+
+def _calls(folder: Path) -> Calls:
+    try:
+        model = LoadedModel(folder, threads=1)
+    except OSError as error:
+        raise UserError(f"{folder}: no SavedModel there ({error}); check the path") from None
+    calls: Calls = {}
+    for request in warmup.read(folder):
+        signature = request.model_spec.signature_name
+        names, call = model.runner(signature)
+        arguments = [from_proto(request.inputs[name]) for name in names]
+        calls[signature, len(arguments[0])] = lambda call=call, arguments=arguments: call(
+            *arguments
+        )
+    if not calls:
+        raise UserError(f"{folder}: has no warm-up requests to measure; export it again")
+    return calls
+
+
+def _summary(times: Sequence[float]) -> dict[str, float]:
+    p50, p99 = np.percentile(times, [50, 99])
+    return {"p50": round(float(p50), 4), "p99": round(float(p99), 4), "calls": len(times)}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,123 @@
+"""Raw rows to check and warm a model with: real ones where there are any, else drawn.
+
+Datasets hold transformed rows (ids and scaled numbers). `raw_rows` takes them back to
+values that give these ids and, but for rounding, these numbers; `drawn` makes rows of
+every kind of id, missing and unknown ones among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_tf.errors import UserError
+from mtl_tf.schema import MultivaluedField, NumericField
+from mtl_tf.transform import MISSING_INT, FittedTransform, Numbers, Table
+
+Arrays = dict[str, np.ndarray]
+_NAN = np.array([np.nan], np.float32)
+
+
+def drawn(transform: FittedTransform, count: int, seed: int = 0) -> Arrays:
+    """`count` raw rows: ids alike likely, numbers around their mean, one in ten missing."""
+    rng = np.random.default_rng(seed)
+    features: Arrays = {}
+    for feature in transform.features:
+        if feature.kind == "number":
+            values = rng.normal(size=count).astype(np.float32)
+            features[feature.name] = np.where(rng.random(count) < 0.1, _NAN, values)
+            continue
+        width = feature.max_values or 1
+        ids = rng.integers(0, feature.size or 1, (count, width)).astype(np.int32)
+        if feature.kind == "id":
+            features[feature.name] = ids[:, 0]
+            continue
+        empty = np.arange(width) >= rng.integers(0, width + 1, (count, 1))
+        features[feature.name] = np.where(empty, np.int32(-1), ids)
+        if feature.weighted:
+            weights = rng.random((count, width)).astype(np.float32)
+            features[f"{feature.name}__weights"] = np.where(empty, np.float32(0), weights)
+    return raw_rows(transform, features)
+
+
+def stored(folder: str | Path, count: int) -> Arrays | None:
+    """The first rows of a dataset folder, transformed, or None if it cannot be read."""
+    from mtl_tf.records import dataset, load_info
+
+    try:
+        splits = load_info(folder).splits
+        split = next((name for name in ("test", "eval", "train") if splits[name].rows), None)
+        if split is None:
+            return None
+        features, *_ = next(iter(dataset(folder, split, count, shuffle=False)))
+    except (UserError, KeyError, StopIteration):
+        return None  # moved or removed since the training: rows can be drawn instead
+    return {name: tensor.numpy() for name, tensor in features.items()}
+
+
+def raw_rows(transform: FittedTransform, features: Mapping[str, np.ndarray]) -> Arrays:
+    """Raw served inputs whose transform is `features`."""
+    raw: Arrays = {}
+    for feature in transform.features:
+        values = features[feature.name]
+        if isinstance(transform.schema.field(feature.name), NumericField):
+            raw[feature.name] = _number(transform.numbers[feature.name], values)
+            continue
+        raw[feature.name] = _values(transform.table(feature.name), values)
+        if feature.weighted:
+            raw[f"{feature.name}__weights"] = features[f"{feature.name}__weights"]
+    return raw
+
+
+def clean_batch(transform: FittedTransform, raw: Mapping[str, np.ndarray]) -> pa.RecordBatch:
+    """Raw served inputs as the batch that `apply_arrow` takes."""
+    columns = {}
+    for field in transform.schema.fields:
+        columns[field.name] = _column(raw[field.name])
+        if isinstance(field, MultivaluedField) and field.weights_column is not None:
+            columns[f"{field.name}__weights"] = _column(raw[f"{field.name}__weights"])
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _values(table: Table, ids: np.ndarray) -> np.ndarray:
+    """A value for each id; what no vocabulary holds is made up."""
+    texts = table.dtype == "string"
+    missing = b"" if texts else MISSING_INT
+    last = table.size - 1 if table.has_missing_id else table.size
+    found = {-1: missing, last: missing}
+    for number in set(np.unique(ids).tolist()) - {-1, last}:
+        if number < table.known and table.values is not None:
+            value = table.values[number].as_py()
+            found[number] = value.encode() if texts else value
+        else:
+            found[number] = f"unknown {number}".encode() if texts else -(10**15) - number
+    flat = np.empty(ids.size, object if texts else np.int64)
+    flat[:] = [found[number] for number in ids.ravel().tolist()]
+    return flat.reshape(ids.shape)
+
+
+def _number(numbers: Numbers, values: np.ndarray) -> np.ndarray:
+    if numbers.boundaries is not None:
+        # Bucket b holds x with boundaries[b-1] <= x < boundaries[b]; one more id is `missing`.
+        edges = np.array(numbers.boundaries or (0.0,), np.float32)
+        below = np.nextafter(edges[:1], np.float32("-inf"))
+        return np.concatenate([below, edges[: len(numbers.boundaries)], _NAN])[values]
+    y = values.astype(np.float64) / numbers.scale + numbers.mean
+    if numbers.log:
+        y = np.sign(y) * np.expm1(np.minimum(np.abs(y), 80.0))
+    return y.astype(np.float32)
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    flat = values.ravel().tolist()
+    array = pa.array(
+        [value.decode() for value in flat] if values.dtype == object else flat,
+        {"O": pa.string(), "i": pa.int64(), "f": pa.float32()}[values.dtype.kind],
+    )
+    if values.ndim == 1:
+        return array
+    offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), array)

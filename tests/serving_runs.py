@@ -1,0 +1,69 @@
+"""A small run for the export tests: random weights, some gates and one field closed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_tf.config import Config
+from mtl_tf.models import build_model
+from mtl_tf.schema import Schema
+from mtl_tf.transform import FittedTransform, Numbers
+from mtl_tf.transform.fitted import make_table
+
+SCHEMA = Schema.from_json(
+    {
+        "name": "shop",
+        "missing_values": ["?"],
+        "fields": [
+            {"name": "country", "kind": "categorical", "column": "Country of user"},
+            {"name": "closed", "kind": "categorical"},
+            {"name": "shop_id", "kind": "categorical", "dtype": "integer", "oov_buckets": 3},
+            {"name": "word", "kind": "categorical", "hash_buckets": 7, "missing": "oov"},
+            {"name": "price", "kind": "numeric", "transform": "log"},
+            {"name": "age", "kind": "numeric", "transform": "quantile", "buckets": 4},
+            {"name": "tags", "kind": "multivalued", "weights_column": "tag_w", "max_values": 3},
+        ],
+        "tasks": [
+            {"name": "click", "label": "clicked"},
+            {"name": "buy", "label": "bought"},
+            {"name": "watch", "kind": "regression", "label": "seconds"},
+        ],
+    }
+)
+MODEL = {"architecture": "mssm", "units": [12, 8], "tower_units": [4]}
+
+
+def transform():
+    texts = pa.array(["a", "b", "c", "d"], pa.large_string())
+    tables = {
+        "country": make_table(SCHEMA, "country", texts),
+        "closed": make_table(SCHEMA, "closed", texts),
+        "shop_id": make_table(SCHEMA, "shop_id", pa.array([7, 8, 9], pa.int64())),
+        "word": make_table(SCHEMA, "word", None),
+        "tags": make_table(SCHEMA, "tags", texts),
+    }
+    numbers = {
+        "price": Numbers(log=True, mean=1.0, std=0.5),
+        "age": Numbers(boundaries=(18.0, 30.0, 50.0)),
+    }
+    return FittedTransform(SCHEMA, tables, numbers)
+
+
+def tiny_run(seed=0):
+    """A run with random weights; no task reads the field `closed`."""
+    fitted = transform()
+    config = Config.from_json({"schema": SCHEMA.to_json(), "model": MODEL})
+    model = build_model(fitted, SCHEMA.tasks, config.model)
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        value = np.asarray(variable) + 0.1 * rng.normal(size=variable.shape)
+        if "log_alpha" in getattr(variable, "path", variable.name):
+            value = np.where(rng.random(variable.shape) < 0.3, -5.0, value)
+        variable.assign(value)
+    mask = model.get_layer("Mask")
+    start = mask.field_dims[0]
+    g = np.array(mask.g)
+    g[:, start : start + mask.field_dims[1]] = -1.0  # vectors are positive: g·e < 0 for all ids
+    mask.g.assign(g)
+    return SimpleNamespace(model=model, transform=fitted, config=config, info=None)

@@ -1,0 +1,265 @@
+"""An export holds the trained model's scores, less of everything else, or nothing at all."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import serving.export
+from mtl_tf._keras import LEGACY
+from mtl_tf.errors import UserError
+from mtl_tf.transform import apply_arrow
+from serving import graphs, samples, warmup
+from serving.client import Client
+from serving.engine import LoadedModel
+from serving.export import export
+from serving.parity import ParityError
+from serving.server import LocalServer
+from tests.serving_runs import SCHEMA, tiny_run
+
+pytestmark = pytest.mark.keras
+QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return tiny_run()
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    models = tmp_path_factory.mktemp("models") / "new"
+    return export(run, models, batch_sizes=(1, 8), latency_seconds=0.01)
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    with LocalServer(exported.path.parent.parent) as server:
+        schema = exported.path / "assets.extra" / "schema.json"
+        with Client(server.address, schema=schema, batch_size=100) as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def raw(run):
+    return samples.drawn(run.transform, 230, seed=1)
+
+
+@pytest.fixture(scope="module")
+def features(run, raw):
+    return apply_arrow(run.transform, samples.clean_batch(run.transform, raw))
+
+
+@pytest.fixture(scope="module")
+def truth(run, features):
+    outputs = run.model(features, training=False)
+    return {task: np.asarray(scores)[:, 0] for task, scores in outputs.items()}
+
+
+def close_to(scores, truth):
+    assert set(scores) == set(truth)
+    for task, values in truth.items():
+        np.testing.assert_allclose(scores[task], values, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore:model `shop` does not read")
+@pytest.mark.parametrize("signature", ["serving_default", "examples"])
+def test_served_scores_are_keras_scores(served, raw, truth, signature):
+    close_to(served.score("shop", raw, signature=signature), truth)
+
+
+@pytest.mark.filterwarnings("ignore:model `shop` does not read")
+def test_ids_signature(served, features, truth):
+    close_to(served.score("shop", features, signature="ids"), truth)
+
+
+def test_rows_as_they_were_logged(served, run):
+    logged = {
+        "Country of user": "b", "closed": "a", "shop_id": "8", "word": "?", "price": "",
+        "age": 31, "tags": "a|zzz", "tag_w": "1|0.5", "clicked": 1,
+    }  # fmt: skip
+    clean = {
+        "country": [b"b"], "closed": [b"a"], "shop_id": [8], "word": [b""], "price": [np.nan],
+        "age": [31.0], "tags": [[b"a", b"zzz"]], "tags__weights": [[1.0, 0.5]],
+    }  # fmt: skip
+    types = {bytes: object, int: np.int64, float: np.float32}
+    arrays = {}
+    for name, values in clean.items():
+        flat = values[0][0] if isinstance(values[0], list) else values[0]
+        arrays[name] = np.array(values, types[type(flat)])
+    batch = samples.clean_batch(run.transform, arrays)
+    outputs = run.model(apply_arrow(run.transform, batch), training=False)
+    remark = "model `shop` does not read, so dropped: closed$"
+    with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=remark):
+        scores = client.score("shop", [logged])
+    close_to(scores, {task: np.asarray(output)[:, 0] for task, output in outputs.items()})
+
+
+def test_signatures_hold_what_the_plan_reads(exported):
+    model = LoadedModel(exported.path)
+    raw = {"country", "shop_id", "word", "price", "age", "tags", "tags__weights"}
+    assert set(model.signature("serving_default").inputs) == raw
+    assert set(model.signature("ids").inputs) == raw
+    assert set(model.signature("examples").inputs) == {"examples"}
+    for name in ("serving_default", "ids", "examples"):
+        outputs = model.signature(name).outputs
+        assert set(outputs) == {"click", "buy", "watch"}
+        for info in outputs.values():
+            assert [dim.size for dim in info.tensor_shape.dim] == [-1]
+            assert info.dtype == tf.float32.as_datatype_enum
+
+
+def test_report(exported):
+    report = json.loads((exported.path / "assets.extra" / "export_report.json").read_text())
+    assert report == json.loads(json.dumps(exported.report))
+    assert report["version"] == 1 and report["name"] == "shop"
+    assert report["fields"]["dropped"] == ["closed"]
+    parity = report["parity"]
+    assert set(parity["checks"]) == {"keras", "plan", "serving_default", "examples", "ids"}
+    assert 0 < parity["of_limit"] <= 1
+    for key in ("parameters", "bytes"):
+        assert report[key]["after"] < report[key]["before"]
+    for name in ("serving_default", "examples", "ids"):
+        assert report["ops"][name]["after"] < report["ops"][name]["before"]
+    for name in ("serving_default", "ids"):
+        for size in ("1", "8"):
+            times = report["latency_ms"][name][size]
+            assert 0 < times["after"]["p50"] <= times["after"]["p99"]
+            assert times["after"]["calls"] == times["before"]["calls"] >= 20
+
+
+def test_schema_travels_along(exported):
+    schema = json.loads((exported.path / "assets.extra" / "schema.json").read_text())
+    assert schema == SCHEMA.to_json()
+
+
+def test_warm_up_covers_every_signature_and_batch_size(exported):
+    model = LoadedModel(exported.path)
+    seen = []
+    predict = model.predict
+
+    def noted(signature, inputs, output_filter=()):
+        seen.append((signature, next(iter(inputs.values())).tensor_shape.dim[0].size))
+        return predict(signature, inputs, output_filter)
+
+    model.predict = noted
+    assert warmup.replay(model, exported.path) == 6 == exported.report["warmup_requests"]
+    assert set(seen) == {(s, n) for s in ("serving_default", "examples", "ids") for n in (1, 8)}
+
+
+def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
+    run.model.export(str(tmp_path / "keras"), verbose=False)
+    model = LoadedModel(tmp_path / "keras")
+    ops = graphs.count_ops(model.meta_graph, "serving_default")
+    # Two reshapes a task turn (n, 1) into (n,), at most.
+    assert abs(exported.report["ops"]["ids"]["before"] - ops) <= 2 * 3
+
+
+def test_versions_go_up_and_are_never_used_twice(run, tmp_path):
+    first = export(run, tmp_path, name="m", **QUICK)
+    shutil.rmtree(first.path)
+    second = export(run, tmp_path, name="m", tasks=["watch"], **QUICK)
+    assert [first.path.name, second.path.name] == ["1", "2"]
+    for taken in (1, 2):
+        with pytest.raises(UserError, match=f"version {taken} was published before"):
+            export(run, tmp_path, name="m", version=taken, **QUICK)
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".versions", "2"]
+    assert second.path.stat().st_mode & 0o777 == 0o755  # a server of another user can read it
+
+
+def test_a_subset_of_the_tasks(run, tmp_path, features, truth, exported):
+    result = export(run, tmp_path, tasks=["buy"], **QUICK)
+    assert result.report["tasks"] == ["buy"]
+    assert result.report["parameters"]["after"] < exported.report["parameters"]["after"]
+    model = LoadedModel(result.path)
+    read = {name: features[name] for name in model.signature("ids").inputs}
+    close_to(model.run("ids", read), {"buy": truth["buy"]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tasks": ["nope"]}, "Unknown task `nope`"),
+        ({"name": "../escape"}, "a model's name holds letters"),
+        ({"name": ".hidden"}, "a model's name holds letters"),
+        ({"version": 0}, "`version` must be positive"),
+        ({"batch_sizes": [0]}, "`batch_sizes` must be positive"),
+        ({"batch_sizes": []}, "`batch_sizes` must be positive"),
+    ],
+)
+def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        export(run, tmp_path / "models", **{**QUICK, **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Wrong(tf.Module):
+    """A lowering whose scores are a little off."""
+
+    def __init__(self, module, wrong):
+        super().__init__()
+        self.module, self.wrong = module, wrong
+        self.input_signature = module.input_signature
+
+    def __call__(self, features):
+        return {task: self.wrong(score) for task, score in self.module(features).items()}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda score: score * 1.001,
+        lambda score: score[:, None],
+        lambda score: tf.where(tf.range(tf.size(score)) == 300, np.nan, score),
+    ],
+)
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_broken_lowering_is_not_published(run, tmp_path, monkeypatch, wrong, existing):
+    lower = serving.export.lower
+    monkeypatch.setattr(serving.export, "lower", lambda plan: _Wrong(lower(plan), wrong))
+    if existing:
+        (tmp_path / "models" / "shop" / "4").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ParityError, match="serving_default, task `"):
+        export(run, tmp_path / "models", **QUICK)
+    after = [path for path in sorted(tmp_path.rglob("*")) if path.name != ".versions"]
+    assert after == before
+
+
+def test_a_wrong_pass_is_not_published(run, tmp_path, monkeypatch):
+    optimize = serving.export.optimize
+
+    def wrong(plan, tasks):
+        plan, reports = optimize(plan, tasks)
+        table = next(node for node in plan.nodes if hasattr(node, "table"))
+        changed = type(table)(**{**vars(table), "table": table.table * 1.001})
+        return plan.with_nodes(changed if n is table else n for n in plan.nodes), reports
+
+    monkeypatch.setattr(serving.export, "optimize", wrong)
+    with pytest.raises(ParityError, match=r"plan, task `\w+`: row \d+ scores"):
+        export(run, tmp_path / "models", **QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(LEGACY, reason="Keras 2 variables are plain tf.Variables")
+def test_what_tf_serving_cannot_load_is_not_published(run, tmp_path, monkeypatch):
+    """A Keras 3 model inside a tf.Module hides its variables from the server's loader."""
+    lower = serving.export.lower
+
+    class Trap(tf.Module):
+        def __init__(self, plan):
+            super().__init__()
+            self.model = run.model
+            self.input_signature = lower(plan).input_signature
+
+        def __call__(self, features):
+            outputs = self.model(features)
+            return {task: tf.reshape(output, [-1]) for task, output in outputs.items()}
+
+    monkeypatch.setattr(serving.export, "lower", Trap)
+    monkeypatch.setattr(serving.export, "optimize", lambda plan, tasks: (plan, []))
+    with pytest.raises(ParityError, match=r"loader cannot run it \(FAILED_PRECONDITION: Could not"):
+        export(run, tmp_path / "models", **QUICK)
+    assert list(tmp_path.iterdir()) == []
