@@ -10,6 +10,7 @@ import pydantic.dataclasses
 import yaml
 from pydantic import Field as _F
 
+from mtl_tf._strict import refuse_unknown
 from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.model_config import MSSM, STRICT, Gates, Masks, Model, Strict
 from mtl_tf.schema import Schema
@@ -17,16 +18,27 @@ from mtl_tf.schema import Schema
 __all__ = ["MSSM", "Config", "Gates", "Masks", "Model", "Training", "load_config"]
 
 _MAX_CONFIG_BYTES = 1 << 20
+_PARTS = ("model", "training")  # beside the schema's own entries
 
 
 class Training(Strict):
-    """How `fit` runs."""
+    """How `fit` runs.
+
+    `gate_learning_rate` and `mask_learning_rate` are those of the gates (log α) and of
+    the field masks (g); by default `learning_rate`. `patience` counts epochs without
+    improvement on the validation rows. `jit_compile` compiles the step with XLA;
+    `steps_per_execution` steps run between two looks at the progress bar.
+    """
 
     epochs: int = _F(default=5, ge=1)
     batch_size: int = _F(default=1024, ge=1)
     learning_rate: float = _F(default=1e-3, gt=0, allow_inf_nan=False)
+    gate_learning_rate: float | None = _F(default=None, gt=0, allow_inf_nan=False)
+    mask_learning_rate: float | None = _F(default=None, gt=0, allow_inf_nan=False)
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0)
+    jit_compile: bool = True
+    steps_per_execution: int = _F(default=16, ge=1)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -66,15 +78,35 @@ def load_config(path: str | Path) -> Config:
     """The configuration in a YAML file; a mistake in it is one `UserError` sentence."""
     path = Path(path)
     data = _read_yaml(path)
-    parts = {key: data.pop(key) for key in ("model", "training") if key in data}
+    try:
+        refuse_unknown(data, [*Schema.model_fields, *_PARTS])
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    parts: dict[str, Any] = {key: data.pop(key) for key in _PARTS if key in data}
     return Config.from_json({"schema": data, **parts}, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which an entry given twice is a mistake, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = []
+        for entry, _ in node.value:
+            if entry.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(entry, deep=True)
+            if key in seen:
+                problem = f"`{key}` given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, entry.start_mark)
+            seen.append(key)
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise UserError(f"{path}: larger than 1 MiB; this is not a configuration file")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,5 +115,5 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         reason = getattr(error, "problem", None) or "not UTF-8 text"
         raise UserError(f"{path}{line}: not valid YAML ({reason})") from None
     if not isinstance(data, dict):
-        raise UserError(f"{path}: expected a mapping with `name`, `fields` and `tasks`; got none")
+        raise UserError(f"{path}: expected a mapping with `name`, `fields` and `tasks`; found none")
     return data

@@ -29,19 +29,54 @@ def validation_sentence(error: pydantic.ValidationError, data: Any, source: str)
     problems = error.errors(include_url=False)
     first = problems[0]
     where = _path(first["loc"], data)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "unknown option; remove it or check its spelling"
-    elif first["type"] == "missing":
-        message = "required but not given"
-    elif first["type"] == "union_tag_invalid":
-        union = {key: str(value).strip("'") for key, value in first["ctx"].items()}
-        known = union["expected_tags"].replace("'", "")
-        message = f"unknown {union['discriminator']} `{union['tag']}`; use one of: {known}"
-    elif not first["msg"].startswith("Value error"):
-        message = f"{message[0].lower()}{message[1:]}. Received: {_short(first['input'])}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    message = _message(first)
+    # A list with a bad entry is also said to be too short: that is no second problem.
+    others = [p for p in problems[1:] if p["loc"] != first["loc"][: len(p["loc"])]]
+    more = f" (and {len(others)} more)" if others else ""
     return f"{source}: {where + ': ' if where else ''}{message}{more}"
+
+
+_EXPECTED = {  # pydantic's words are for programmers
+    "string_type": "expected text; put it in quotes",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "tuple_type": "expected a list",
+    "model_type": "expected a mapping of options",
+    "model_attributes_type": "expected a mapping of options",
+    "dataclass_type": "expected a mapping of options",
+    "string_pattern_mismatch": (
+        "expected lower-case letters, digits and underscores, a letter first"
+    ),
+    "string_too_short": "expected text of {min_length} or more characters",
+    "string_too_long": "expected text no longer than {max_length}",
+    "too_short": "expected a list of {min_length} or more",
+    "literal_error": "expected {expected}",
+    "greater_than_equal": "expected at least {ge}",
+    "greater_than": "expected more than {gt}",
+    "less_than_equal": "expected at most {le}",
+    "less_than": "expected less than {lt}",
+}
+
+
+def _message(problem: Any) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    if kind == "missing":
+        return "required but not given"
+    if kind == "union_tag_not_found":
+        return f"{context['discriminator']} is required but not given".replace("'", "`")
+    if kind == "union_tag_invalid":
+        union = {key: str(value).strip("'") for key, value in context.items()}
+        known = union["expected_tags"].replace("'", "")
+        return f"unknown {union['discriminator']} `{union['tag']}`; use one of: {known}"
+    words = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    expected = _EXPECTED.get(kind, words).format(**context)
+    return f"{expected}. Received: {_short(problem['input'])}"
 
 
 _TAGS = ("kind", "architecture")  # what the unions of schema and configuration are told apart by

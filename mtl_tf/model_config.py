@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field as _F
 
+from mtl_tf._strict import Strict
+
 STRICT = pydantic.ConfigDict(extra="forbid", validate_default=True)
 
 Width = Annotated[int, _F(ge=1, le=65536)]
@@ -14,12 +16,6 @@ Widths = Annotated[tuple[Width, ...], _F(min_length=1)]
 Count = Annotated[int, _F(ge=1, le=1024)]
 Share = Annotated[float, _F(gt=0, le=1)]
 Penalty = Annotated[float, _F(ge=0, allow_inf_nan=False)]
-
-
-class Strict(pydantic.BaseModel):
-    """An immutable part of the configuration that refuses unknown entries."""
-
-    model_config = pydantic.ConfigDict(**STRICT, frozen=True)
 
 
 class Gates(Strict):

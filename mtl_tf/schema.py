@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field as _F
 
+from mtl_tf._strict import Strict
 from mtl_tf.errors import UserError, validation_sentence
 
 SPLITS = ("train", "eval", "test")
@@ -26,11 +27,7 @@ Name = Annotated[
 Cell = str | int | float | bool
 
 
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class _Field(_Strict):
+class _Field(Strict):
     name: Name
     column: str = ""
     embedding_dim: int = _F(default=8, ge=1, le=1024)
@@ -52,6 +49,17 @@ class _Vocabulary(_Field):
     oov_buckets: int = _F(default=1, ge=1, le=1_000_000)
     hash_buckets: int | None = _F(default=None, ge=2, le=1_000_000_000)
     shared_with: Name | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _hashing_has_no_vocabulary(self) -> _Vocabulary:
+        if self.hash_buckets is not None:
+            for option in ("min_count", "max_size", "oov_buckets"):
+                if getattr(self, option) != type(self).model_fields[option].default:
+                    raise ValueError(
+                        f"`{option}` belongs to a vocabulary, and `hash_buckets` has none; "
+                        "remove one of them"
+                    )
+        return self
 
 
 class CategoricalField(_Vocabulary):
@@ -120,7 +128,7 @@ Field = Annotated[
 ]
 
 
-class Label(_Strict):
+class Label(Strict):
     """How a label is read from its column.
 
     At most one of `equals` (1 where the cell is one of these values, compared as
@@ -132,6 +140,15 @@ class Label(_Strict):
     column: str = _F(min_length=1)
     equals: Cell | list[Cell] | None = None
     above: float | None = _F(default=None, allow_inf_nan=False)
+
+    @pydantic.field_validator("equals", mode="before")
+    @classmethod
+    def _cells(cls, value: Any) -> Any:
+        # Ahead of the union, whose errors name types that nobody asked for.
+        for cell in value if isinstance(value, list) else [value]:
+            if isinstance(cell, (dict, list)):
+                raise ValueError(f"expected a value or a list of values. Received: {value!r}")
+        return value
 
     @pydantic.model_validator(mode="after")
     def _one_reading(self) -> Label:
@@ -150,7 +167,7 @@ class Label(_Strict):
         return tuple(str(value) for value in values)
 
 
-class Task(_Strict):
+class Task(Strict):
     """One thing to predict.
 
     `weight` scales the task's loss. `weight_column` holds one non-negative weight
@@ -181,7 +198,7 @@ class Task(_Strict):
         return self
 
 
-class Split(_Strict):
+class Split(Strict):
     """Which share of the rows goes to `eval` and `test`; the rest is `train`.
 
     A row's split is a hash of its `key` columns (all columns when there is no
@@ -201,7 +218,7 @@ class Split(_Strict):
         return self
 
 
-class Schema(_Strict):
+class Schema(Strict):
     """Fields and tasks of one data set.
 
     Example:
@@ -238,10 +255,16 @@ class Schema(_Strict):
                 raise ValueError(f"{what} `{twice[0]}` is declared twice; rename one")
         labels = {task.label.column: task.name for task in self.tasks}
         for field in self.fields:
-            if field.column in labels:
+            for column in (field.column, getattr(field, "weights_column", None)):
+                if column in labels:
+                    raise ValueError(
+                        f"field `{field.name}` reads column {column!r}, the label of task "
+                        f"`{labels[column]}`; remove the field: a label must not be an input"
+                    )
+            if field.name.endswith("__weights"):
                 raise ValueError(
-                    f"field `{field.name}` reads column {field.column!r}, the label of task "
-                    f"`{labels[field.column]}`; remove the field: a label must not be an input"
+                    f"field `{field.name}`: names that end in `__weights` are those of the "
+                    "weights of multivalued fields; choose another name"
                 )
             self._check_sharing(field)
         return self

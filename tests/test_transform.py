@@ -46,7 +46,10 @@ def is_missing(schema, field, value):
         if value is None or not math.isfinite(np.float32(value)):
             return True
         return any(as_float(text) == flushed(value) for text in texts)
-    return value is None or value == MISSING_INT or str(value) in texts
+    if field.dtype == "integer":
+        numbers = {as_float(text) for text in texts}
+        return value is None or value == MISSING_INT or value in numbers
+    return value is None or value in texts
 
 
 def as_float(text):

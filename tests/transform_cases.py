@@ -34,7 +34,7 @@ def schemas(draw: st.DrawFn) -> Schema:
         other = draw(_categorical("twin") | _multivalued("twin"))
         shared = ("dtype", "min_count", "max_size", "oov_buckets", "hash_buckets")
         fields.append({**other, **{key: first[key] for key in shared}, "shared_with": "f0"})
-    missing = draw(st.sets(st.sampled_from(["", "?", "NA", "-1", "0", "1e3"]), max_size=3))
+    missing = draw(st.sets(st.sampled_from(["", "?", "NA", "-1", "+2.0", "0", "1e3"]), max_size=3))
     return Schema.model_validate(
         {
             "name": "case",
@@ -50,6 +50,7 @@ def _field(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _vocabulary(name: str, **more: st.SearchStrategy) -> st.SearchStrategy[dict[str, Any]]:
+    hashed = {"min_count": 1, "max_size": None, "oov_buckets": 1}
     return st.fixed_dictionaries(
         {
             "name": st.just(name),
@@ -60,7 +61,7 @@ def _vocabulary(name: str, **more: st.SearchStrategy) -> st.SearchStrategy[dict[
             "hash_buckets": st.sampled_from([None, None, None, 2, 50]),
             **more,
         }
-    )
+    ).map(lambda field: field | hashed if field["hash_buckets"] else field)
 
 
 def _categorical(name: str) -> st.SearchStrategy[dict[str, Any]]:

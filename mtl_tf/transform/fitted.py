@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,10 @@ from mtl_tf.transform.vocab_file import read_vocabulary, write_vocabulary
 
 MISSING_INT = -(2**63)
 """The integer that stands for a missing value in a served int64 tensor."""
+
+# How `missing_values` may spell a number.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,9 @@ def missing_keys(schema: Schema, field: Field) -> list[Any]:
     texts = {"", *schema.missing_values}
     if field.dtype == "string":
         return sorted(texts)
-    return sorted({MISSING_INT, *(int(text) for text in texts if _is_int64(text))})
+    spelled = (_INTEGER.fullmatch(text) for text in texts)
+    integers = {int(match[1]) for match in spelled if match}
+    return sorted({MISSING_INT} | {i for i in integers if -(2**63) <= i < 2**63})
 
 
 def is_missing(schema: Schema, field: Field, values: pa.Array) -> pa.Array:
@@ -232,26 +239,10 @@ def is_missing(schema: Schema, field: Field, values: pa.Array) -> pa.Array:
 
 def missing_numbers(schema: Schema) -> list[float]:
     """The float32 numbers that mean `missing`, such as -999; NaN and ±inf always do."""
-    return sorted({x for text in schema.missing_values for x in _float32(text)})
+    numbers = [float(text) for text in schema.missing_values if _NUMBER.fullmatch(text)]
+    return sorted({float(to_float32(x)) for x in numbers if math.isfinite(x)})
 
 
 def is_missing_number(schema: Schema, x: np.ndarray) -> np.ndarray:
     """Where float32 numbers are not finite or one of `missing_numbers`."""
     return ~np.isfinite(x) | np.isin(x, np.array(missing_numbers(schema), np.float32))
-
-
-def _is_int64(text: str) -> bool:
-    try:
-        return str(int(text)) == text and -(2**63) <= int(text) < 2**63
-    except ValueError:
-        return False
-
-
-def _float32(text: str) -> Iterable[float]:
-    """The float32 that `text` spells, if any."""
-    try:
-        value = float(text)
-    except ValueError:
-        return
-    if math.isfinite(value):
-        yield float(to_float32(value))
