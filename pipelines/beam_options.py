@@ -101,6 +101,13 @@ def _runner(name: str | None) -> str:
                 f"--runner {name}: refused, because {reason}; use {LOCAL_RUNNER} (the default), "
                 "FlinkRunner, SparkRunner, DataflowRunner or PortableRunner"
             )
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError):
+        raise UserError(
+            f"--runner {name}: no such runner; use {LOCAL_RUNNER} (the default), FlinkRunner, "
+            "SparkRunner, DataflowRunner or PortableRunner"
+        ) from None
     return name
 
 
@@ -115,6 +122,6 @@ def _check_known(flags: Sequence[str], own_flags: Sequence[str]) -> None:
     if not flag.startswith("-"):
         raise UserError(f"unexpected argument {flag!r}; every input goes after its own --input")
     known = [*own_flags, *(name for name in parser._option_string_actions if len(name) > 2)]
-    close = difflib.get_close_matches(flag, known, n=1)
+    close = difflib.get_close_matches(flag, known, n=1, cutoff=0.75)
     hint = f"did you mean {close[0]}?" if close else "see --help; after a bare `--` it is passed on"
     raise UserError(f"unknown flag {flag}; {hint}")

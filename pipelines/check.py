@@ -156,10 +156,8 @@ class Check:
         numbers, bad = cells.numbers(weights.values, self._missing)
         inner.add(bad, f"column {name!r}: not a number", weights.values)
         inner.add(numbers < 0, f"column {name!r}: a weight is negative", weights.values)
-        if not uneven.any():
-            inner.add(
-                np.isnan(numbers) & ~bad & ~absent, f"column {name!r}: missing", weights.values
-            )
+        lacking = np.isnan(numbers) & ~bad & ~_beside(weights, bags, absent, uneven)
+        inner.add(lacking, f"column {name!r}: missing", weights.values)
         _lift(inner, weights, faults, column)
         values = pa.array(numbers, pa.float32(), from_pandas=True)
         return {f"{entry.name}__weights": cells.with_values(weights, values)}
@@ -229,6 +227,19 @@ def _null_where(where: np.ndarray, values: pa.Array) -> pa.Array:
 
 def _lengths(bags: pa.ListArray) -> np.ndarray:
     return np.diff(bags.offsets.to_numpy())
+
+
+def _beside(
+    weights: pa.ListArray, bags: pa.ListArray, absent: np.ndarray, uneven: np.ndarray
+) -> np.ndarray:
+    """For each weight, whether the value it belongs to is missing; True in uneven rows."""
+    lengths = _lengths(weights)
+    rows = np.repeat(np.arange(len(weights)), lengths)
+    place = np.arange(len(rows)) - weights.offsets.to_numpy()[rows]
+    found = np.ones(len(rows), bool)
+    even = ~uneven[rows]
+    found[even] = absent[bags.offsets.to_numpy()[rows[even]] + place[even]]
+    return found
 
 
 def _lift(inner: _Faults, bags: pa.ListArray, faults: _Faults, column: pa.Array) -> None:

@@ -110,6 +110,8 @@ def _work(
         publish.raise_failure(settings, output)
         return publish.describe(settings, sources)
     except Exception as error:  # Beam wraps a worker's error in its own, text and all
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from None
         if "[Errno 28]" in str(error):
             raise UserError(
                 f"no space left on the disk of {output.absolute().parent}; the job needs about "

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -182,8 +183,12 @@ def _split(out: Path, split: str, counts: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def remove(folder: Path) -> None:
-    """The working folder and all that is in it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """The working folder and all that is in it, also what dying workers still write."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.25)
 
 
 def _read(path: Path) -> Any:

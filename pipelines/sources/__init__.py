@@ -7,6 +7,6 @@ row, always: a line that cannot be read costs that line and no other.
 
 from pipelines.sources.batch import Broken, RawBatch
 from pipelines.sources.files import Piece, Source, missing_column, plan
-from pipelines.sources.read import read
+from pipelines.sources.reader import read
 
 __all__ = ["Broken", "Piece", "RawBatch", "Source", "missing_column", "plan", "read"]

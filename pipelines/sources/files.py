@@ -28,7 +28,6 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_MAX_HEADER_BYTES = 1 << 20
 _MAX_PROBE_BYTES = 4 << 20
 _MAX_PROBE_LINES = 1000
 _MAX_NAMES_SHOWN = 60
@@ -154,7 +153,8 @@ def _source(split: str, path: str, wanted: Sequence[str]) -> Source:
             raise DataError(f"{path}: is empty; leave it out or write it again")
         columns = _columns(path, format_, compression)
     except text.UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read ({text.why(error)}); check the file") from None
+        kind = UserError if isinstance(error, PermissionError) else DataError
+        raise kind(f"{path}: cannot be read ({text.why(error)}); check the file") from None
     if format_ != "jsonl":
         check_columns(path, columns, wanted)
     return Source(path, os.path.abspath(path), format_, compression, split, size, tuple(columns))
@@ -163,8 +163,8 @@ def _source(split: str, path: str, wanted: Sequence[str]) -> Source:
 def _columns(path: str, format_: str, compression: str) -> list[str]:
     if format_ == "parquet":
         return list(pq.read_schema(path).names)
-    limit = _MAX_PROBE_BYTES if format_ == "jsonl" else _MAX_HEADER_BYTES
-    data = text.beginning(path, compression, limit)
+    lines = _MAX_PROBE_LINES if format_ == "jsonl" else 1
+    data = text.beginning(path, compression, lines, _MAX_PROBE_BYTES)
     if not data:
         raise DataError(f"{path}: is empty; leave it out or write it again")
     return _keys(data) if format_ == "jsonl" else _header(path, format_, data)
@@ -184,7 +184,7 @@ def _header(path: str, format_: str, data: bytes) -> list[str]:
 def _keys(data: bytes) -> list[str]:
     """Every key of the first rows, in order of first use."""
     keys: dict[str, None] = {}
-    for line in data.removeprefix(text.BYTE_ORDER_MARK).split(b"\n")[:_MAX_PROBE_LINES]:
+    for line in data.removeprefix(text.BYTE_ORDER_MARK).split(b"\n"):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):  # the worker rejects it, or it is cut off here

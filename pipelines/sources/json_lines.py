@@ -63,7 +63,7 @@ class JsonLines:
                 row = json.loads(raw) if raw.strip() else {}
                 for name in self._wanted:
                     seen[name].append(row.get(name))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return None
         for name, values in seen.items():
             found = _type_of([value for value in values if value is not None])

@@ -44,11 +44,14 @@ def open_file(path: str, compression: str) -> tuple[IO[bytes], IO[bytes]]:
     return raw, raw
 
 
-def beginning(path: str, compression: str, limit: int) -> bytes:
-    """The first bytes, at most `limit` of them."""
+def beginning(path: str, compression: str, lines: int, limit: int) -> bytes:
+    """The first lines, at most `limit` bytes of them."""
     stream, raw = open_file(path, compression)
     with raw, stream:
-        return stream.read(limit)
+        found = stream.readline(limit)
+        for _ in range(1, lines):
+            found += stream.readline(max(limit - len(found), 0))
+        return found
 
 
 def blocks(path: str, compression: str, start: int, end: int) -> Iterator[tuple[bytes, int]]:
