@@ -1,0 +1,214 @@
+"""Keras callbacks: exact validation, what is open and closed, and progress."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_tf._keras import keras
+from mtl_tf.evaluation import Evaluator, task_loss
+from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
+from mtl_tf.schema import Task
+
+
+class Validation(keras.callbacks.Callback):
+    """After each epoch, exact metrics on validation rows, added to the epoch's logs.
+
+    `val_<metric>_<task>`, `val_loss` = Σ w_k L_k, and `val_objective` = `val_loss` + the
+    penalties. Put it before the callbacks that read these.
+    """
+
+    def __init__(self, evaluator: Evaluator):
+        super().__init__()
+        self.evaluator = evaluator
+
+    def on_epoch_end(self, epoch, logs=None):
+        metrics = self.evaluator()
+        for task, values in metrics.items():
+            for name, value in values.items():
+                if name != "rows":
+                    logs[f"val_{name}_{task}"] = value
+        logs["val_loss"] = task_loss(metrics, self.evaluator.tasks)
+        logs["val_objective"] = logs["val_loss"] + self.evaluator.penalty
+
+
+class SharingRecord(keras.callbacks.Callback):
+    """After each epoch, one line per connection and per field and reader, in a CSV file.
+
+    Columns: epoch, layer, to, from, open, closed. For a connection, `open` is the mean of
+    P(z≠0) over its gates, and `closed` the share of them that are exactly 0 in
+    evaluation. For a field and its reader, `open` is the mean mask over some rows, and
+    `closed` the share of these rows whose mask is 0. The logs get the means of `closed`:
+    `gates_closed` and `masks_closed`.
+
+    Args:
+        path: the file.
+        cells: names of MSSM's cells; what is not MSSM's has numbers.
+        fields: names of the fields.
+        features: model inputs of some rows, to see masks on.
+    """
+
+    def __init__(self, path: Path, cells: Sequence[str], fields: Sequence[str], features: Any):
+        super().__init__()
+        self.path = path
+        self.cells = tuple(cells)
+        self.fields = tuple(fields)
+        self.features = features
+        self._vectors: dict[str, keras.Model] = {}
+
+    def on_train_begin(self, logs=None):
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(("epoch", "layer", "to", "from", "open", "closed"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows: dict[str, list[Any]] = {"gates": list(self._gates()), "masks": list(self._masks())}
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            for layer, to, source, opened, closed in rows["gates"] + rows["masks"]:
+                figures = (f"{opened:.6f}", f"{closed:.6f}")
+                csv.writer(file).writerow((epoch + 1, layer, to, source, *figures))
+        for kind, found in rows.items():
+            if found:
+                logs[f"{kind}_closed"] = float(np.mean([row[-1] for row in found]))
+
+    def _gates(self) -> Iterator[tuple[str, str, str, float, float]]:
+        for layer in self.model.layers:
+            gate = getattr(layer, "gate", None)
+            if not isinstance(gate, HardConcreteGate):
+                continue
+            opened, value = gate.open_probability().numpy(), gate.inference_gate().numpy()
+            cells = self.cells if isinstance(layer, CellSparseSharing) else ()
+            for to, source in np.ndindex(*gate.shape[:2]):
+                names = (_name(cells, to), _name(cells, source))
+                closed = np.mean(value[to, source] == 0)
+                yield layer.name, *names, float(np.mean(opened[to, source])), float(closed)
+
+    def _masks(self) -> Iterator[tuple[str, str, str, float, float]]:
+        for layer in self.model.layers:
+            if not isinstance(layer, FieldMask):
+                continue
+            if layer.name not in self._vectors:
+                self._vectors[layer.name] = keras.Model(self.model.input, layer.input)
+            vectors = self._vectors[layer.name](self.features, training=False)
+            masks = layer.masks(vectors).numpy()  # (rows, readers, fields)
+            for reader, field in np.ndindex(*masks.shape[1:]):
+                mask = masks[:, reader, field]
+                names = (_name(self.cells, reader), self.fields[field])
+                yield layer.name, *names, float(mask.mean()), float(np.mean(mask == 0))
+
+
+class Report(keras.callbacks.Callback):
+    """A line per epoch on stderr; in a terminal also a bar with rows per second.
+
+    Adds `seconds` and `rows_per_second` of the training steps to the logs.
+
+    Args:
+        tasks: the tasks, whose metrics have a column each.
+        batch_size: rows per step.
+        show: False for silence; the logs are added all the same.
+    """
+
+    def __init__(self, tasks: Sequence[Task], batch_size: int, show: bool = True):
+        super().__init__()
+        self.batch_size = batch_size
+        self.show = show
+        self.columns = {"loss": "loss", "val_loss": "val loss"}
+        for task in tasks:
+            names = ("auc", "logloss") if task.kind == "binary" else ("mse", "mae")
+            self.columns |= {f"val_{name}_{task.name}": f"{task.name} {name}" for name in names}
+        self.columns |= {"gates_closed": "gates closed", "masks_closed": "masks closed"}
+        self._bar: Any = None
+
+    def on_train_begin(self, logs=None):
+        self._header = False
+        if self.show and sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+        self._steps = 0
+        if self._bar:
+            total = self.params["steps"] * self.batch_size if self.params["steps"] else None
+            name = f"epoch {epoch + 1}/{self.params['epochs']}"
+            self._task = self._bar.add_task(name, total=total)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps = batch + 1
+        if self._bar:
+            self._bar.update(self._task, completed=self._steps * self.batch_size)
+
+    def before_validation(self, logs: dict[str, Any]) -> None:
+        """Stops the clock; called by `EndOfSteps`, which runs before validation."""
+        logs["seconds"] = time.perf_counter() - self._start
+        logs["rows_per_second"] = self._steps * self.batch_size / logs["seconds"]
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._bar:
+            self._bar.remove_task(self._task)
+        if self.show:
+            self._line(epoch, logs)
+
+    def _line(self, epoch: int, logs: dict[str, Any]) -> None:
+        shown = {key: title for key, title in self.columns.items() if key in logs}
+        widths = [max(len(title), 7) for title in shown.values()]
+        if not self._header:
+            titles = [title.rjust(w) for title, w in zip(shown.values(), widths, strict=True)]
+            self._print("  ".join(["epoch", *titles, " rows/s"]))
+            self._header = True
+        cells = [
+            (f"{logs[key]:.0%}" if key.endswith("_closed") else f"{logs[key]:.4f}").rjust(width)
+            for key, width in zip(shown, widths, strict=True)
+        ]
+        speed = f"{logs['rows_per_second']:,.0f}"
+        self._print("  ".join([f"{epoch + 1:5d}", *cells, speed.rjust(7)]))
+
+    def _print(self, line: str) -> None:
+        if self._bar:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Gives the terminal back, after an error too."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+class EndOfSteps(keras.callbacks.Callback):
+    """Runs before validation, so that its time does not count as the steps'."""
+
+    def __init__(self, report: Report):
+        super().__init__()
+        self.report = report
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.report.before_validation(logs)
+
+
+def _name(cells: Sequence[str], index: int) -> str:
+    return cells[index] if index < len(cells) else str(index)
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+    class Speed(ProgressColumn):
+        def render(self, task: Any) -> str:
+            return f"{task.speed:,.0f} rows/s" if task.speed else ""
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        Speed(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
