@@ -14,6 +14,18 @@ from mtl_tf.layers._arguments import check_positive
 _KINDS = ("id", "bag", "number")
 
 
+class _Anchored(keras.initializers.RandomNormal):
+    """Normal around (anchor, 0, …, 0)."""
+
+    def __init__(self, anchor: float, stddev: float):
+        super().__init__(0.0, stddev)
+        self.anchor = anchor
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        first = tf.one_hot(0, shape[-1], on_value=self.anchor, dtype=dtype or tf.float32)
+        return super().__call__(shape, dtype) + first
+
+
 @keras.saving.register_keras_serializable("mtl_tf")
 class FieldEmbedding(keras.layers.Layer):
     """Turns a dict of fields into their vectors, side by side: `(batch, D)`.
@@ -35,8 +47,8 @@ class FieldEmbedding(keras.layers.Layer):
             table, the field's own name by default; fields that name the same one
             share it), for `bag` also `pooling` (`mean` or `sum`) and `weighted`
             (reads `<name>__weights`).
-        mean: rows, v and b start around mean/√dim, so that a row's product with a
-            vector of ones/√dim is `mean`, whatever the width.
+        anchor: every row and every b starts around (anchor, 0, …, 0), so that one
+            vector has a positive product with all of them (see `FieldMask`).
         stddev: standard deviation of the start.
 
     Inputs: dict of `id` `(batch,)` integers, `bag` `(batch, values)` integers and
@@ -54,7 +66,7 @@ class FieldEmbedding(keras.layers.Layer):
     def __init__(
         self,
         features: Sequence[Mapping[str, Any]],
-        mean: float = 0.0,
+        anchor: float = 0.0,
         stddev: float = 0.05,
         **kwargs: Any,
     ):
@@ -64,7 +76,7 @@ class FieldEmbedding(keras.layers.Layer):
         if not stddev > 0:
             raise ValueError(f"`stddev` must be positive. Received: stddev={stddev}")
         self.features = tuple(_completed(feature) for feature in features)
-        self.mean = mean
+        self.anchor = anchor
         self.stddev = stddev
         self.field_dims = tuple(feature["dim"] for feature in self.features)
         self.offsets, self._table_rows = _table_layout(self.features)
@@ -72,23 +84,22 @@ class FieldEmbedding(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         # Keys are text because Keras 2 tracks no dict with other keys.
         self.tables = {
-            str(dim): self._add(f"tables_{dim}", (rows, dim))
+            str(dim): self._add(f"tables_{dim}", (rows, dim), self.anchor)
             for dim, rows in sorted(self._table_rows.items())
         }
         numbers = self._by_dim("number")
         self.vectors = {
-            str(dim): self._add(f"vectors_{dim}", (len(group), dim), mean=False)
+            str(dim): self._add(f"vectors_{dim}", (len(group), dim), 0.0)
             for dim, group in numbers.items()
         }
         self.biases = {
-            str(dim): self._add(f"biases_{dim}", (len(group), dim))
+            str(dim): self._add(f"biases_{dim}", (len(group), dim), self.anchor)
             for dim, group in numbers.items()
         }
         self.built = True
 
-    def _add(self, name: str, shape: tuple[int, int], mean: bool = True):
-        start = self.mean / shape[1] ** 0.5 if mean else 0.0
-        initializer = keras.initializers.RandomNormal(start, self.stddev)
+    def _add(self, name: str, shape: tuple[int, int], anchor: float):
+        initializer = _Anchored(anchor, self.stddev)
         return self.add_weight(name=name, shape=shape, initializer=initializer)
 
     def table(self, name: str):
@@ -164,7 +175,7 @@ class FieldEmbedding(keras.layers.Layer):
         return {
             **super().get_config(),
             "features": [dict(feature) for feature in self.features],
-            "mean": self.mean,
+            "anchor": self.anchor,
             "stddev": self.stddev,
         }
 

@@ -25,10 +25,11 @@ class FieldMask(keras.layers.Layer):
         field_dims: widths of the fields' vectors, in their order; D is their sum.
         penalty: weight of Σ mean over the batch of w, which closes fields that do
             not earn it. It pushes g only, not the vectors that other readers share.
-        initial: g starts at initial/√dim in every entry. With vectors around 1/√dim
-            (`FieldEmbedding(mean=1.0)`) every product g·e starts near `initial`, so
-            that every mask starts open; a random g would close half of them, and a
-            closed mask has no gradient.
+        anchor: the `anchor` of the `FieldEmbedding` below. With vectors around
+            (anchor, 0, …, 0) and g = (initial/anchor, 0, …, 0) every product g·e starts
+            near `initial`: every mask starts open. A random g closes half of them
+            from the first step, and a closed mask has no gradient.
+        initial: where the products start.
         leak: in training, the share of tanh's gradient that a closed mask passes on,
             so that it can open again. It changes no value, only the gradient.
 
@@ -48,6 +49,7 @@ class FieldMask(keras.layers.Layer):
         num_readers: int,
         field_dims: Sequence[int],
         penalty: float = 0.0,
+        anchor: float = 0.35,
         initial: float = 1.0,
         leak: float = 0.0,
         **kwargs: Any,
@@ -60,6 +62,9 @@ class FieldMask(keras.layers.Layer):
         self.num_readers = num_readers
         self.field_dims = tuple(field_dims)
         self.penalty = penalty
+        if not anchor > 0:
+            raise ValueError(f"`anchor` must be positive. Received: anchor={anchor}")
+        self.anchor = anchor
         self.initial = initial
         self.leak = leak
 
@@ -70,7 +75,8 @@ class FieldMask(keras.layers.Layer):
                 f"the last dimension must be the sum of `field_dims`, {width}. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        start = [self.initial / dim**0.5 for dim in self.field_dims for _ in range(dim)]
+        first = self.initial / self.anchor
+        start = [x for dim in self.field_dims for x in (first, *[0.0] * (dim - 1))]
         self.g = self.add_weight(
             name="g",
             shape=(self.num_readers, width),
@@ -129,6 +135,7 @@ class FieldMask(keras.layers.Layer):
             "num_readers": self.num_readers,
             "field_dims": list(self.field_dims),
             "penalty": self.penalty,
+            "anchor": self.anchor,
             "initial": self.initial,
             "leak": self.leak,
         }

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mtl_tf._keras import keras
+from mtl_tf.layers import FieldEmbedding, FieldMask
+from mtl_tf.model_config import Masks
 
+_ANCHOR = 0.35
 LINKS = {"binary": "sigmoid", "regression": "identity"}
 
 
@@ -42,3 +45,14 @@ def embedding_features(features: Sequence[Any]) -> list[dict[str, Any]]:
         }
         for feature in features
     ]
+
+
+def masked_fields(
+    inputs: dict[str, Any], features: Sequence[Any], num_readers: int, masks: Masks
+) -> Any:
+    """What each reader sees of the fields, (batch, readers, D); every mask starts open."""
+    embedding = FieldEmbedding(embedding_features(features), anchor=_ANCHOR, name="Embedding")
+    mask = FieldMask(
+        num_readers, embedding.field_dims, anchor=_ANCHOR, **masks.model_dump(), name="Mask"
+    )
+    return mask(embedding(inputs))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_tf._keras import keras
-from mtl_tf.config import MSSM
-from mtl_tf.layers import CellSparseSharing, FieldEmbedding, FieldMask, SubNetworks, Tower
-from mtl_tf.models._inputs import LINKS, embedding_features, inputs_for
+from mtl_tf.layers import CellSparseSharing, SubNetworks, Tower
+from mtl_tf.model_config import MSSM
+from mtl_tf.models._inputs import LINKS, inputs_for, masked_fields
 from mtl_tf.schema import Task
 
 
 def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> keras.Model:
-    """MSSM with one cell per task and one shared cell at every level.
+    """MSSM with one cell per task and, at every level but the last, one shared cell.
 
         u_k = act(Σ_f w_kf e_f W_kf + b_k)           k over the tasks and "shared"
         v_i = act(Σ_j z_ij ⊙ (u_j W_ij) + b_i)       at each further level
@@ -25,16 +25,16 @@ def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> keras.
     """
     l2 = keras.regularizers.L2(config.l2) if config.l2 else None
     cells = {"activation": config.activation, "kernel_regularizer": l2}
-    num_cells = len(tasks) + 1
+    # No tower reads a shared cell of the last level, so there is none.
+    num_cells = [len(tasks) + 1] * (len(config.units) - 1) + [len(tasks)]
 
     inputs = inputs_for(features)
-    embedding = FieldEmbedding(embedding_features(features), mean=1.0, name="Embedding")
-    x = embedding(inputs)
-    x = FieldMask(num_cells, embedding.field_dims, penalty=config.masks.penalty, name="Mask")(x)
-    x = SubNetworks(num_cells, config.units[0], **cells, name="Level_1")(x)
+    x = masked_fields(inputs, features, num_cells[0], config.masks)
+    x = SubNetworks(num_cells[0], config.units[0], **cells, name="Level_1")(x)
+    gates = config.gates.model_dump()
     for level, units in enumerate(config.units[1:], start=2):
-        gates = config.gates.model_dump()
-        x = CellSparseSharing(num_cells, units, **gates, **cells, name=f"Level_{level}")(x)
+        name = f"Level_{level}"
+        x = CellSparseSharing(num_cells[level - 1], units, **gates, **cells, name=name)(x)
     outputs = {
         task.name: Tower(
             index, config.tower_units, link=LINKS[task.kind], **cells, name=f"Tower_{task.name}"
