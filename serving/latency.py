@@ -9,6 +9,7 @@ Calls alternate between the models, so that a noisy moment hits all of them.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -31,7 +32,9 @@ Report = dict[str, dict[str, dict[str, Any]]]
 Calls = dict[tuple[str, int], Callable[[], Any]]  # by signature and batch size
 
 
-def measure(versions: Mapping[str, Path], seconds: float = 0.3) -> Report:
+def measure(
+    versions: Mapping[str, Path], seconds: float = 0.3, signatures: Sequence[str] = ()
+) -> Report:
     """signature → batch size → name → p50 and p99 in milliseconds, in a process of its own.
 
     Only a new process has one thread: the pools of TensorFlow's first session stay.
@@ -39,8 +42,10 @@ def measure(versions: Mapping[str, Path], seconds: float = 0.3) -> Report:
     Args:
         versions: folders of models, by the name that the report shall use.
         seconds: for each signature and batch size.
+        signatures: only these.
     """
     arguments = [f"{name}={path}" for name, path in versions.items()]
+    arguments += [f"--signature={name}" for name in signatures]
     command = [sys.executable, "-m", "serving.latency", *arguments, "--seconds", str(seconds)]
     here = str(Path(__file__).resolve().parent.parent)
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -79,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m serving.latency")
     parser.add_argument("versions", nargs="+", metavar="[NAME=]FOLDER", help="exported versions")
     parser.add_argument("--seconds", type=float, default=0.3, help="per request (%(default)s)")
+    parser.add_argument("--signature", action="append", help="only this one; may be repeated")
     options = parser.parse_args(argv)
     calls: dict[str, Calls] = {}
     for version in options.versions:
@@ -86,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         calls[name or folder] = _calls(Path(folder))
     report: Report = {}
     for key in next(iter(calls.values())):
+        if options.signature and key[0] not in options.signature:
+            continue
         side_by_side = {name: own[key] for name, own in calls.items() if key in own}
         times = interleaved(side_by_side, options.seconds)
         report.setdefault(key[0], {})[str(key[1])] = {n: _summary(t) for n, t in times.items()}
@@ -102,9 +110,7 @@ def _calls(folder: Path) -> Calls:
         signature = request.model_spec.signature_name
         names, call = model.runner(signature)
         arguments = [from_proto(request.inputs[name]) for name in names]
-        calls[signature, len(arguments[0])] = lambda call=call, arguments=arguments: call(
-            *arguments
-        )
+        calls[signature, len(arguments[0])] = functools.partial(call, *arguments)
     if not calls:
         raise UserError(f"{folder}: has no warm-up requests to measure; export it again")
     return calls

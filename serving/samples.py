@@ -8,7 +8,7 @@ every kind of id, missing and unknown ones among them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,18 +43,23 @@ def drawn(transform: FittedTransform, count: int, seed: int = 0) -> Arrays:
     return raw_rows(transform, features)
 
 
-def stored(folder: str | Path, count: int) -> Arrays | None:
-    """The first rows of a dataset folder, transformed, or None if it cannot be read."""
+def stored(run: Any, count: int) -> Arrays | None:
+    """The first transformed rows of the dataset that a `Run` was trained on.
+
+    None where it is not at hand any more, or was made anew: rows can be drawn instead.
+    """
     from mtl_tf.records import dataset, load_info
 
+    if getattr(run, "data", None) is None:
+        return None
     try:
-        splits = load_info(folder).splits
-        split = next((name for name in ("test", "eval", "train") if splits[name].rows), None)
-        if split is None:
+        info = load_info(run.data)
+        if info.raw["transform"] != run.info.raw["transform"]:
             return None
-        features, *_ = next(iter(dataset(folder, split, count, shuffle=False)))
+        split = next(name for name in ("test", "eval", "train") if info.splits[name].rows)
+        features, *_ = next(iter(dataset(run.data, split, count, shuffle=False)))
     except (UserError, KeyError, StopIteration):
-        return None  # moved or removed since the training: rows can be drawn instead
+        return None
     return {name: tensor.numpy() for name, tensor in features.items()}
 
 

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_tf import records
 from mtl_tf.errors import UserError
 from mtl_tf.transform import MISSING_INT, apply_arrow
 from serving import graphs, latency, samples, warmup
@@ -106,6 +109,22 @@ def test_two_exports_of_one_given_number(tmp_path):
     assert sorted(os.listdir(tmp_path / "m")) == [".versions", "7"]
 
 
+def test_a_removed_number_is_not_used_again(tmp_path):
+    shutil.rmtree(published(tmp_path))
+    assert published(tmp_path).name == "2"
+    for taken in (1, 2):
+        with (
+            pytest.raises(UserError, match=f"version {taken} was published before"),
+            staging(tmp_path, "m", taken),
+        ):
+            pass
+    assert sorted(os.listdir(tmp_path / "m")) == [".versions", "2"]
+
+
+def test_a_server_of_another_user_can_read_it(tmp_path):
+    assert published(tmp_path).stat().st_mode & 0o777 == 0o755
+
+
 def test_the_number_is_known_inside(tmp_path):
     published(tmp_path, version=3)
     seen = []
@@ -163,8 +182,48 @@ def test_raw_rows_are_the_transforms_inverse():
     np.testing.assert_allclose(back["price"], features["price"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_dataset_that_is_gone(tmp_path):
-    assert samples.stored(tmp_path / "none", 5) is None
+def write_dataset(folder, fitted, features, tasks=("click", "buy", "watch")):
+    rows = len(features["country"])
+    labels = {
+        f"{kind}/{task}": np.ones(rows, np.float32)
+        for task in tasks
+        for kind in ("label", "weight")
+    }
+    folder.mkdir()
+    (folder / "test-0.tfrecord").write_bytes(
+        records.frame(records.encode_blocks(features | labels))
+    )
+    split = {"labelled": {}, "positives": {}}
+    data = {
+        "format": 1,
+        "transform": fitted.to_json(folder),
+        "layout": "block",
+        "block_rows": 512,
+        "compression": None,
+        "splits": {
+            "train": {**split, "rows": 0, "files": []},
+            "eval": {**split, "rows": 0, "files": []},
+            "test": {**split, "rows": rows, "files": ["test-0.tfrecord"]},
+        },
+    }
+    (folder / "dataset.json").write_text(json.dumps(data))
+    return records.load_info(folder)
+
+
+def test_stored_rows_are_the_datasets(tmp_path):
+    fitted = transform()
+    raw = samples.drawn(fitted, 9)
+    features = apply_arrow(fitted, samples.clean_batch(fitted, raw))
+    info = write_dataset(tmp_path / "data", fitted, features)
+    run = SimpleNamespace(info=info, data=tmp_path / "data")
+    stored = samples.stored(run, 5)
+    for name, values in features.items():
+        np.testing.assert_array_equal(stored[name], values[:5])
+
+    other = SimpleNamespace(raw={**info.raw, "transform": {}})
+    assert samples.stored(SimpleNamespace(info=other, data=run.data), 5) is None
+    assert samples.stored(SimpleNamespace(info=info, data=tmp_path / "gone"), 5) is None
+    assert samples.stored(SimpleNamespace(), 5) is None
 
 
 # Warm-up ----------------------------------------------------------------------------
