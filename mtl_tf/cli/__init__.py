@@ -75,8 +75,10 @@ def app() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line; a user's mistake ends in one sentence and an exit code."""
+    from mtl_tf.cli.output import plain_warnings
     from mtl_tf.errors import UserError
 
+    plain_warnings()
     try:
         app.main(args=argv, prog_name="mtl-tf", standalone_mode=False)
     except click.exceptions.Exit as stop:

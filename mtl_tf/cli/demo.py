@@ -126,12 +126,15 @@ def _ask(sample: Path, run: Path, models: Path, name: str) -> float:
     import numpy as np
 
     from mtl_tf.cli.rows import read_rows
+    from mtl_tf.records import load_info
     from serving.client import Client
     from serving.server import LocalServer
 
+    schema = load_info(run).schema
     rows = list(itertools.islice(read_rows(str(sample)), _ROWS_SHOWN))
-    with LocalServer(models) as server, Client(server.address) as client:
-        served = client.score(name, rows)
+    inputs = [field.column for field in schema.fields]  # the labels are not the server's to see
+    with LocalServer(models) as server, Client(server.address, schema=schema) as client:
+        served = client.score(name, [{column: row[column] for column in inputs} for row in rows])
     expected = keras_scores(run, rows)
     table(
         f"The first {len(rows)} rows of {sample.name}: asked over gRPC, and scored in Keras",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,37 @@ from mtl_tf.errors import UserError
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up chatter out of the terminal; call before importing it."""
+    """Imports TensorFlow without its start-up chatter, which no setting of its own stops.
+
+    The chatter comes from C++, so standard error itself is held back during the import;
+    if the import fails, everything held back is printed.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            os.dup2(stderr, 2)
+            held_back.seek(0)
+            sys.stderr.write(held_back.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def plain_warnings() -> None:
+    """Shows a warning as one line, without the source line that raised it."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning):
+            click.echo(f"Warning: {message}", err=True)
+
+    warnings.showwarning = show
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -27,7 +57,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     from rich.table import Table
 
     rows = [tuple(row) for row in rows]
-    grid = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    grid = Table(box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         numeric = any(isinstance(row[place], int | float) for row in rows)
         grid.add_column(column, justify="right" if numeric else "left", no_wrap=place == 0)
@@ -36,6 +66,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     console = Console()
     if not console.is_terminal:  # a pipe or a file: as wide as the table needs
         console = Console(width=max(console.measure(grid).maximum, 80))
+    console.print(title, style="bold", highlight=False)
     console.print(grid)
 
 
