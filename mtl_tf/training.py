@@ -171,7 +171,11 @@ class _Training:
         batches = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         try:
             history = self.model.fit(
-                batches, epochs=training.epochs, callbacks=self._callbacks(), verbose=0
+                batches,
+                epochs=training.epochs,
+                callbacks=self._callbacks(),
+                verbose=0,
+                shuffle=False,  # the dataset shuffles; Keras would warn that it does not
             ).history
         finally:
             self.report.close()
