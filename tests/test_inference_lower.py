@@ -155,3 +155,25 @@ def test_an_opaque_layers_variables_are_found_by_the_servers_loader(tmp_path):
     expected = {"t": np.asarray(expected["t"])[:, 0]}
     assert_same(expected, Session(tmp_path)("serving_default", rows))
     assert_same(expected, plan.scores(rows))
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 2**31 - 1])
+@pytest.mark.parametrize("field", ["f0", "f1", "tags", "more"])
+def test_ids_from_elsewhere_can_be_checked(field, wrong):
+    maker = PlanMaker(0)
+    nodes = [Embed(f"e{i}", (f"f{i}",), maker.array(3, 2)) for i in range(2)]
+    nodes += [Embed(name, (name,), maker.array(3, 2), pooling="mean") for name in ("tags", "more")]
+    edges = tuple(Edge(node.name, maker.array(2, 1)) for node in nodes)
+    nodes += [Affine("a", edges, maker.array(1)), Output("task/t", "t", "a")]
+    shapes = {"f0": (), "f1": (), "tags": (2,), "more": (2,)}
+    inputs = tuple(Feature(name, "int32", shape) for name, shape in shapes.items())
+    plan = Plan(tuple(nodes), inputs)
+    module = lower(optimize(plan)[0])
+    rows = rows_for(plan, 5)
+    assert_same(plan.scores(rows), module(rows, check_ids=True))
+    rows[field].flat[4] = wrong
+    if wrong == -1 and shapes[field]:  # padding
+        assert_same(plan.scores(rows), module(rows, check_ids=True))
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="= -1 is not in"):
+            module(rows, check_ids=True)

@@ -151,6 +151,10 @@ class _CountingOps:
     def expand_last(self, x: _Shape) -> _Shape:
         return self._op((*x, 1))
 
+    def refuse_outside(self, ids: _Shape, sizes: _Shape, rows: _Shape) -> _Shape:
+        self.count += 2
+        return self._op(rows)
+
     def not_negative(self, ids: _Shape) -> _Shape:
         self.count += 1  # a comparison and a cast
         return self._each(ids)

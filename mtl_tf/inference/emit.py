@@ -16,7 +16,7 @@ from mtl_tf.inference.activations import LINKS
 from mtl_tf.inference.plan import Plan
 
 Tensor = Any
-Combination = tuple[tuple[str, ...], tuple[int, ...]]  # fields and their offsets
+Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
 Part = tuple[str, int, int]  # node, first unit, end
 
 
@@ -42,6 +42,7 @@ class Ops(Protocol):
     def softmax(self, x: Tensor) -> Tensor: ...
     def sum(self, x: Tensor, axis: int) -> Tensor: ...
     def expand_last(self, x: Tensor) -> Tensor: ...
+    def refuse_outside(self, ids: Tensor, sizes: Tensor, rows: Tensor) -> Tensor: ...
     def not_negative(self, ids: Tensor) -> Tensor: ...
     def clip_negative(self, ids: Tensor) -> Tensor: ...
     def divide_no_nan(self, x: Tensor, y: Tensor) -> Tensor: ...
@@ -52,8 +53,11 @@ class Ops(Protocol):
 class Emitter:
     """Emits the operations of one plan once; every node's value is emitted once."""
 
-    def __init__(self, plan: Plan, ops: Ops, features: Mapping[str, Tensor]):
+    def __init__(
+        self, plan: Plan, ops: Ops, features: Mapping[str, Tensor], check_ids: bool = False
+    ):
         self.plan = plan
+        self.check_ids = check_ids
         self.ops = ops
         self.features = features
         self._table_keys = _table_keys(plan)
@@ -105,31 +109,37 @@ class Emitter:
         return self.ops.reshape(rows, (-1, node.width))
 
     def _shifted(self, node: n.Embed, ids: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if not any(node.offsets):
-            return ids
-        offsets = np.asarray(node.offsets, np.int32).reshape(shape)
-        return self.ops.add(ids, self.ops.index(f"{node.name}/offsets", offsets))
+        key = f"{node.name}/"
+        return self._rows(key, ids, np.reshape(node.offsets, shape), np.reshape(node.sizes, shape))
+
+    def _rows(self, key: str, ids: Tensor, offsets: np.ndarray, sizes: np.ndarray) -> Tensor:
+        """Rows of joined tables: ids plus offsets."""
+        rows = ids
+        if offsets.any():
+            rows = self.ops.add(ids, self.ops.index(f"{key}offsets", offsets))
+        if self.check_ids:
+            rows = self.ops.refuse_outside(ids, self.ops.index(f"{key}sizes", sizes), rows)
+        return rows
 
     def _index(self, node: n.Embed) -> Tensor:
         """Rows of the node's table, `(n, fields)`: one stack for all nodes of the plan."""
         if not self._indices:
             self._make_indices()
-        return self._indices[node.fields, node.offsets]
+        return self._indices[node.fields, node.offsets, node.sizes]
 
     def _make_indices(self) -> None:
         wanted = dict.fromkeys(
-            (node.fields, node.offsets)
+            (node.fields, node.offsets, node.sizes)
             for node in self.plan.nodes
             if isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1
         )
         # Stacking rows and transposing once is faster than interleaving columns.
-        ids = self.ops.stack([self.features[f] for fields, _ in wanted for f in fields], axis=0)
-        offsets = np.concatenate([offsets for _, offsets in wanted]).astype(np.int32)
-        if offsets.any():
-            ids = self.ops.add(ids, self.ops.index("offsets", offsets[:, None]))
-        ids = self.ops.transpose(ids)
-        sizes = [len(fields) for fields, _ in wanted]
-        parts = self.ops.split(ids, sizes) if len(sizes) > 1 else [ids]
+        ids = self.ops.stack([self.features[f] for fields, *_ in wanted for f in fields], axis=0)
+        offsets = np.concatenate([offsets for _, offsets, _ in wanted])[:, None]
+        sizes = np.concatenate([sizes for *_, sizes in wanted])[:, None]
+        rows = self.ops.transpose(self._rows("", ids, offsets, sizes))
+        widths = [len(fields) for fields, *_ in wanted]
+        parts = self.ops.split(rows, widths) if len(widths) > 1 else [rows]
         self._indices = dict(zip(wanted, parts, strict=True))
 
     def _bag(self, node: n.Embed, table: Tensor) -> Tensor:

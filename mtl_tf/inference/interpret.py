@@ -48,18 +48,17 @@ def _value(node: n.Node, values: Values, features: Values, count: int) -> Array:
 
 @_value.register
 def _(node: n.Embed, values: Values, features: Values, count: int) -> Array:
-    table = node.table.astype(np.float64)
     pooled = []
     for field, offset, size in zip(node.fields, node.offsets, node.sizes, strict=True):
         ids = features[field].astype(np.int64)
         _check_ids(field, ids, size, -1 if node.pooling else 0)
         if node.pooling is None:
-            pooled.append(table[ids + offset])
+            pooled.append(node.table[ids + offset].astype(np.float64))
             continue
         weights = (ids >= 0).astype(np.float64)
         if node.weighted:
             weights = weights * features[f"{field}__weights"].astype(np.float64)
-        rows = table[np.maximum(ids, 0) + offset]
+        rows = node.table[np.maximum(ids, 0) + offset].astype(np.float64)
         total = np.einsum("nl,nld->nd", weights, rows)
         if node.pooling == "mean":
             by = weights.sum(axis=1, keepdims=True)

@@ -22,8 +22,8 @@ class LoweredModule(tf.Module):
     Nothing in it is a Keras object unless the plan holds an opaque layer, whose
     variables it then owns as plain ones: TF Serving's loader finds every one.
 
-    Ids are not checked: one outside its table reads another field's row. The
-    transform's own graph never makes such an id.
+    An id outside its field's table would read a row of another field. The transform
+    never makes one; for ids from elsewhere, `check_ids` makes it an error.
     """
 
     def __init__(self, plan: Plan, name: str | None = None):
@@ -34,9 +34,14 @@ class LoweredModule(tf.Module):
         self._weights: dict[str, Any] = {}
         self._layers = [_variables(node) for node in plan.nodes if isinstance(node, n.Opaque)]
 
-    def __call__(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Scores `{task: (n,)}`; features that the plan does not read are ignored."""
-        return self._emitter(features).scores()
+    def __call__(
+        self, features: Mapping[str, tf.Tensor], check_ids: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """Scores `{task: (n,)}`; features that the plan does not read are ignored.
+
+        `check_ids`: fail (`InvalidArgumentError`) for an id outside its field's table.
+        """
+        return self._emitter(features, check_ids).scores()
 
     def logits(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What `__call__` gives, before the tasks' links."""
@@ -49,16 +54,14 @@ class LoweredModule(tf.Module):
             for feature in map(self._plan.feature, self.features)
         }
 
-    def _emitter(self, features: Mapping[str, tf.Tensor]) -> Emitter:
+    def _emitter(self, features: Mapping[str, tf.Tensor], check_ids: bool = False) -> Emitter:
         missing = [name for name in self.features if name not in features]
         if missing:
             raise UserError(
                 f"feature `{missing[0]}` is missing; the model reads: {', '.join(self.features)}"
             )
-        ops = _TensorFlowOps(self._weights)
-        return Emitter(
-            self._plan, ops, {name: self._input(features, name) for name in self.features}
-        )
+        tensors = {name: self._input(features, name) for name in self.features}
+        return Emitter(self._plan, _TensorFlowOps(self._weights), tensors, check_ids)
 
     def _input(self, features: Mapping[str, tf.Tensor], name: str) -> tf.Tensor:
         tensor = tf.convert_to_tensor(features[name])
@@ -151,6 +154,11 @@ class _TensorFlowOps:
 
     def expand_last(self, x: Any) -> Any:
         return tf.expand_dims(x, -1)
+
+    def refuse_outside(self, ids: Any, sizes: Any, rows: Any) -> Any:
+        # As unsigned numbers negative ids are too large as well; `gather` refuses row -1.
+        inside = tf.bitcast(ids, tf.uint32) < tf.bitcast(sizes, tf.uint32)
+        return tf.where(inside, rows, -1)
 
     def not_negative(self, ids: Any) -> Any:
         return tf.cast(ids >= 0, tf.float32)

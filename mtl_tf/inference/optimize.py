@@ -54,7 +54,7 @@ def optimize(
     plan: Plan,
     tasks: Sequence[str] | None = None,
     *,
-    batch: int = 128,
+    batch: int = 32,
     table_budget: int | None = None,
 ) -> tuple[Plan, list[PassReport]]:
     """The plan with every pass applied, and one report per pass.

@@ -54,6 +54,8 @@ def _key(plan: Plan, node: Field) -> Hashable:
     if node.pooling is None:
         return ("id", node.dim, direct)
     length = plan.feature(node.fields[0]).shape
+    if None in length:  # two bags of unknown length cannot be stacked
+        return node.name
     return ("bag", node.dim, direct, node.pooling, node.weighted, length)
 
 

@@ -46,9 +46,10 @@ def fold_masks(plan: Plan, table_budget: int | None = None) -> Plan:
         embed = plan.by_name[source]
         if not isinstance(embed, Embed) or not _is_single(embed):
             continue
-        budget -= embed.table.nbytes * len(masks)
-        if budget < 0:
-            break
+        needed_bytes = embed.table.nbytes * len(masks)
+        if needed_bytes > budget:
+            continue
+        budget -= needed_bytes
         new |= {mask.name: _masked(embed, mask) for mask in masks}
     plan = plan.with_nodes(substituted(plan.nodes, new))
     plan = fold_constants(plan)
