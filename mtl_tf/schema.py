@@ -201,8 +201,8 @@ class Task(Strict):
 class Split(Strict):
     """Which share of the rows goes to `eval` and `test`; the rest is `train`.
 
-    A row's split is a hash of its `key` columns (all columns when there is no
-    key), so it never depends on order, file or number of workers, and equal rows
+    A row's split is a hash of its `key` columns (all that the schema reads when there
+    is no key), so it never depends on order, file or number of workers, and equal rows
     never sit on both sides. An input file given as `test=FILE` (or `train=`,
     `eval=`) goes there whole; plain files are split among the splits that have no
     file of their own.

@@ -82,10 +82,10 @@ def make_runner(options: PipelineOptions) -> PipelineRunner:
 
 @contextmanager
 def quiet_logging() -> Iterator[None]:
-    """Beam's own log from ERROR on only; a job that fails says so by itself."""
+    """Nothing of Beam's own log: what it says of a failure, the exception says too."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -106,8 +106,10 @@ def _work(
                 | "Pieces" >> beam.Create(list(pieces)).with_output_types(Piece)
                 | "Preprocess" >> Preprocess(schema, settings, sources)
             )
-            pipeline.run().wait_until_finish()
+            state = pipeline.run().wait_until_finish()
         publish.raise_failure(settings, output)
+        if not (settings.root / "written.json").exists():
+            raise RuntimeError(f"the runner ended the job early, in state {state}")
         return publish.describe(settings, sources)
     except Exception as error:  # Beam wraps a worker's error in its own, text and all
         if "KeyboardInterrupt" in str(error):
@@ -180,7 +182,7 @@ def _options(
 
 def main() -> int:
     """`run` for a shell: one sentence instead of a stack trace, and an exit code."""
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
         run()
     except UserError as error:

@@ -44,6 +44,7 @@ class Show:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._started = time.monotonic()
         self._said: set[str] = set()
+        self._reading_seconds = 0.0
 
     def __enter__(self) -> Show:
         self._thread.start()
@@ -53,28 +54,35 @@ class Show:
         self._done.set()
         self._thread.join()
         if problem[0] is None:
-            self._lines(finished=True)
+            self._lines(self._look(), finished=True)
 
     def _run(self) -> None:
         if self._stream.isatty():
             self._bars()
         else:
             while not self._done.wait(_EVERY_SECONDS):
-                self._lines(finished=False)
+                self._lines(self._look(), finished=False)
 
-    def _lines(self, finished: bool) -> None:
-        """One line when a stage has ended, which shows by the next one having begun."""
+    def _look(self) -> tuple[int, int, int]:
+        """(bytes read, rows read, rows written); reading ends when writing begins."""
+        size, read = heard(self._root, "read")
         written = heard(self._root, "write")[1]
-        if "read" not in self._said and (written or finished):
-            self._say("read", heard(self._root, "read")[1])
-        if finished and "write" not in self._said and written:
-            self._say("write", written)
+        if not written:
+            self._reading_seconds = time.monotonic() - self._started
+        return size, read, written
 
-    def _say(self, stage: str, rows: int) -> None:
-        self._said.add(stage)
-        verb = {"read": "read and checked", "write": "transformed and wrote"}[stage]
-        seconds = time.monotonic() - self._started
-        print(f"{verb} {rows:,} rows ({seconds:.1f} s since the start)", file=self._stream)
+    def _lines(self, done: tuple[int, int, int], finished: bool) -> None:
+        _, read, written = done
+        if written or finished:
+            self._say("read and checked", read, self._reading_seconds)
+        if written and finished:
+            seconds = time.monotonic() - self._started
+            self._say("transformed and wrote", written, seconds - self._reading_seconds)
+
+    def _say(self, what: str, rows: int, seconds: float) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            print(f"{what} {rows:,} rows in {seconds:.1f} s", file=self._stream)
 
     def _bars(self) -> None:
         from rich.console import Console
@@ -89,9 +97,7 @@ class Show:
             reading = bars.add_task("read and check", total=self._total, rows=0)
             writing = bars.add_task("transform and write", total=None, rows=0)
             while not self._done.wait(_EVERY_SECONDS):
-                size, rows = heard(self._root, "read")
-                bars.update(reading, completed=size, rows=rows)
-                written = heard(self._root, "write")[1]
+                size, rows, written = self._look()
+                bars.update(reading, completed=self._total if written else size, rows=rows)
                 if written:
-                    bars.update(reading, completed=self._total)
                     bars.update(writing, completed=written, total=rows, rows=written)

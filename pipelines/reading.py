@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.typehints import with_input_types, with_output_types
 
 from mtl_tf.errors import DataError
@@ -74,6 +75,9 @@ class ReadAndCheck(beam.DoFn):
 
     def __init__(self, schema: Mapping[str, Any], settings: Settings):
         self._schema_json, self._settings = schema, settings
+        # For the runner's own display; what the job itself says comes from the reports.
+        self._rows_read = Metrics.counter("preprocess", "rows_read")
+        self._rows_rejected = Metrics.counter("preprocess", "rows_rejected")
 
     def setup(self) -> None:
         self._schema = Schema.from_json(self._schema_json)
@@ -92,6 +96,8 @@ class ReadAndCheck(beam.DoFn):
             for raw in read(piece, self._schema.columns, self._separators):
                 checked = self._check(raw)
                 report.add(raw, checked)
+                self._rows_read.inc(raw.rows + len(raw.broken))
+                self._rows_rejected.inc(len(checked.rejected))
                 rejects.add(checked.rejected)
                 train = self._spill(piece, raw, checked, parts)
                 if train.num_rows:

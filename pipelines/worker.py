@@ -5,11 +5,13 @@ through the runner.
 """
 
 import logging
+import signal
 import sys
 
 
 def main() -> None:
     """Runs until the runner has no more work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher ends this process
     # With a handler there, a stray `logging.warning` no longer installs one on stderr.
     logging.root.addHandler(logging.NullHandler())
     from apache_beam.runners.worker import sdk_worker_main
