@@ -1,17 +1,29 @@
 """Keras layers of the family: small, with plain arguments, one per file."""
 
 from mtl_tf.layers.cell_sparse_sharing import CellSparseSharing
+from mtl_tf.layers.cross_stitch import CrossStitch
+from mtl_tf.layers.expert_mixture import ExpertMixture
 from mtl_tf.layers.field_embedding import FieldEmbedding
 from mtl_tf.layers.field_mask import FieldMask
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
+from mtl_tf.layers.level_mixture import LevelMixture
+from mtl_tf.layers.repeat_branches import RepeatBranches
+from mtl_tf.layers.sluice import Sluice
+from mtl_tf.layers.sub_network_routing import SubNetworkRouting
 from mtl_tf.layers.sub_networks import SubNetworks
 from mtl_tf.layers.tower import Tower
 
 __all__ = [
     "CellSparseSharing",
+    "CrossStitch",
+    "ExpertMixture",
     "FieldEmbedding",
     "FieldMask",
     "HardConcreteGate",
+    "LevelMixture",
+    "RepeatBranches",
+    "Sluice",
+    "SubNetworkRouting",
     "SubNetworks",
     "Tower",
 ]

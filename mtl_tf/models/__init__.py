@@ -7,12 +7,50 @@ from typing import Any
 
 from mtl_tf._keras import keras
 from mtl_tf.models._inputs import features_of
+from mtl_tf.models.cgc import cgc
+from mtl_tf.models.cross_stitch import cross_stitch
+from mtl_tf.models.mmoe import mmoe
 from mtl_tf.models.mssm import mssm
+from mtl_tf.models.mssm_a import mssm_a
+from mtl_tf.models.mssm_b import mssm_b
+from mtl_tf.models.ple import ple
+from mtl_tf.models.shared_bottom import shared_bottom
+from mtl_tf.models.single_task import single_task
+from mtl_tf.models.sluice import sluice
+from mtl_tf.models.snr_aver import snr_aver
+from mtl_tf.models.snr_trans import snr_trans
 from mtl_tf.schema import Task
 
-_BUILDERS = {"mssm": mssm}
+_BUILDERS = {
+    "single_task": single_task,
+    "shared_bottom": shared_bottom,
+    "mmoe": mmoe,
+    "cross_stitch": cross_stitch,
+    "sluice": sluice,
+    "cgc": cgc,
+    "ple": ple,
+    "snr_trans": snr_trans,
+    "snr_aver": snr_aver,
+    "mssm": mssm,
+    "mssm_a": mssm_a,
+    "mssm_b": mssm_b,
+}
 
-__all__ = ["build_model", "mssm"]
+__all__ = [
+    "build_model",
+    "cgc",
+    "cross_stitch",
+    "mmoe",
+    "mssm",
+    "mssm_a",
+    "mssm_b",
+    "ple",
+    "shared_bottom",
+    "single_task",
+    "sluice",
+    "snr_aver",
+    "snr_trans",
+]
 
 
 def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) -> keras.Model:

@@ -1,0 +1,68 @@
+"""`CrossStitch`: a learned static mix of the tasks' activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.layers._mixing import check_share, fixed, near_identity
+
+_PER = ("unit", "layer")
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class CrossStitch(keras.layers.Layer):
+    """A cross-stitch unit: `(batch, K, u)` -> `(batch, K, u)`.
+
+        x̃_i = Σ_j α_ij ⊙ x_j
+
+    with a weight α_ij per unit, or one scalar for the whole layer. Nothing constrains
+    α; it starts near the identity.
+
+    Args:
+        per: `unit` or `layer`.
+        own: α_ii at the start; the rest, 1 − own, is spread over the other tasks.
+
+    Variable: `alpha` (K, K, u) per unit, (K, K) per layer; row i makes output i.
+
+    Example:
+    >>> stitch = CrossStitch(per="layer", own=0.75)
+    >>> stitch(tf.constant([[[1.0], [0.0]]]))[0, :, 0].numpy().tolist()
+    [0.75, 0.25]
+
+    Reference: Misra et al., "Cross-stitch Networks for Multi-task Learning", CVPR 2016.
+    """
+
+    def __init__(self, per: str = "unit", own: float = 0.9, **kwargs: Any):
+        super().__init__(**kwargs)
+        if per not in _PER:
+            raise ValueError(f"`per` must be one of {_PER}. Received: per={per!r}")
+        check_share(own=own)
+        self.per = per
+        self.own = own
+
+    def build(self, input_shape: Any) -> None:
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"the input must be (batch, tasks, units). Received: input_shape="
+                f"{tuple(input_shape)}"
+            )
+        tasks, units = input_shape[1:]
+        start = near_identity(tasks, self.own)
+        if self.per == "unit":
+            start = np.repeat(start[:, :, None], units, axis=2)
+        self.alpha = self.add_weight(name="alpha", shape=start.shape, initializer=fixed(start))
+        self.built = True
+
+    def call(self, inputs):
+        equation = "bju,iju->biu" if self.per == "unit" else "bju,ij->biu"
+        return tf.einsum(equation, inputs, self.alpha)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "per": self.per, "own": self.own}

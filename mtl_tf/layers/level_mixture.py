@@ -1,0 +1,60 @@
+"""`LevelMixture`: a learned static mix of a network's levels, per task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.layers._mixing import check_share, fixed, mostly
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class LevelMixture(keras.layers.Layer):
+    """Mixes L levels `(batch, K, u)` into the outputs `(batch, K, u)` of K tasks.
+
+        h_k = Σ_l β_kl h_kl
+
+    These are the skip connections of a sluice network. Nothing constrains β.
+
+    Args:
+        last: β of the last level at the start; 1 − last is spread over the others.
+
+    Variable: `beta` (K, L).
+
+    Example:
+    >>> levels = [tf.zeros((5, 3, 4)), tf.ones((5, 3, 4))]
+    >>> LevelMixture(last=0.75)(levels)[0, :, 0].numpy().tolist()
+    [0.75, 0.75, 0.75]
+
+    Reference: Ruder et al., "Latent Multi-Task Architecture Learning", AAAI 2019.
+    """
+
+    def __init__(self, last: float = 0.9, **kwargs: Any):
+        super().__init__(**kwargs)
+        check_share(last=last)
+        self.last = last
+
+    def build(self, input_shape: Any) -> None:
+        shapes = [tuple(shape) for shape in input_shape]
+        if any(len(shape) != 3 for shape in shapes) or len({shape[1:] for shape in shapes}) != 1:
+            raise ValueError(
+                "the input must be a list of equal (batch, tasks, units). "
+                f"Received: input_shape={shapes}"
+            )
+        start = mostly(len(shapes) - 1, len(shapes), self.last)
+        start = np.repeat(start[None], shapes[0][1], axis=0)
+        self.beta = self.add_weight(name="beta", shape=start.shape, initializer=fixed(start))
+        self.built = True
+
+    def call(self, inputs):
+        betas = tf.unstack(tf.convert_to_tensor(self.beta), axis=1)  # L times (K,)
+        return tf.add_n([beta[:, None] * x for beta, x in zip(betas, inputs, strict=True)])
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "last": self.last}

@@ -1,0 +1,30 @@
+"""Cross-Stitch: a network per task, stitched after each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+from mtl_tf.layers import CrossStitch, SubNetworks
+from mtl_tf.model_config import CrossStitchNetwork
+from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.schema import Task
+
+
+def cross_stitch(
+    features: Sequence[Any], tasks: Sequence[Task], config: CrossStitchNetwork
+) -> keras.Model:
+    """One network per task, and a cross-stitch unit after each of their levels.
+
+        u_k = act(x̃_k W_k + b_k),  x̃_k = Σ_j α_kj ⊙ u_j,  score_k = link(tower_k(x̃_k))
+
+    The networks read the same embeddings, as the paper's read the same image.
+
+    Reference: Misra et al., CVPR 2016.
+    """
+    inputs, x = embedded(features)
+    for level, units in enumerate(config.units, start=1):
+        x = SubNetworks(len(tasks), units, **dense(config), name=f"Level_{level}")(x)
+        x = CrossStitch(config.per, config.own, name=f"Stitch_{level}")(x)
+    return keras.Model(inputs, towers(x, tasks, config), name="cross_stitch")

@@ -1,0 +1,34 @@
+"""MSSM-b: MSSM with all connections between cells open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+from mtl_tf.layers import SubNetworks
+from mtl_tf.model_config import MSSMB
+from mtl_tf.models._inputs import inputs_for, masked_fields
+from mtl_tf.models._parts import dense, towers
+from mtl_tf.schema import Task
+
+
+def mssm_b(features: Sequence[Any], tasks: Sequence[Task], config: MSSMB) -> keras.Model:
+    """The ablation of `mssm` in which cells are not selected.
+
+        u_k = act(Σ_f w_kf e_f W_kf + b_k)     k over the tasks and "shared"
+        v_i = act(Σ_j u_j W_ij + b_i)          at each further level
+        score_k = link(tower_k(v_k))
+
+    Without gates the W_ij of a cell are one matrix on all cells below, side by side.
+
+    Reference: Ding et al., SIGIR 2021.
+    """
+    num_cells = [len(tasks) + 1] * (len(config.units) - 1) + [len(tasks)]
+    inputs = inputs_for(features)
+    x = masked_fields(inputs, features, num_cells[0], config.masks)
+    for level, (count, units) in enumerate(zip(num_cells, config.units, strict=True), start=1):
+        if level > 1:
+            x = keras.layers.Flatten(name=f"Cells_{level}")(x)
+        x = SubNetworks(count, units, **dense(config), name=f"Level_{level}")(x)
+    return keras.Model(inputs, towers(x, tasks, config), name="mssm_b")

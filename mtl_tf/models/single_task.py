@@ -1,0 +1,31 @@
+"""Single-task models side by side: what sharing has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+from mtl_tf.layers import FieldEmbedding, SubNetworks
+from mtl_tf.model_config import SingleTask
+from mtl_tf.models._inputs import embedding_features, inputs_for
+from mtl_tf.models._parts import dense, towers
+from mtl_tf.schema import Task
+
+
+def single_task(features: Sequence[Any], tasks: Sequence[Task], config: SingleTask) -> keras.Model:
+    """Independent networks, one per task, down to their own embeddings.
+
+        u_k = act(… act(e_k W_k1 + b_k1) …),  score_k = link(tower_k(u_k))
+
+    Nothing is shared, so each task learns what it would learn alone, and the
+    difference to any other architecture is what sharing did to it.
+    """
+    inputs = inputs_for(features)
+    outputs = {}
+    for task in tasks:
+        x = FieldEmbedding(embedding_features(features), name=f"Embedding_{task.name}")(inputs)
+        for level, units in enumerate(config.units, start=1):
+            x = SubNetworks(1, units, **dense(config), name=f"Level_{level}_{task.name}")(x)
+        outputs |= towers(x, [task], config)
+    return keras.Model(inputs, outputs, name="single_task")

@@ -1,0 +1,33 @@
+"""Sluice: subspaces stitched across tasks, levels mixed into the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+from mtl_tf.layers import LevelMixture, Sluice
+from mtl_tf.model_config import SluiceNetwork
+from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.schema import Task
+
+
+def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork) -> keras.Model:
+    """One network per task over shared embeddings; α mixes subspaces, β the levels.
+
+        h̃_l = α_l [h_l11 … h_lKS],  h_lk = act(h̃_{l-1,k} G_lk + b_lk)
+        score_k = link(tower_k(Σ_l β_kl h̃_lk))
+
+    β mixes what α gave, as in the authors' code.
+
+    Reference: Ruder et al., AAAI 2019.
+    """
+    inputs, x = embedded(features)
+    arguments = {"penalty": config.penalty, "own": config.own, **dense(config)}
+    levels = []
+    for level, units in enumerate(config.units, start=1):
+        name = f"Level_{level}"
+        x = Sluice(len(tasks), units, config.num_subspaces, **arguments, name=name)(x)
+        levels.append(x)
+    x = LevelMixture(config.own, name="Levels")(levels)
+    return keras.Model(inputs, towers(x, tasks, config), name="sluice")

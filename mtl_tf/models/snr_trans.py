@@ -1,0 +1,36 @@
+"""SNR-Trans: sub-networks behind gated matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mtl_tf._keras import keras
+from mtl_tf.layers import SubNetworkRouting, SubNetworks
+from mtl_tf.model_config import SNRTrans
+from mtl_tf.models._parts import dense, embedded, regularizer, towers
+from mtl_tf.schema import Task
+
+
+def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) -> keras.Model:
+    """Sub-network routing with transformations.
+
+        u_j = act(v_j W_j + b_j)            sub-network j, at the first level with v_j = e
+        v_i = Σ_j z_ij u_j W_ij             what sub-network i, or tower i, is fed
+        score_k = link(tower_k(v_k))
+
+    One scalar gate z_ij per connection from level to level, and from the last level to
+    each tower; the input is not gated. A sub-network is a dense layer, and W_ij comes
+    before it without a bias or an activation between them, as the paper writes it.
+
+    Reference: Ma et al., AAAI 2019.
+    """
+    routing = {**config.gates.model_dump(), **regularizer(config)}
+    count = config.num_sub_networks
+    inputs, x = embedded(features)
+    for level, units in enumerate(config.units, start=1):
+        if level > 1:
+            x = SubNetworkRouting(count, units, **routing, name=f"Routing_{level}")(x)
+        x = SubNetworks(count, units, **dense(config), name=f"Level_{level}")(x)
+    x = SubNetworkRouting(len(tasks), config.units[-1], **routing, name="Routing_towers")(x)
+    return keras.Model(inputs, towers(x, tasks, config), name="snr_trans")
