@@ -21,6 +21,7 @@ from isal import igzip
 from mtl_tf.records import wire
 
 _CRC_DELTA = 0xA282EAD8
+_CACHED_ROWS = 1 << 10  # so many rows are put together at once
 
 
 class _Column(NamedTuple):
@@ -115,19 +116,31 @@ def _before(lengths: np.ndarray) -> np.ndarray:
 
 def _same_size_rows(columns: Sequence[_Column], rows: int) -> list[bytes]:
     """The map entries of all single-valued columns, joined, per row."""
-    parts = []
+    heads, cells = [], []
     for key, values, _ in columns:
-        if values.dtype.kind == "f":
-            data, kind = _floats(values)[:, None].view(np.uint8), wire.FLOAT_LIST
-        elif (values < 0).any():
-            raise ValueError(f"Ids must not be negative. Received: {values.min()} in `{key}`")
-        else:
-            data, kind = wire.fixed_varints(values), wire.INT64_LIST
-        head = np.frombuffer(wire.feature_head(key, kind, data.shape[1]), np.uint8)
-        parts += [np.broadcast_to(head, (rows, len(head))), data]
-    joined = np.concatenate(parts, axis=1)
-    data, width = joined.tobytes(), joined.shape[1]
-    return [data[start : start + width] for start in range(0, rows * width, width)]
+        cell, kind = _fixed_size(key, values)
+        heads.append(wire.feature_head(key, kind, cell.shape[1]))
+        cells.append(cell)
+    # One row with zeros for values, repeated; then the values, column by column.
+    parts = zip(heads, cells, strict=True)
+    template = b"".join(head + bytes(cell.shape[1]) for head, cell in parts)
+    joined = np.empty((rows, len(template)), np.uint8)
+    for start in range(0, rows, _CACHED_ROWS):
+        part, end = joined[start : start + _CACHED_ROWS], 0
+        part[:] = np.frombuffer(template, np.uint8)
+        for head, cell in zip(heads, cells, strict=True):
+            begin, end = end + len(head), end + len(head) + cell.shape[1]
+            part[:, begin:end] = cell[start : start + _CACHED_ROWS]
+    return [row.tobytes() for row in joined]
+
+
+def _fixed_size(key: str, values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Packed values, (rows, bytes), that all take the same number of bytes."""
+    if values.dtype.kind == "f":
+        return _floats(values)[:, None].view(np.uint8), wire.FLOAT_LIST
+    if (values < 0).any():
+        raise ValueError(f"Ids must not be negative. Received: {values.min()} in `{key}`")
+    return wire.fixed_varints(values), wire.INT64_LIST
 
 
 def frame(records: Sequence[bytes], compress: bool = False) -> bytes:

@@ -8,8 +8,10 @@ https://protobuf.dev/programming-guides/encoding/ and tensorflow/core/example/*.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
 
 FLOAT_LIST, INT64_LIST = 0x12, 0x1A
 _FIRST = 0x0A  # field 1, length-delimited
@@ -30,17 +32,34 @@ def varint(value: int) -> bytes:
 
 
 def varints(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers ≥ -2⁶³, end to end as bytes, and how many bytes each takes."""
+    """Integers, end to end as bytes, and how many bytes each takes.
+
+    A negative number takes ten, as in the format.
+
+    >>> data, sizes = varints(np.array([1, 300]))
+    >>> data.tobytes().hex(), sizes.tolist()
+    ('01ac02', [1, 2])
+    """
     values = values.astype(np.int64).view(np.uint64)
     width = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
-    groups = (values[:, None] >> np.arange(0, 7 * width, 7, dtype=np.uint64)) & np.uint64(0x7F)
-    bytes_ = groups.astype(np.uint8)
-    # Bytes of each number: its highest non-zero group of seven bits, or one for 0.
-    lengths = width - np.argmax(bytes_[:, ::-1] > 0, axis=1)
-    lengths[values == 0] = 1
-    place = np.arange(width)
-    bytes_ |= (place < lengths[:, None] - 1).astype(np.uint8) << 7
-    return bytes_[place < lengths[:, None]], lengths
+    if width == 1:
+        return values.astype(np.uint8), np.ones(len(values), np.int64)
+    # Byte by byte, in the narrowest type that holds the numbers.
+    values = values.astype(f"u{min(8, 1 << (width - 1).bit_length())}")
+    groups, wanted = [], [np.ones(len(values), bool)]
+    for _ in range(width):
+        group = values.astype(np.uint8) & 0x7F
+        values = values >> 7
+        wanted.append(values > 0)
+        groups.append(group | wanted[-1].view(np.uint8) << 7)
+    wanted = wanted[:width]
+    # Arrow's filter takes half the time of NumPy's.
+    data = pa.array(_interleaved(groups)).filter(pa.array(_interleaved(wanted)))
+    return data.to_numpy(), np.sum(wanted, axis=0)
+
+
+def _interleaved(columns: list[np.ndarray]) -> np.ndarray:
+    return np.stack(columns, axis=1).reshape(-1)
 
 
 def fixed_varints(values: np.ndarray) -> np.ndarray:
@@ -61,6 +80,7 @@ def feature_head(key: str, kind: int, size: int) -> bytes:
     return example_head(len(start) + len(listed) + size) + start + listed
 
 
+@lru_cache(maxsize=1 << 16)
 def example_head(size: int) -> bytes:
     """What precedes `size` bytes of a Features message in an Example."""
     return bytes([_FIRST]) + varint(size)
