@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -25,10 +24,13 @@ from apache_beam.testing.util import assert_that, equal_to
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS, Schema
+from mtl_tf.transform import Accumulator
 from pipelines import preprocess, publish
 from pipelines.beam_options import beam_options
+from pipelines.check import Check
+from pipelines.fitting import check_labels
 from pipelines.settings import Settings
-from pipelines.sources import Piece, plan
+from pipelines.sources import Piece, RawBatch, plan
 from pipelines.split import assign, row_hashes, shares
 from pipelines.transforms import Preprocess
 
@@ -166,8 +168,7 @@ def test_counts_vocabularies_and_statistics(tmp_path, config):
     assert not list(folder.glob("rejected*"))
 
 
-@pytest.mark.parametrize("layout", ["block", "row"])
-@pytest.mark.parametrize("compression", ["gzip", "none"])
+@pytest.mark.parametrize(("layout", "compression"), [("block", "gzip"), ("row", "none")])
 def test_records_hold_the_rows(tmp_path, config, layout, compression):
     """Ids and numbers of every row, by a row-by-row reference, in the order of the input."""
     rows = make_rows(120)
@@ -356,28 +357,46 @@ def spoil(rows, **cells):
     return [row | cells for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("changes", "spoiled", "says"),
-    [
-        ({}, {"clicked": "maybe"}, "task `click` (column 'clicked'): no training row equals 'yes'; "
-         "values seen: 'maybe'"),
-        ({}, {"clicked": "yes"}, "training labels are 1; a binary task needs both 0 and 1"),
-        ({}, {"clicked": ""}, "no training row has a label"),
-        ({"tasks": [{"name": "t", "label": "item"}]}, {"item": "0"},
-         "training labels are 0; a binary task needs both 0 and 1"),
-        ({"tasks": [{"name": "t", "label": "item"}]}, {"item": "3"},
-         "label 'item' of task `t`: expected 0 or 1 (60)"),
-    ],
-)  # fmt: skip
-def test_nothing_to_learn_from(tmp_path, config, changes, spoiled, says):
-    fields = [field for field in CONFIG["fields"] if field["name"] != "item"]
-    config(fields=fields, **changes)
-    path = write_csv(tmp_path / "a.csv", spoil(make_rows(60), **spoiled))
+def test_a_label_that_never_occurs(tmp_path, config):
+    path = write_csv(tmp_path / "a.csv", spoil(make_rows(60), clicked="maybe"))
     with pytest.raises(DataError) as caught:
         run(tmp_path, path)
+    assert str(caught.value) == (
+        "task `click` (column 'clicked'): no training row equals 'yes'; values seen: 'maybe'; "
+        "nothing was published"
+    )
+    assert left_in(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "says"),
+    [
+        ({"label": {"column": "y", "equals": "a"}}, ["a"] * 3, "all 3 training labels are 1"),
+        ({"label": {"column": "y", "equals": "a"}}, [""], "no training row has a label"),
+        ({"label": {"column": "y", "equals": ["a", "b"]}}, ["c"], "no training row equals 'a' or"),
+        ({"label": "y"}, ["0", "0.0", ""], "all 2 training labels are 0; a binary task needs both"),
+        ({"label": {"column": "y", "above": 3}}, ["4"], "all 1 training labels are 1"),
+        ({"label": "y", "kind": "regression"}, ["", ""], "no training row has a label"),
+        ({"label": "y", "kind": "regression"}, ["2", "2"], None),
+        ({"label": "y"}, ["0", "1"], None),
+    ],
+)
+def test_labels_must_be_worth_learning(task, labels, says):
+    schema = Schema.model_validate(
+        {"name": "s", "fields": [{"name": "x", "kind": "numeric"}], "tasks": [{"name": "t"} | task]}
+    )
+    columns = {name: pa.array(labels) for name in ("x", "y")}
+    columns["x"] = pa.nulls(len(labels), pa.string())
+    raw = RawBatch(columns, len(labels), np.arange(len(labels)), text=str)
+    accumulator = Accumulator(schema)
+    accumulator.add(Check(schema)(raw).clean)
+    tasks = accumulator.statistics()["tasks"]
+    if says is None:
+        check_labels(schema, tasks, [])
+        return
+    with pytest.raises(DataError) as caught:
+        check_labels(schema, tasks, [{"label_texts": {}}])
     assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert set(left_in(tmp_path)) <= {"a.csv", "out.rejected.jsonl"}
 
 
 def test_no_training_rows(tmp_path, config):
@@ -516,8 +535,7 @@ def test_the_command(tmp_path, config):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_jobs_leave_nothing(tmp_path, config, number):
+def test_an_interrupted_job_leaves_nothing(tmp_path, config):
     path = write_csv(tmp_path / "a.csv", make_rows(1000))
     header, body = path.read_bytes().split(b"\n", 1)
     path.write_bytes(header + b"\n" + body * 600)
@@ -525,7 +543,7 @@ def test_interrupted_jobs_leave_nothing(tmp_path, config, number):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.tmp-*/progress/read-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(job.pid, number)
+    job.send_signal(signal.SIGTERM)
     _, said = job.communicate(timeout=60)
     assert job.returncode == 130, said
     assert said.endswith("interrupted; nothing was published\n")
