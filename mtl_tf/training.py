@@ -38,6 +38,7 @@ from mtl_tf.models import build_model
 from mtl_tf.optimizers import Adam
 from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.runs import FORMAT, Run, evaluate, load_run, write_json
+from mtl_tf.unseen import silence, unseen_ids
 
 __all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]
 
@@ -90,6 +91,7 @@ def train(config: Config, data: str | Path, run: str | Path, *, progress: bool =
     minimises; without the penalties, noise would pick an early epoch in which the gates
     had not closed yet. Training stops when it has not improved for `patience` epochs.
     A dataset without `eval` rows trains all epochs and keeps the last one's weights.
+    At the end the rows of ids that no training row has become zero (see `unseen`).
 
     The same seed gives the same result on the same machine.
 
@@ -141,6 +143,7 @@ class _Training:
         best = self._best(epochs)
         if self.validated:
             self.model.load_weights(str(self._best_weights))
+        silence(self.model, unseen_ids(self.features, self._training_rows()))
         metrics = self.evaluator() if self.validated else {}
         # Built anew: without the optimizer's state, which is twice the size of the
         # weights and belongs to the last epoch, not to the best one.
@@ -183,6 +186,9 @@ class _Training:
             {name: float(values[epoch]) for name, values in history.items()}
             for epoch in range(len(history["loss"]))
         )
+
+    def _training_rows(self) -> Any:
+        return dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=False)
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         training = self.config.training
