@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_tf.cli.output import table
@@ -94,36 +94,54 @@ def print_sharing(sharing: Mapping[str, Any], truth: Mapping[str, Any] | None = 
 
 
 def _print_against_truth(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
-    by_label = {sharing["labels"][reader]: fields for reader, fields in sharing["fields"].items()}
-    rows = []
-    for task, needed in truth["reads"].items():
-        others = [field for field in by_label[task] if field not in needed]
-        kept = [field for field in needed if by_label[task][field] > 0]
-        closed = [field for field in others if by_label[task][field] == 0]
-        rows.append((task, f"{len(kept)} of {len(needed)}", f"{len(closed)} of {len(others)}"))
-    noise = truth["noise"]
-    everywhere = [f for f in noise if all(fields[f] == 0 for fields in by_label.values())]
+    found = _found(sharing, truth)
+    rows = [
+        (task, _count(kept), _count(closed), ", ".join(sharing["tasks"][task]))
+        for task, (kept, closed) in found.items()
+    ]
     table(
-        "Against the known truth, in each task's own sub-network",
-        ("task", "fields that matter, kept", "fields that do not, closed"),
-        [*rows, ("every sub-network", "", f"{len(everywhere)} of {len(noise)} noise fields")],
+        "Against the known truth",
+        (
+            "task",
+            "fields that matter, reach it",
+            "others closed in its own cell",
+            "fields it reads",
+        ),
+        rows,
     )
 
 
 def truth_bars(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, float]:
-    """How well the masks found the truth: shares over all pairs of task and field."""
-    by_label = {sharing["labels"][reader]: fields for reader, fields in sharing["fields"].items()}
-    kept = [by_label[t][f] > 0 for t, needed in truth["reads"].items() for f in needed]
-    closed = [
-        by_label[t][f] == 0
-        for t, needed in truth["reads"].items()
-        for f in by_label[t]
-        if f not in needed
-    ]
+    """How well the masks found the truth: shares over all pairs of task and field.
+
+    A field that matters is kept when it can change the task's score on any way; one that
+    does not is closed when the task's own sub-network reads none of its values.
+    """
+    found = _found(sharing, truth).values()
+    kept = [each for pair in found for each in pair[0]]
+    closed = [each for pair in found for each in pair[1]]
     return {
         "true_fields_kept": sum(kept) / len(kept),
         "other_fields_closed": sum(closed) / len(closed),
     }
+
+
+def _found(
+    sharing: Mapping[str, Any], truth: Mapping[str, Any]
+) -> dict[str, tuple[list[bool], list[bool]]]:
+    """Task → (per field that matters, does it reach the task; per other, is it closed)."""
+    own = {sharing["labels"][reader]: fields for reader, fields in sharing["fields"].items()}
+    return {
+        task: (
+            [field in sharing["tasks"][task] for field in needed],
+            [share == 0 for field, share in own[task].items() if field not in needed],
+        )
+        for task, needed in truth["reads"].items()
+    }
+
+
+def _count(found: Sequence[bool]) -> str:
+    return f"{sum(found)} of {len(found)}"
 
 
 def _before_after(values: Mapping[str, float]) -> tuple[float | str, float | str, str]:
