@@ -7,6 +7,7 @@
 `plan.scores(features)` is the truth that all of these keep.
 """
 
+import mtl_tf.inference.capture_routing  # noqa: F401 (registers its functions)
 from mtl_tf.inference.capture import NotCapturableError, capture
 from mtl_tf.inference.capture_layer import capture_layer
 from mtl_tf.inference.cost import Cost, cost
