@@ -1,0 +1,262 @@
+"""Every public layer goes through the same checks. A new layer is one row in `CASES`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_tf import layers
+from mtl_tf._keras import keras
+
+pytestmark = pytest.mark.keras
+
+
+class Case(NamedTuple):
+    factory: Callable[[], Any]
+    inputs: Any  # an array, or a dict of arrays by name
+
+
+def _numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+FIELDS = [
+    {"name": "city", "kind": "id", "size": 5, "dim": 4},
+    {"name": "age", "kind": "number", "dim": 4},
+    {"name": "tags", "kind": "bag", "size": 3, "dim": 2, "weighted": True},
+    {"name": "birth_city", "kind": "id", "size": 5, "dim": 4, "table": "city"},
+]
+ROWS = {
+    "city": np.array([0, 1, 4], np.int32),
+    "age": np.array([0.5, -1.0, 2.0], np.float32),
+    "tags": np.array([[0, 2], [1, -1], [-1, -1]], np.int32),
+    "tags__weights": np.array([[0.5, 2.0], [1.0, 0.0], [0.0, 0.0]], np.float32),
+    "birth_city": np.array([2, 3, 2], np.int32),
+}
+CELLS = _numbers(6, 3, 5)
+CASES = {
+    "CellSparseSharing": Case(
+        lambda: layers.CellSparseSharing(2, 4, activation="tanh", penalty=0.1), CELLS
+    ),
+    "CrossStitch": Case(lambda: layers.CrossStitch(), CELLS),
+    "CrossStitch, per layer": Case(lambda: layers.CrossStitch(per="layer"), CELLS),
+    "ExpertMixture": Case(
+        lambda: layers.ExpertMixture([[0, 1], [0, 1, 2]]), [CELLS, _numbers(6, 4)]
+    ),
+    "FieldEmbedding": Case(lambda: layers.FieldEmbedding(FIELDS, anchor=0.3), ROWS),
+    "FieldMask": Case(
+        lambda: layers.FieldMask(3, [4, 4, 2], penalty=0.1, leak=0.2), abs(_numbers(5, 10))
+    ),
+    "HardConcreteGate": Case(
+        lambda: layers.HardConcreteGate((2, 4), penalty=0.1), _numbers(3, 2, 4)
+    ),
+    "LevelMixture": Case(lambda: layers.LevelMixture(), [CELLS, 2 * CELLS]),
+    "RepeatBranches": Case(lambda: layers.RepeatBranches([2, 1, 1]), CELLS),
+    "Sluice": Case(lambda: layers.Sluice(3, 4, penalty=0.1), CELLS),
+    "SubNetworkRouting": Case(lambda: layers.SubNetworkRouting(2, 4, penalty=0.1), CELLS),
+    "SubNetworkRouting, sums": Case(lambda: layers.SubNetworkRouting(2), CELLS),
+    "SubNetworks": Case(lambda: layers.SubNetworks(3, 4, kernel_regularizer="l2"), CELLS),
+    "SubNetworks, one input": Case(lambda: layers.SubNetworks(3, 4), _numbers(6, 5)),
+    "Tower": Case(lambda: layers.Tower(1, [4, 3], kernel_regularizer="l2"), CELLS),
+    "Tower, no hidden layer": Case(lambda: layers.Tower(0, [], link="identity"), CELLS),
+}
+WITHOUT_VARIABLES = ("RepeatBranches",)
+
+case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def _model(case: Case) -> keras.Model:
+    """The layer alone in a functional model, with weights that all differ."""
+    inputs = tf.nest.map_structure(
+        lambda x, name: keras.Input(x.shape[1:], dtype=str(x.dtype), name=name),
+        case.inputs,
+        _names(case.inputs),
+    )
+    layer = case.factory()
+    model = keras.Model(inputs, layer(inputs))
+    rng = np.random.default_rng(3)
+    for variable in model.trainable_variables:
+        values = rng.permutation(np.linspace(0.1, 0.9, int(np.prod(variable.shape))))
+        variable.assign(values.reshape(tuple(variable.shape)).astype(np.float32))
+    return model
+
+
+def _names(inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {name: name for name in inputs}
+    return [f"x{i}" for i in range(len(inputs))] if isinstance(inputs, list) else "x"
+
+
+def _rows(case: Case) -> Any:
+    return tf.nest.map_structure(tf.constant, case.inputs)
+
+
+def test_every_public_layer_has_a_row():
+    assert set(layers.__all__) <= {name.split(",")[0] for name in CASES}
+
+
+@case
+def test_shape_is_the_one_announced(case):
+    layer = case.factory()
+    inputs = _rows(case)
+    shapes = tf.nest.map_structure(lambda x: x.shape, case.inputs)
+    announced = layer.compute_output_shape(shapes)
+    assert tuple(layer(inputs).shape) == tuple(announced)
+
+
+@case
+def test_config_round_trip(case):
+    layer = case.factory()
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert restored.get_config() == layer.get_config()
+
+
+@case
+def test_saved_and_loaded_gives_the_same(case, tmp_path):
+    model = _model(case)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(_rows(case)), model(_rows(case)))
+
+
+@case
+@pytest.mark.parametrize("training", [False, True])
+def test_xla_compiles_it(case, training):
+    model = _model(case)
+    compiled = tf.function(lambda rows: model(rows, training=training), jit_compile=True)
+    outputs = compiled(_rows(case))
+    if not (training and model.non_trainable_variables):  # samples differ from call to call
+        np.testing.assert_allclose(outputs, model(_rows(case), training=training), rtol=1e-5)
+
+
+@case
+def test_exported_saved_model_gives_the_same(case, tmp_path):
+    model = _model(case)
+    model.export(tmp_path / "saved")
+    rows = _rows(case)
+    signature = tf.saved_model.load(tmp_path / "saved").signatures["serving_default"]
+    names = tf.nest.flatten(_names(case.inputs))
+    tensors = dict(zip(names, tf.nest.flatten(rows), strict=True))
+    served = next(iter(signature(**tensors).values()))
+    np.testing.assert_allclose(served, model(rows), rtol=1e-5, atol=1e-6)
+
+
+@case
+def test_every_trainable_variable_gets_a_gradient(case):
+    model = _model(case)
+    with tf.GradientTape() as tape:
+        outputs = model(_rows(case), training=True)
+        loss = tf.reduce_sum(outputs**2) + tf.add_n([0.0, *model.losses])
+    variables = model.trainable_variables
+    assert variables or case.factory().__class__.__name__ in WITHOUT_VARIABLES
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        assert np.any(tf.convert_to_tensor(gradient).numpy() != 0), variable.name
+
+
+@case
+def test_mixed_precision_is_close(case):
+    expected = _model(case)(_rows(case)).numpy()
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = _model(case)
+        outputs = model(_rows(case))
+        trained = model(_rows(case), training=True)
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    assert np.isfinite(trained.numpy()).all()
+    np.testing.assert_allclose(outputs.numpy(), expected, rtol=0.02, atol=0.02)
+    assert {variable.dtype for variable in model.trainable_variables} <= {"float32", tf.float32}
+
+
+def _field(**options):
+    return lambda: layers.FieldEmbedding([{"name": "a", "kind": "id", "dim": 2, **options}])
+
+
+BAD_ARGUMENTS = [
+    (
+        lambda: layers.SubNetworks(0, 4),
+        "`num_sub_networks` must be a positive integer. Received: num_sub_networks=0",
+    ),
+    (
+        lambda: layers.CellSparseSharing(2, -1),
+        "`units` must be a positive integer. Received: units=-1",
+    ),
+    (
+        lambda: layers.HardConcreteGate((2,), beta=0.0),
+        "`beta` must be in (0, 1]. Received: beta=0.0",
+    ),
+    (
+        lambda: layers.HardConcreteGate((2,), gamma=0.1),
+        "`gamma` must be below 0. Received: gamma=0.1",
+    ),
+    (
+        lambda: layers.HardConcreteGate((2,), zeta=1.0),
+        "`zeta` must be above 1. Received: zeta=1.0",
+    ),
+    (
+        lambda: layers.HardConcreteGate((2,), initial_drop=1.0),
+        "`initial_drop` must be in (0, 1). Received: initial_drop=1.0",
+    ),
+    (
+        lambda: layers.HardConcreteGate((2,), penalty=-1.0),
+        "`penalty` must not be negative. Received: penalty=-1.0",
+    ),
+    (
+        lambda: layers.FieldMask(2, [4, 0]),
+        "`field_dims` must be a positive integer. Received: field_dims=0",
+    ),
+    (
+        lambda: layers.FieldMask(2, [4], anchor=0.0),
+        "`anchor` must be positive. Received: anchor=0.0",
+    ),
+    (
+        lambda: layers.FieldEmbedding([]),
+        "`features` must name at least one field. Received: features=[]",
+    ),
+    (
+        _field(kind="text"),
+        "`kind` must be one of ('id', 'bag', 'number'). "
+        "Received: feature={'name': 'a', 'kind': 'text', 'dim': 2}",
+    ),
+    (_field(), "`size` must be a positive integer. Received: size=None"),
+    (
+        _field(kind="bag", size=3, pooling="max"),
+        "`pooling` must be 'mean' or 'sum'. Received: feature={'name': 'a', 'kind': 'bag', "
+        "'dim': 2, 'size': 3, 'table': 'a', 'pooling': 'max', 'weighted': False}",
+    ),
+    (
+        lambda: layers.Tower(-1),
+        "`sub_network` must not be negative. Received: sub_network=-1",
+    ),
+    (
+        lambda: layers.Tower(0, link="softmax"),
+        "`link` must be one of ('sigmoid', 'identity'). Received: link='softmax'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_ARGUMENTS)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError) as error:
+        make()
+    assert str(error.value) == message
+
+
+BAD_INPUTS = [
+    (lambda: layers.SubNetworks(3, 4), (2, 4, 5), "must be (batch, D) or (batch, 3, D)"),
+    (lambda: layers.CellSparseSharing(3, 4), (2, 5), "must be (batch, cells, width)"),
+    (lambda: layers.FieldMask(3, [4, 2]), (2, 5), "must be the sum of `field_dims`, 6"),
+    (lambda: layers.Tower(3), (2, 3, 5), "with more than 3 cells"),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "message"), BAD_INPUTS)
+def test_bad_inputs_are_named(make, shape, message):
+    with pytest.raises(ValueError) as error:
+        make()(tf.zeros(shape))
+    assert message in str(error.value)
