@@ -243,6 +243,19 @@ def test_large_vocabularies_are_looked_up_alike(monkeypatch):
     np.testing.assert_array_equal(apply_arrow(transform, batch)["c"], want)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_slice_of_a_batch_is_its_rows(data):
+    schema = data.draw(schemas())
+    rows = data.draw(rows_of(schema, min_size=3))
+    batch = clean_batch(schema, rows)
+    transform = fit(schema, [batch])
+    want = apply_arrow(transform, batch)
+    for name, values in apply_arrow(transform, batch.slice(1, 2)).items():
+        np.testing.assert_array_equal(values, want[name][1:3])
+    assert fit(schema, [batch.slice(0, 1), batch.slice(1)]) == transform
+
+
 @pytest.mark.parametrize("cast", ["dictionary<values=string, indices=int32>", "large_string"])
 def test_arrow_string_types_are_alike(cast):
     schema = schema_of({"name": "c", "kind": "categorical"})

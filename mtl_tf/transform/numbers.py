@@ -42,7 +42,8 @@ class Numbers:
     def scaled(self, x: np.ndarray) -> np.ndarray:
         """The scaled values, float32, of finite float32 numbers."""
         y = (t_log(x) if self.log else x.astype(np.float64)) - self.mean
-        return to_float32(y * self.scale)
+        with np.errstate(over="ignore"):  # what overflows becomes the largest float32
+            return to_float32(y * self.scale)
 
     def buckets(self, x: np.ndarray) -> np.ndarray:
         """The buckets, int32, of float32 numbers."""
