@@ -12,6 +12,7 @@ Missing are None, NaN, "" and the schema's `missing_values`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import reprlib
@@ -110,11 +111,16 @@ def to_arrays(
     and the field.
     """
     absent = frozenset(("", *missing_values))
-    arrays = {}
-    for field in inputs:
+    arrays: dict[str, np.ndarray] = {}
+    lengths: dict[str, np.ndarray] = {}
+    for field in sorted(inputs, key=lambda field: field.name):  # weights after their bag
         values = _column(rows, field)
         try:
-            arrays[field.name] = _array(values, field, absent)
+            if field.rank == 2:
+                arrays[field.name], lengths[field.name] = _bags(values, field, absent)
+                _check_weights(field.name, lengths)
+            else:
+                arrays[field.name] = _flat(values, field, absent, lambda place: place)
         except _Unfit as error:
             place = first_row + error.row
             raise UserError(
@@ -122,6 +128,16 @@ def to_arrays(
                 f"Received: {reprlib.repr(values[error.row])}"
             ) from None
     return arrays
+
+
+def _check_weights(name: str, lengths: Mapping[str, np.ndarray]) -> None:
+    bag = name.removesuffix("__weights")
+    if bag == name or bag not in lengths:
+        return
+    uneven = np.flatnonzero(lengths[name] != lengths[bag])
+    if len(uneven):
+        wanted = lengths[bag][uneven[0]]
+        raise _Unfit(int(uneven[0]), f"one weight per value of `{bag}`, {wanted} here")
 
 
 def to_examples(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
@@ -171,12 +187,6 @@ def _column(rows: Rows, field: Input) -> Sequence[Any]:
     return [row[column] if column in row else row.get(name) for row in rows]
 
 
-def _array(values: Sequence[Any], field: Input, absent: frozenset[str]) -> np.ndarray:
-    if field.rank == 2:
-        return _bags(values, field, absent)
-    return _flat(values, field, absent, lambda place: place)
-
-
 def _flat(
     values: Sequence[Any], field: Input, absent: frozenset[str], row: Callable[[int], int]
 ) -> np.ndarray:
@@ -195,28 +205,32 @@ def _flat(
 
 def _plain(values: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray | None:
     """The array, where no value needs a look of its own: the common and fast case."""
-    if not _PLAIN_TYPES[dtype.kind].issuperset(map(type, values)):
-        return None
-    if dtype.kind == "O":
-        return objects([value.encode() for value in values])
     try:
+        if dtype.kind == "O":
+            return objects(list(map(str.encode, values)))
+        if not _PLAIN_TYPES[dtype.kind].issuperset(map(type, values)):
+            return None
         with np.errstate(over="ignore"):
             array = np.array(values, dtype)
-    except OverflowError:
+    except (OverflowError, TypeError, UnicodeEncodeError):
         return None
     return array if np.isfinite(array).all() else None
 
 
-def _bags(values: Sequence[Any], field: Input, absent: frozenset[str]) -> np.ndarray:
+def _bags(
+    values: Sequence[Any], field: Input, absent: frozenset[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, k) padded, and how many values each row was given."""
     bags = [_bag(value, place, field, absent) for place, value in enumerate(values)]
-    width = field.width or max(1, *map(len, bags))
+    given = np.array([len(bag) for bag in bags], np.int64)
+    width = field.width or int(given.max(initial=1))
     bags = [bag[:width] for bag in bags]
-    lengths = np.array([len(bag) for bag in bags], np.int64)
+    lengths = np.minimum(given, width)
     rows = np.repeat(np.arange(len(bags)), lengths)
     result = np.full((len(bags), width), field.missing, field.dtype)
     flat = _flat([value for bag in bags for value in bag], field, absent, rows.__getitem__)
     result[np.arange(width) < lengths[:, None]] = flat
-    return result
+    return result, given
 
 
 def _bag(value: Any, row: int, field: Input, absent: frozenset[str]) -> Sequence[Any]:
@@ -224,8 +238,9 @@ def _bag(value: Any, row: int, field: Input, absent: frozenset[str]) -> Sequence
         return value.tolist() if isinstance(value, np.ndarray) else value
     if _is_missing(value, absent):
         return ()
-    if isinstance(value, str) and field.separator is not None:
-        return value.split(field.separator)
+    text = _text(value)
+    if text is not None and field.separator is not None:
+        return text.decode().split(field.separator)
     hint = "" if field.separator else " (or give the schema, which knows the separator)"
     raise _Unfit(row, f"a list of values{hint}")
 
@@ -241,10 +256,12 @@ def _text(value: Any) -> bytes | None:
         return value
     if isinstance(value, (bool, np.bool_)):
         return b"true" if value else b"false"
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)  # as Arrow writes it, and so the preprocessing job
-    if isinstance(value, (str, int, float, np.number, np.str_)):
-        return str(value).encode()
+    if isinstance(value, (float, np.floating)):
+        number = float(value)  # 3.0 is "3", as Arrow writes it, and so the preprocessing job
+        value = int(number) if number.is_integer() and abs(number) < 1e10 else value
+    if isinstance(value, (str, int, float, np.number)):
+        with contextlib.suppress(UnicodeEncodeError):
+            return str(value).encode()
     return None
 
 
@@ -268,7 +285,7 @@ def _number(value: Any) -> float | None:
     return float(value) if value is not None and abs(value) <= _FLOAT32_MAX else None
 
 
-_PLAIN_TYPES: dict[str, set[type]] = {"O": {str}, "i": {int, bool}, "f": {float, int, bool}}
+_PLAIN_TYPES: dict[str, set[type]] = {"i": {int, bool}, "f": {float, int, bool}}
 _PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "O": (_text, "text"),
     "i": (_integer, "a whole number"),

@@ -55,7 +55,7 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     """
     proto = _empty(array)
     if proto.dtype == STRING:
-        proto.string_val.extend(_as_bytes(value) for value in array.ravel())
+        _extend(proto.string_val, array)
     else:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
     return proto
@@ -65,7 +65,7 @@ def to_value_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     """`array` as a list of values, the form in which TF Serving answers."""
     proto = _empty(array)
     if proto.dtype == STRING:
-        proto.string_val.extend(_as_bytes(value) for value in array.ravel())
+        _extend(proto.string_val, array)
     else:
         getattr(proto, _NUMBERS[proto.dtype][1]).extend(array.ravel().tolist())
     return proto
@@ -141,5 +141,10 @@ def _padded(values: np.ndarray, count: int, default: Any) -> np.ndarray:
     return result
 
 
-def _as_bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+def _extend(field: Any, array: np.ndarray) -> None:
+    values = array.ravel().tolist()
+    try:
+        field.extend(values)  # all bytes, nearly always
+    except TypeError:
+        del field[:]
+        field.extend([v if isinstance(v, bytes) else str(v).encode() for v in values])

@@ -65,7 +65,7 @@ class ModelStore:
         """The version asked for, and its model; raises `Refused` as TF Serving would."""
         if not spec.name:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        versions = self._models.get(spec.name, {})
+        versions = dict(self._models.get(spec.name, {}))  # a poll may add to it meanwhile
         available = {number: entry.model for number, entry in versions.items() if entry.model}
         wanted = self._number(spec)
         number = max(available, default=None) if wanted is None else wanted

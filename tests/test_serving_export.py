@@ -149,7 +149,7 @@ def test_warm_up_covers_every_signature_and_batch_size(exported):
 
 
 def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
-    run.model.export(str(tmp_path / "keras"), verbose=False)
+    run.model.export(str(tmp_path / "keras"))
     model = LoadedModel(tmp_path / "keras")
     ops = graphs.count_ops(model.meta_graph, "serving_default")
     # Two reshapes a task turn (n, 1) into (n,), at most.

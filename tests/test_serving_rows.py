@@ -113,6 +113,15 @@ def test_missing_values(missing):
         np.testing.assert_array_equal(array, result[name][:1, :1] if array.ndim > 1 else array)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(7, b"7"), (7.0, b"7"), (0.5, b"0.5"), (True, b"true"), (np.int32(7), b"7"), (b"x", b"x")],
+)
+def test_numbers_as_text_are_spelled_as_the_job_spells_them(value, text):
+    assert arrays([{"country": value}])["country"].tolist() == [text]
+    assert arrays([{"tags": value, "tag weights": 1}])["tags"].tolist() == [[text]]
+
+
 def test_bags_are_padded_to_the_longest():
     result = arrays([{"seen": [1, 2, 3]}, {"seen": []}, {"seen": [4, None]}])
     assert result["seen"].tolist() == [
@@ -132,8 +141,15 @@ def test_bags_are_padded_to_the_longest():
         ({"shop": 1.5}, "rows[1], `shop_id`: expected a whole number. Received: 1.5"),
         ({"shop": 2**63}, "rows[1], `shop_id`: expected a whole number. Received: 92233"),
         ({"shop": "7x"}, "rows[1], `shop_id`: expected a whole number. Received: '7x'"),
+        ({"country": "\ud800"}, "rows[1], `country`: expected text. Received: '\\ud800'"),
         ({"country": ["CH"]}, "rows[1], `country`: expected text. Received: ['CH']"),
-        ({"tags": 5}, "rows[1], `tags`: expected a list of values. Received: 5"),
+        ({"tags": {"a": 1}}, "rows[1], `tags`: expected a list of values. Received: {'a': 1}"),
+        (
+            {"tags": ["a", "b"], "tag weights": [1]},
+            "rows[1], `tags__weights`: expected one weight per value of `tags`, 2 here. "
+            "Received: [1]",
+        ),
+        ({"tags": "a"}, "rows[1], `tags__weights`: expected one weight per value of `tags`, 1"),
         ({"seen": [1, "x"]}, "rows[1], `seen`: expected a whole number. Received: [1, 'x']"),
     ],
 )
