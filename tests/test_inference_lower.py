@@ -98,8 +98,10 @@ def test_large_tables_are_variables_and_small_weights_constants(tmp_path):
     table = np.random.default_rng(0).normal(size=(70_000, 4)).astype(np.float32)
     plan = Plan(
         (
-            Embed("city", ("city",), table),
-            Affine("tower", (Edge("city", np.ones((4, 1), np.float32)),), np.zeros(1, np.float32)),
+            Embed("city+1#2", ("city",), table),
+            Affine(
+                "tower", (Edge("city+1#2", np.ones((4, 1), np.float32)),), np.zeros(1, np.float32)
+            ),
             Output("task/t", "t", "tower"),
         ),
         (Feature("city", "int32"),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,7 +99,8 @@ class _TensorFlowOps:
         if key not in self._weights:
             with tf.init_scope():  # outside of the function being traced: shared by all
                 if array.nbytes > _LARGEST_CONSTANT:
-                    self._weights[key] = tf.Variable(array, trainable=False, name=key)
+                    name = re.sub(r"[^A-Za-z0-9_./-]", "_", key)  # what a graph allows
+                    self._weights[key] = tf.Variable(array, trainable=False, name=name)
                 else:
                     self._weights[key] = tf.constant(array)
         return self._weights[key]
