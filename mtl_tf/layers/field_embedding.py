@@ -14,16 +14,18 @@ from mtl_tf.layers._arguments import check_positive
 _KINDS = ("id", "bag", "number")
 
 
-class _Anchored(keras.initializers.RandomNormal):
-    """Normal around (anchor, 0, …, 0)."""
+class _Normal(keras.initializers.RandomNormal):
+    """Normal around (first, 0, …, 0), or with exactly 0 as its first entry."""
 
-    def __init__(self, anchor: float, stddev: float):
+    def __init__(self, stddev: float, first: float = 0.0, flat: bool = False):
         super().__init__(0.0, stddev)
-        self.anchor = anchor
+        self.first = first
+        self.flat = flat
 
     def __call__(self, shape, dtype=None, **kwargs):
-        first = tf.one_hot(0, shape[-1], on_value=self.anchor, dtype=dtype or tf.float32)
-        return super().__call__(shape, dtype) + first
+        values = super().__call__(shape, dtype)
+        first = tf.one_hot(0, shape[-1], dtype=values.dtype)
+        return values * (1 - first) if self.flat else values + self.first * first
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -47,8 +49,9 @@ class FieldEmbedding(keras.layers.Layer):
             table, the field's own name by default; fields that name the same one
             share it), for `bag` also `pooling` (`mean` or `sum`) and `weighted`
             (reads `<name>__weights`).
-        anchor: every row and every b starts around (anchor, 0, …, 0), so that one
-            vector has a positive product with all of them (see `FieldMask`).
+        anchor: every row and every b starts around (anchor, 0, …, 0), and every v at 0
+            in its first entry, so that one vector has a positive product with whatever
+            a field holds (see `FieldMask`). 0 is a plain start.
         stddev: standard deviation of the start.
 
     Inputs: dict of `id` `(batch,)` integers, `bag` `(batch, values)` integers and
@@ -84,23 +87,23 @@ class FieldEmbedding(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         # Keys are text because Keras 2 tracks no dict with other keys.
         self.tables = {
-            str(dim): self._add(f"tables_{dim}", (rows, dim), self.anchor)
+            str(dim): self._add(f"tables_{dim}", (rows, dim), first=self.anchor)
             for dim, rows in sorted(self._table_rows.items())
         }
-        numbers = self._by_dim("number")
+        shapes = {dim: (len(group), dim) for dim, group in self._by_dim("number").items()}
         self.vectors = {
-            str(dim): self._add(f"vectors_{dim}", (len(group), dim), 0.0)
-            for dim, group in numbers.items()
+            str(dim): self._add(f"vectors_{dim}", shape, flat=self.anchor != 0)
+            for dim, shape in shapes.items()
         }
         self.biases = {
-            str(dim): self._add(f"biases_{dim}", (len(group), dim), self.anchor)
-            for dim, group in numbers.items()
+            str(dim): self._add(f"biases_{dim}", shape, first=self.anchor)
+            for dim, shape in shapes.items()
         }
         self.built = True
 
-    def _add(self, name: str, shape: tuple[int, int], anchor: float):
-        initializer = _Anchored(anchor, self.stddev)
-        return self.add_weight(name=name, shape=shape, initializer=initializer)
+    def _add(self, name: str, shape: tuple[int, int], **start: Any):
+        # An initialiser of its own: one used twice would give the same values twice.
+        return self.add_weight(name=name, shape=shape, initializer=_Normal(self.stddev, **start))
 
     def table(self, name: str):
         """The rows of table `name`, `(size, dim)`."""
