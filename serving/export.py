@@ -9,6 +9,7 @@ Whatever fails, nothing is left in the models folder.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -132,8 +133,9 @@ class _Export:
         """Writes the served graph."""
         module = lower(self.plan)
         transform = TransformModule(self.transform, self.fields)
+        checked = functools.partial(module, check_ids=True)
         specs = module.input_signature()
-        graphs.save(graphs.ServedModule(transform, module, specs, module), folder)
+        graphs.save(graphs.ServedModule(transform, module, checked, specs, module), folder)
 
     def check_served(self, folder: Path) -> None:
         """Every signature of the SavedModel, by the server's own loader, against it too."""

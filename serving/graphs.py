@@ -28,6 +28,7 @@ class ServedModule(tf.Module):
     Args:
         transform: raw tensors to features.
         scores: features to `{task: (n,)}`.
+        checked: the same, refusing ids outside their table: `ids` come from elsewhere.
         features: specifications of the features that `scores` reads.
         tracked: what owns the variables.
     """
@@ -36,6 +37,7 @@ class ServedModule(tf.Module):
         self,
         transform: TransformModule,
         scores: Callable[[Tensors], Tensors],
+        checked: Callable[[Tensors], Tensors],
         features: Mapping[str, tf.TensorSpec],
         tracked: Any = None,
     ) -> None:
@@ -43,6 +45,7 @@ class ServedModule(tf.Module):
         self.transform = transform
         self.tracked = tracked
         self._scores = scores
+        self._checked = checked
         self._features = dict(features)
 
     def signatures(self) -> dict[str, Any]:
@@ -55,7 +58,7 @@ class ServedModule(tf.Module):
             return self._scores(self.transform(self.transform.parse_examples(examples)))
 
         def ids(**features: tf.Tensor) -> Tensors:
-            return self._scores(features)
+            return self._checked(features)
 
         serialized = {EXAMPLES: tf.TensorSpec([None], tf.string, EXAMPLES)}
         return {
@@ -87,7 +90,7 @@ def plain_module(model: keras.Model, transform: TransformModule) -> ServedModule
     }
     # Keras 3 variables wrap tf.Variables; TF Serving finds only what is tracked plainly.
     variables = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
-    return ServedModule(transform, scores, features, variables)
+    return ServedModule(transform, scores, scores, features, variables)
 
 
 def count_ops(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> int:

@@ -58,12 +58,15 @@ def tiny_run(seed=0):
     rng = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         value = np.asarray(variable) + 0.1 * rng.normal(size=variable.shape)
-        if "log_alpha" in getattr(variable, "path", variable.name):
+        name = getattr(variable, "path", variable.name)
+        if "log_alpha" in name:
             value = np.where(rng.random(variable.shape) < 0.3, -5.0, value)
+        elif "tables" in name:
+            value = np.abs(value) + 0.01
         variable.assign(value)
     mask = model.get_layer("Mask")
     start = mask.field_dims[0]
     g = np.array(mask.g)
-    g[:, start : start + mask.field_dims[1]] = -1.0  # vectors are positive: g·e < 0 for all ids
+    g[:, start : start + mask.field_dims[1]] = -1.0  # g·e < 0 for all ids
     mask.g.assign(g)
     return SimpleNamespace(model=model, transform=fitted, config=config, info=None)

@@ -2,6 +2,7 @@
 
 import json
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +12,7 @@ from mtl_tf._keras import LEGACY
 from mtl_tf.errors import UserError
 from mtl_tf.transform import apply_arrow
 from serving import graphs, samples, warmup
-from serving.client import Client
+from serving.client import Client, ServingError
 from serving.engine import LoadedModel
 from serving.export import export
 from serving.parity import ParityError
@@ -72,6 +73,14 @@ def test_served_scores_are_keras_scores(served, raw, truth, signature):
 @pytest.mark.filterwarnings("ignore:model `shop` does not read")
 def test_ids_signature(served, features, truth):
     close_to(served.score("shop", features, signature="ids"), truth)
+
+
+def test_ids_of_another_transform_are_refused(served, features):
+    wrong = {name: values[:2].copy() for name, values in features.items() if name != "closed"}
+    wrong["country"][1] = 6  # the next row belongs to another field
+    with pytest.raises(ServingError) as caught:
+        served.score("shop", wrong, signature="ids")
+    assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_rows_as_they_were_logged(served, run):
@@ -194,7 +203,7 @@ class _Wrong(tf.Module):
         self.module, self.wrong = module, wrong
         self.input_signature = module.input_signature
 
-    def __call__(self, features):
+    def __call__(self, features, check_ids=False):
         return {task: self.wrong(score) for task, score in self.module(features).items()}
 
 
@@ -244,7 +253,7 @@ def test_what_tf_serving_cannot_load_is_not_published(run, tmp_path, monkeypatch
             self.model = run.model
             self.input_signature = lower(plan).input_signature
 
-        def __call__(self, features):
+        def __call__(self, features, check_ids=False):
             outputs = self.model(features)
             return {task: tf.reshape(output, [-1]) for task, output in outputs.items()}
 
