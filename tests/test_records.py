@@ -151,7 +151,6 @@ def features_of(record: bytes) -> dict[str, list]:
     }
 
 
-@settings(deadline=None)
 @given(any_columns())
 def test_rows_are_what_tensorflow_reads(columns):
     records = encode_rows(columns)
@@ -165,7 +164,6 @@ def test_rows_are_what_tensorflow_reads(columns):
         assert got["label/" + "t" * 80] == [columns["label/" + "t" * 80][i]]
 
 
-@settings(deadline=None)
 @given(any_columns(), st.integers(1, 10))
 def test_blocks_are_what_tensorflow_reads(columns, block_rows):
     records = encode_blocks(columns, block_rows)
@@ -249,7 +247,7 @@ def test_shuffled_rows_are_the_same_rows(tmp_path, layout, compress):
     assert_same({name: values[order] for name, values in got.items()}, columns)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     rows=st.integers(1, 40),
     layout=st.sampled_from(["block", "row"]),

@@ -109,7 +109,7 @@ def reference_number(schema, field, numbers, value):
     return flushed(min(max(y, -limit), limit))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_equals_the_row_by_row_reference(data):
     schema = data.draw(schemas())
@@ -243,7 +243,7 @@ def test_large_vocabularies_are_looked_up_alike(monkeypatch):
     np.testing.assert_array_equal(apply_arrow(transform, batch)["c"], want)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_a_slice_of_a_batch_is_its_rows(data):
     schema = data.draw(schemas())
@@ -314,7 +314,7 @@ def test_features_describe_the_inputs():
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_json_round_trip(data, tmp_path_factory):
     schema = data.draw(schemas())

@@ -35,7 +35,7 @@ def result(accumulator: Accumulator, folder) -> str:
     return json.dumps([fitted.to_json(folder), values, accumulator.statistics()])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_partition_and_order_give_the_same_bits(data, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()

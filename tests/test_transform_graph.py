@@ -31,7 +31,7 @@ def run(module: TransformModule, raw) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in module(tensors).items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_equals_arrow(data):
     schema = data.draw(schemas())
@@ -41,7 +41,7 @@ def test_equals_arrow(data):
     assert_equal(schema, got, apply_arrow(transform, clean_batch(schema, rows)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_equals_arrow_around_boundaries(data):
     floats = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
@@ -60,7 +60,7 @@ def test_equals_arrow_around_boundaries(data):
     assert_equal(schema, got, apply_arrow(transform, clean_batch(schema, rows)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(-1e38, 1e38),
     st.floats(0, 1e38),

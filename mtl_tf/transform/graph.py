@@ -3,9 +3,11 @@
 Gives the ids and floats of `apply_arrow`, bit for bit; only where a logarithm is taken may
 one number in some ten million differ in its last bit, because NumPy and TensorFlow round
 it differently. One table lookup per categorical field, and a fixed number of ops for all
-numeric fields together. One table per field was measured
-against one table for all (joined prefixes, or fingerprints): at 40 fields it is as fast
-for one row, and two to four times faster at 512.
+numeric fields together.
+
+One table per field was measured against one table for all fields, at 40 fields and one
+thread: as fast at 1 row, and at 512 more than twice as fast as keys with a prefix per
+field. Fingerprints as keys were no faster, and not exact.
 """
 
 from __future__ import annotations
