@@ -237,6 +237,34 @@ BAD_ARGUMENTS = [
         lambda: layers.Tower(0, link="softmax"),
         "`link` must be one of ('sigmoid', 'identity'). Received: link='softmax'",
     ),
+    (
+        lambda: layers.SubNetworkRouting(0),
+        "`num_outputs` must be a positive integer. Received: num_outputs=0",
+    ),
+    (
+        lambda: layers.SubNetworkRouting(2, -4),
+        "`units` must be a positive integer. Received: units=-4",
+    ),
+    (
+        lambda: layers.ExpertMixture([[0], [1, 1]]),
+        "`reads` must name for every reader one or more experts, each once. "
+        "Received: reads=[[0], [1, 1]]",
+    ),
+    (lambda: layers.ExpertMixture([]), "`reads` must have a reader. Received: reads=[]"),
+    (
+        lambda: layers.CrossStitch(per="channel"),
+        "`per` must be one of ('unit', 'layer'). Received: per='channel'",
+    ),
+    (lambda: layers.CrossStitch(own=0.0), "`own` must be in (0, 1]. Received: own=0.0"),
+    (
+        lambda: layers.Sluice(2, 5),
+        "`units` must be a multiple of `num_subspaces`. Received: units=5, num_subspaces=2",
+    ),
+    (lambda: layers.LevelMixture(last=1.5), "`last` must be in (0, 1]. Received: last=1.5"),
+    (
+        lambda: layers.RepeatBranches([1, 0]),
+        "`counts` must be a positive integer. Received: counts=0",
+    ),
 ]
 
 
@@ -252,11 +280,21 @@ BAD_INPUTS = [
     (lambda: layers.CellSparseSharing(3, 4), (2, 5), "must be (batch, cells, width)"),
     (lambda: layers.FieldMask(3, [4, 2]), (2, 5), "must be the sum of `field_dims`, 6"),
     (lambda: layers.Tower(3), (2, 3, 5), "with more than 3 cells"),
+    (lambda: layers.SubNetworkRouting(3), (2, 5), "must be (batch, sub-networks, width)"),
+    (lambda: layers.RepeatBranches([1, 2]), (2, 3, 5), "must be (batch, 2, width)"),
+    (lambda: layers.CrossStitch(), (2, 5), "must be (batch, tasks, units)"),
+    (lambda: layers.ExpertMixture([[0, 3]]), [(2, 3, 5), (2, 4)], "(batch, more than 3, units)"),
+    (
+        lambda: layers.ExpertMixture([[0], [1]]),
+        [(2, 3, 5), (2, 1, 4)],
+        "must be (batch, D) or (batch, at least 2, D)",
+    ),
+    (lambda: layers.LevelMixture(), [(2, 3, 5), (2, 3, 4)], "list of equal (batch, tasks, units)"),
 ]
 
 
 @pytest.mark.parametrize(("make", "shape", "message"), BAD_INPUTS)
 def test_bad_inputs_are_named(make, shape, message):
     with pytest.raises(ValueError) as error:
-        make()(tf.zeros(shape))
+        make()([*map(tf.zeros, shape)] if isinstance(shape, list) else tf.zeros(shape))
     assert message in str(error.value)

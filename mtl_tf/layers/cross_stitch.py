@@ -58,8 +58,12 @@ class CrossStitch(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        equation = "bju,iju->biu" if self.per == "unit" else "bju,ij->biu"
-        return tf.einsum(equation, inputs, self.alpha)
+        if self.per == "layer":
+            return tf.einsum("bju,ij->biu", inputs, self.alpha)
+        # As an einsum this would be a batch of `units` tiny matrix products.
+        columns = tf.unstack(tf.convert_to_tensor(self.alpha), axis=1)  # K times (K, u)
+        tasks = zip(columns, tf.unstack(inputs, axis=1), strict=True)
+        return tf.add_n([alpha * x[:, None] for alpha, x in tasks])
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
