@@ -138,10 +138,17 @@ def _ask(sample: Path, run: Path, models: Path, name: str) -> float:
     expected = keras_scores(run, rows)
     table(
         f"The first {len(rows)} rows of {sample.name}: asked over gRPC, and scored in Keras",
-        ("row", *(f"{task}, {way}" for task in served for way in ("gRPC", "Keras"))),
+        ("row", "task", "gRPC", "Keras", "difference"),
         (
-            (str(i + 1), *(f"{scores[t][i]:.7f}" for t in served for scores in (served, expected)))
-            for i in range(len(rows))
+            (
+                str(row + 1),
+                task,
+                f"{asked[row]:.7f}",
+                f"{own[row]:.7f}",
+                f"{asked[row] - own[row]:+.0e}",
+            )
+            for row in range(len(rows))
+            for task, asked, own in ((task, served[task], expected[task]) for task in served)
         ),
     )
     return max(float(np.max(np.abs(served[task] - expected[task]))) for task in served)

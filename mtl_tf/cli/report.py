@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mtl_tf.cli.output import table
@@ -31,14 +32,14 @@ def print_report(report: Report) -> None:
     ]
     table(
         f"{report['name']}, version {report['version']}: as trained → as served",
-        ("", "before", "after", "before ÷ after"),
+        ("measure", "before", "after", "before ÷ after"),
         rows,
     )
     parity = report["parity"]
     dropped = report["fields"]["dropped"]
     table(
         "Checked before publishing",
-        ("", ""),
+        ("check", "result"),
         [
             ("rows scored", parity["rows"]),
             ("largest difference of a score", f"{parity['max_error']:.1e}"),
@@ -94,54 +95,68 @@ def print_sharing(sharing: Mapping[str, Any], truth: Mapping[str, Any] | None = 
 
 
 def _print_against_truth(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
-    found = _found(sharing, truth)
-    rows = [
-        (task, _count(kept), _count(closed), ", ".join(sharing["tasks"][task]))
-        for task, (kept, closed) in found.items()
-    ]
     table(
         "Against the known truth",
         (
             "task",
-            "fields that matter, reach it",
-            "others closed in its own cell",
-            "fields it reads",
+            "fields that matter",
+            "of them reach it",
+            "its own cell lets through",
+            "of others",
         ),
-        rows,
+        (
+            (
+                found.task,
+                len(found.reached),
+                f"{sum(found.reached)} of {len(found.reached)}",
+                f"{_mean(found.needed):.0%} of their values",
+                f"{_mean(found.others):.0%}",
+            )
+            for found in _found(sharing, truth)
+        ),
     )
 
 
 def truth_bars(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, float]:
-    """How well the masks found the truth: shares over all pairs of task and field.
+    """How well the masks found the truth, over all pairs of task and field.
 
-    A field that matters is kept when it can change the task's score on any way; one that
-    does not is closed when the task's own sub-network reads none of its values.
+    `true_fields_kept`: share of the fields that matter to a task and can change its score.
+    `open_true`, `open_other`: mean share of values that a task's own sub-network lets
+    through, of the fields that matter to the task and of those that do not.
     """
-    found = _found(sharing, truth).values()
-    kept = [each for pair in found for each in pair[0]]
-    closed = [each for pair in found for each in pair[1]]
+    found = _found(sharing, truth)
     return {
-        "true_fields_kept": sum(kept) / len(kept),
-        "other_fields_closed": sum(closed) / len(closed),
+        "true_fields_kept": _mean([each for task in found for each in task.reached]),
+        "open_true": _mean([share for task in found for share in task.needed]),
+        "open_other": _mean([share for task in found for share in task.others]),
     }
 
 
-def _found(
-    sharing: Mapping[str, Any], truth: Mapping[str, Any]
-) -> dict[str, tuple[list[bool], list[bool]]]:
-    """Task → (per field that matters, does it reach the task; per other, is it closed)."""
+@dataclass(frozen=True)
+class _Found:
+    """One task: for each field that matters, does it reach the task; shares let through."""
+
+    task: str
+    reached: list[bool]
+    needed: list[float]
+    others: list[float]
+
+
+def _found(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> list[_Found]:
     own = {sharing["labels"][reader]: fields for reader, fields in sharing["fields"].items()}
-    return {
-        task: (
-            [field in sharing["tasks"][task] for field in needed],
-            [share == 0 for field, share in own[task].items() if field not in needed],
+    return [
+        _Found(
+            task,
+            reached=[field in sharing["tasks"][task] for field in needed],
+            needed=[own[task][field] for field in needed],
+            others=[share for field, share in own[task].items() if field not in needed],
         )
         for task, needed in truth["reads"].items()
-    }
+    ]
 
 
-def _count(found: Sequence[bool]) -> str:
-    return f"{sum(found)} of {len(found)}"
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _before_after(values: Mapping[str, float]) -> tuple[float | str, float | str, str]:
