@@ -65,7 +65,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         grid.add_row(*(cell(value) for value in row))
     console = Console()
     if not console.is_terminal:  # a pipe or a file: as wide as the table needs
-        console = Console(width=max(console.measure(grid).maximum, 80))
+        console = Console(width=Console(width=10_000).measure(grid).maximum)
     console.print(title, style="bold", highlight=False)
     console.print(grid)
 
