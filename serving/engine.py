@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 class LoadedModel:
-    """A SavedModel in a Session of its own.
+    """A SavedModel in a Session of its own, on the CPU.
 
     Args:
         path: the version's folder.
@@ -50,6 +50,7 @@ class LoadedModel:
             intra_op_parallelism_threads=threads,
             inter_op_parallelism_threads=threads,
             use_per_session_threads=threads > 0,
+            device_count={"GPU": 0},
         )
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)

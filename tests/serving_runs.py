@@ -66,7 +66,7 @@ def tiny_run(seed=0):
         variable.assign(value)
     mask = model.get_layer("Mask")
     start = mask.field_dims[0]
-    g = np.array(mask.g)
+    g = np.asarray(mask.g).copy()
     g[:, start : start + mask.field_dims[1]] = -1.0  # g·e < 0 for all ids
     mask.g.assign(g)
     return SimpleNamespace(model=model, transform=fitted, config=config, info=None)
