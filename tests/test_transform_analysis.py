@@ -14,6 +14,7 @@ from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator, fit
 from mtl_tf.transform import quantiles as quantiles_module
 from mtl_tf.transform.counts import Counts, Moments
+from mtl_tf.transform.numbers import to_float32
 from mtl_tf.transform.quantiles import BITS, Quantiles
 from tests.test_transform import batch_of, schema_of
 from tests.transform_cases import clean_batch, rows_of, schemas
@@ -167,7 +168,7 @@ def test_moments_equal_fractions(values):
 
 def quantiles_of(values) -> Quantiles:
     quantiles = Quantiles()
-    quantiles.add(np.float32(values))
+    quantiles.add(to_float32(np.float32(values)))
     return quantiles
 
 
@@ -217,7 +218,7 @@ def test_a_bin_holds_its_number_within_the_promised_width(value):
 
 @given(st.lists(FINITE, min_size=2))
 def test_bins_are_in_the_order_of_numbers(values):
-    bins = quantiles_module.bin_of(np.sort(np.float32(values)))
+    bins = quantiles_module.bin_of(np.sort(to_float32(np.float32(values))))
     assert (np.diff(bins) >= 0).all()
 
 

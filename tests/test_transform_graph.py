@@ -62,8 +62,8 @@ def test_equals_arrow_around_boundaries(data):
 
 @settings(max_examples=60)
 @given(
-    st.floats(-1e38, 1e38),
-    st.floats(0, 1e38),
+    st.floats(-1e38, 1e38, allow_subnormal=False),  # float32 numbers never have such moments
+    st.floats(0, 1e38, allow_subnormal=False),
     st.lists(st.floats(width=32), min_size=1),
 )
 def test_scaling_equals_arrow_for_any_moments(mean, std, values):

@@ -28,7 +28,7 @@ class Quantiles:
         self.bins = Counts(pa.int32())
 
     def add(self, x: np.ndarray) -> None:
-        """Count finite float32 numbers without subnormals."""
+        """Count finite float32 numbers, without subnormals and without -0.0."""
         if self.exact is None:
             self.bins.add(pa.array(bin_of(x)))
         else:
