@@ -1,0 +1,111 @@
+"""Losses over labelled examples, against NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.layers import Tower
+from mtl_tf.losses import LabelledMean, losses_for
+from mtl_tf.schema import Task
+
+pytestmark = pytest.mark.keras
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 2, (8, 1)).astype(np.float32)
+SCORES = RNG.uniform(0.05, 0.95, (8, 1)).astype(np.float32)
+WEIGHTS = np.array([1, 0, 2, 0.5, 0, 1, 1, 3], np.float32)
+
+
+def _each(kind, labels, scores):
+    if kind == "regression":
+        return ((labels - scores) ** 2)[:, 0]
+    return -(labels * np.log(scores) + (1 - labels) * np.log(1 - scores))[:, 0]
+
+
+def _loss(kind, labels, scores, weights=None):
+    weights = None if weights is None else tf.constant(weights)
+    loss = LabelledMean(kind)
+    return float(loss(tf.constant(labels), tf.constant(scores), sample_weight=weights))
+
+
+kinds = pytest.mark.parametrize("kind", ["binary", "regression"])
+
+
+@kinds
+def test_mean_over_what_has_a_weight(kind):
+    each = _each(kind, LABELS, SCORES)
+    assert _loss(kind, LABELS, SCORES) == pytest.approx(each.mean(), rel=1e-5)
+    expected = (each * WEIGHTS).sum() / WEIGHTS.sum()
+    assert _loss(kind, LABELS, SCORES, WEIGHTS) == pytest.approx(expected, rel=1e-5)
+    assert _loss(kind, LABELS, SCORES, 7 * WEIGHTS) == pytest.approx(expected, rel=1e-5)
+
+
+@kinds
+def test_unlabelled_rows_add_nothing_whatever_they_hold(kind):
+    labelled = WEIGHTS > 0
+    labels = np.where(labelled[:, None], LABELS, np.float32("nan"))
+    alone = _loss(kind, LABELS[labelled], SCORES[labelled], WEIGHTS[labelled])
+    assert _loss(kind, labels, SCORES, WEIGHTS) == pytest.approx(alone, rel=1e-5)
+
+
+@kinds
+def test_a_batch_without_labels_costs_nothing_and_moves_nothing(kind):
+    scores = tf.Variable(SCORES)
+    with tf.GradientTape() as tape:
+        loss = LabelledMean(kind)(
+            tf.constant(LABELS * np.float32("nan")), scores, sample_weight=tf.zeros(8)
+        )
+    assert float(loss) == 0
+    assert not tape.gradient(loss, scores).numpy().any()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_cross_entropy_is_computed_on_the_logits_of_a_tower(jit_compile):
+    """At a logit of ±100 the sigmoid is 0 or 1 in float32; the gradient must not vanish."""
+    tower = Tower(0, [])
+    tower.build((None, 1, 1))
+    tower.score.kernel.assign([[100.0]])
+
+    @tf.function(jit_compile=jit_compile)
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = LabelledMean("binary")(y, tower(x), sample_weight=tf.ones(2))
+        return loss, tape.gradient(loss, tower.trainable_variables[-1])
+
+    loss, gradient = step(tf.constant([[[1.0]], [[-1.0]]]), tf.constant([[0.0], [0.0]]))
+    assert float(loss) == pytest.approx(50.0)
+    assert gradient.numpy().tolist() == pytest.approx([0.5])
+
+
+def test_saved_with_the_model_that_uses_it(tmp_path):
+    inputs = keras.Input((1, 2))
+    model = keras.Model(inputs, {"click": Tower(0, [])(inputs)})
+    losses, weights = losses_for([Task(name="click", label="clicked", weight=0.5)])
+    model.compile("sgd", loss=losses, loss_weights=weights)
+    x, y, w = np.ones((4, 1, 2)), {"click": np.ones((4, 1))}, {"click": np.array([1.0, 0, 0, 1])}
+    before = model.evaluate(x, y, sample_weight=w, verbose=0, return_dict=True)["loss"]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    after = loaded.evaluate(x, y, sample_weight=w, verbose=0, return_dict=True)["loss"]
+    score = float(np.asarray(model(x)["click"])[0, 0])
+    assert before == pytest.approx(-0.5 * np.log(score), rel=1e-4)
+    assert after == pytest.approx(before)
+
+
+def test_losses_follow_the_tasks():
+    tasks = [
+        Task(name="click", label="clicked", weight=2.0),
+        Task(name="watch", kind="regression", label="seconds"),
+    ]
+    losses, weights = losses_for(tasks)
+    assert {name: loss.kind for name, loss in losses.items()} == {
+        "click": "binary",
+        "watch": "regression",
+    }
+    assert weights == {"click": 2.0, "watch": 1.0}
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(ValueError, match=r"`kind` must be one of .* Received: kind='ranking'"):
+        LabelledMean("ranking")
