@@ -32,6 +32,7 @@ EXTRAS_REQUIRE = {
         "mypy>=1.15",  # types of schema, inference and serving
         "types-PyYAML",  # stubs for mypy
         "types-protobuf",  # stubs for mypy
+        "grpc-stubs",  # stubs for mypy
         "pre-commit>=4",  # runs ruff and mypy before a commit
     ],
 }

@@ -37,6 +37,7 @@ def command(
     folder = Path(output or f"demo-output/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists():
         raise UserError(f"--output {folder}: exists already; name a new folder")
+    folder.mkdir(parents=True)
     started = time.monotonic()
     source = _click_log(folder, rows, seed) if dataset == "clicks" else _census(data)
     bars = _whole_way(source, folder, seed)

@@ -66,7 +66,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     console = Console()
     if not console.is_terminal:  # a pipe or a file: as wide as the table needs
         console = Console(width=Console(width=10_000).measure(grid).maximum)
-    console.print(title, style="bold", highlight=False)
+    console.print(title, style="bold", highlight=False, soft_wrap=True)
     console.print(grid)
 
 
