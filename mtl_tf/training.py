@@ -11,15 +11,12 @@ run/
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import os
 import platform
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,21 +26,21 @@ import tensorflow as tf
 
 import mtl_tf
 from mtl_tf._keras import LEGACY, keras
-from mtl_tf.callbacks import EndOfSteps, Report, SharingRecord, Validation
+from mtl_tf.callbacks import CloseFields, EndOfSteps, Report, SharingRecord, Validation
 from mtl_tf.config import Config
+from mtl_tf.dataset_check import check_schema, features_for
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.evaluation import Evaluator, Metrics
 from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import Adam
 from mtl_tf.records import DatasetInfo, dataset, load_info
-from mtl_tf.runs import FORMAT, Run, evaluate, load_run, write_json
+from mtl_tf.runs import FORMAT, Run, evaluate, load_run, new_folder, write_json
 from mtl_tf.unseen import silence, unseen_ids
 
 __all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]
 
 _EVALUATION_BATCH = 8192
-_MODEL_ONLY = {"embedding_dim", "weight", "pooling"}  # may differ from the dataset's schema
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,8 @@ def train(config: Config, data: str | Path, run: str | Path, *, progress: bool =
         raise UserError(f"{run}: already exists; name another run folder or remove this one")
     info = load_info(data)
     info.split("train")
-    _check_schema(config, info)
-    with _appears_complete(run) as folder:
+    check_schema(config.schema, info)
+    with new_folder(run) as folder:
         return replace(_Training(config, info, folder, progress).result(), run=run)
 
 
@@ -123,10 +120,7 @@ class _Training:
         self.started = time.perf_counter()
         self.config, self.info, self.folder = config, info, folder
         self.tasks = config.schema.tasks
-        self.features = tuple(
-            _with_model_options(feature, config.schema.field(feature.name))
-            for feature in info.transform.features
-        )
+        self.features = features_for(config.schema, info)
         rows = info.split("train").rows
         self.batch_size = min(config.training.batch_size, rows)
         self.steps = rows // self.batch_size
@@ -166,12 +160,11 @@ class _Training:
             jit_compile=training.jit_compile,
             steps_per_execution=min(training.steps_per_execution, self.steps),
         )
+        # `drop_remainder`: a batch of another size would be compiled a second time; the
+        # rows left out are others in each epoch.
         batches = dataset(
             self.info.folder, "train", self.batch_size, seed=training.seed, drop_remainder=True
         )
-        # A batch of another size would be compiled a second time; the rows left out are
-        # others in each epoch.
-        batches = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         try:
             history = self.model.fit(
                 batches,
@@ -194,7 +187,11 @@ class _Training:
         training = self.config.training
         (self.folder / "checkpoints").mkdir()
         # Each reads the logs that those before it completed.
+        rows = next(iter(dataset(self.info.folder, "train", _EVALUATION_BATCH, seed=training.seed)))
         callbacks = [EndOfSteps(self.report)]
+        masks = getattr(self.config.model, "masks", None)
+        if masks is not None:
+            callbacks += [CloseFields(masks.close_below, rows[0])]
         if self.validated:
             callbacks += [Validation(self.evaluator)]
         callbacks += [
@@ -202,7 +199,7 @@ class _Training:
                 self.folder / "gates.csv",
                 cells=[*(task.name for task in self.tasks), "shared"],
                 fields=[feature.name for feature in self.features],
-                features=next(iter(self.sample))[0],
+                features=rows[0],
             ),
             _StopOnNaN(),
             keras.callbacks.TensorBoard(self.folder / "logs", write_graph=False),
@@ -271,50 +268,4 @@ class _StopOnNaN(keras.callbacks.Callback):
 def _multipliers(training: Any) -> dict[str, float]:
     """How much faster than the matrices the gates and masks move."""
     rates = {"log_alpha": training.gate_learning_rate, "g": training.mask_learning_rate}
-    return {name: rate / training.learning_rate for name, rate in rates.items() if rate is not None}
-
-
-def _with_model_options(feature: Any, field: Any) -> Any:
-    options = {"embedding_dim": field.embedding_dim}
-    if feature.kind == "bag":
-        options["pooling"] = field.pooling
-    return replace(feature, **options)
-
-
-def _check_schema(config: Config, info: DatasetInfo) -> None:
-    """The config's fields and tasks must be those of the dataset."""
-    ours, theirs = config.schema.to_json(), info.schema.to_json()
-    for what in ("fields", "tasks"):
-        here = {entry["name"]: _data_part(entry) for entry in ours[what]}
-        there = {entry["name"]: _data_part(entry) for entry in theirs[what]}
-        if list(here) != list(there):
-            differ = sorted(set(here) ^ set(there)) or ["their order"]
-            raise UserError(
-                f"{info.folder}: its {what} are not those of the configuration (differing: "
-                f"{', '.join(differ)}); preprocess the data with this configuration"
-            )
-        for name, entry in here.items():
-            for option, value in entry.items():
-                if value != there[name].get(option):
-                    raise UserError(
-                        f"{info.folder}: was preprocessed with {what[:-1]} `{name}`: `{option}: "
-                        f"{there[name].get(option)}`, the configuration says `{value}`; "
-                        "preprocess the data with this configuration"
-                    )
-
-
-def _data_part(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in _MODEL_ONLY}
-
-
-@contextlib.contextmanager
-def _appears_complete(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`, renamed to it at the end, removed on an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.tmp-"))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        os.rename(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return {name: rate / training.learning_rate for name, rate in rates.items()}

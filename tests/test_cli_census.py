@@ -85,6 +85,6 @@ def test_data_without_the_files_says_what_it_expects(tmp_path):
 def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "URL", "http://127.0.0.1:9/census.tar.gz")
-    with pytest.raises(DataError, match="could not be downloaded .* --data"):
+    with pytest.raises(DataError, match=r"could not be downloaded .* --data"):
         module.find(None, lambda line: None)
     assert not list(module.cache_folder().parent.iterdir())

@@ -57,8 +57,12 @@ def dataset(
         rows = _decode_blocks(records, info, seed if shuffle else None)
         rows = rows.rebatch(batch_size, drop_remainder=drop_remainder)
     else:
-        batches = records.batch(batch_size, drop_remainder=drop_remainder)
-        rows = batches.map(_RowParser(info), num_parallel_calls=tf.data.AUTOTUNE)
+        records = records.batch(batch_size, drop_remainder=drop_remainder)
+        rows = records.map(_RowParser(info), num_parallel_calls=tf.data.AUTOTUNE)
+    # Keras plans an epoch by it; and a file cut short is an error, not a shorter epoch.
+    count = info.split(split).rows
+    batches = count // batch_size if drop_remainder else -(-count // batch_size)
+    rows = rows.apply(tf.data.experimental.assert_cardinality(batches))
     rows = rows.repeat() if repeat else rows
     return rows.prefetch(tf.data.AUTOTUNE)
 
