@@ -26,6 +26,7 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "dev": [
         "pytest>=8.3",  # runs the tests
+        "pytest-xdist>=3.6",  # test files side by side
         "hypothesis>=6.115",  # properties over random input
         "scikit-learn>=1.6",  # an outside reference for AUC and logloss
         "ruff>=0.12",  # format and lint
