@@ -59,8 +59,7 @@ class SharingRecord(keras.callbacks.Callback):
         self.path = path
         self.cells = tuple(cells)
         self.fields = tuple(fields)
-        self.features = features
-        self._vectors: dict[str, keras.Model] = {}
+        self._seen = _Seen(features)
 
     def on_train_begin(self, logs=None):
         with self.path.open("w", newline="", encoding="utf-8") as file:
@@ -89,17 +88,51 @@ class SharingRecord(keras.callbacks.Callback):
                 yield layer.name, *names, float(np.mean(opened[to, source])), float(closed)
 
     def _masks(self) -> Iterator[tuple[str, str, str, float, float]]:
-        for layer in self.model.layers:
-            if not isinstance(layer, FieldMask):
-                continue
-            if layer.name not in self._vectors:
-                self._vectors[layer.name] = keras.Model(self.model.input, layer.input)
-            vectors = self._vectors[layer.name](self.features, training=False)
-            masks = layer.masks(vectors).numpy()  # (rows, readers, fields)
+        for layer, masks in self._seen.masks(self.model):
             for reader, field in np.ndindex(*masks.shape[1:]):
                 mask = masks[:, reader, field]
                 names = (_name(self.cells, reader), self.fields[field])
                 yield layer.name, *names, float(mask.mean()), float(np.mean(mask == 0))
+
+
+class CloseFields(keras.callbacks.Callback):
+    """After each epoch, closes for good the fields that readers hardly let through.
+
+    The masks' penalty closes a field for the values that occur. Those that no batch has
+    shown keep their first vector, and a few rare ones stay ajar: where the mean mask over
+    some rows is below `below`, g becomes 0 and with it the mask of whatever the field may
+    hold. Put it before validation, which then measures what will be served.
+
+    Args:
+        below: smallest mean mask that stays open; 0 closes nothing.
+        features: model inputs of some rows.
+    """
+
+    def __init__(self, below: float, features: Any):
+        super().__init__()
+        self.below = below
+        self._seen = _Seen(features)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer, masks in self._seen.masks(self.model):
+            layer.close(masks.mean(axis=0) < self.below)
+
+
+class _Seen:
+    """The field masks on some rows."""
+
+    def __init__(self, features: Any):
+        self.features = features
+        self._vectors: dict[str, keras.Model] = {}
+
+    def masks(self, model: keras.Model) -> Iterator[tuple[FieldMask, np.ndarray]]:
+        """Every mask layer with its masks, (rows, readers, fields)."""
+        for layer in model.layers:
+            if isinstance(layer, FieldMask):
+                if layer.name not in self._vectors:
+                    self._vectors[layer.name] = keras.Model(model.input, layer.input)
+                vectors = self._vectors[layer.name](self.features, training=False)
+                yield layer, layer.masks(vectors).numpy()
 
 
 class Report(keras.callbacks.Callback):

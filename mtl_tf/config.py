@@ -25,16 +25,18 @@ class Training(Strict):
     """How `fit` runs.
 
     `gate_learning_rate` and `mask_learning_rate` are those of the gates (log α) and of
-    the field masks (g); by default `learning_rate`. `patience` counts epochs without
-    improvement on the validation rows. `jit_compile` compiles the step with XLA;
-    `steps_per_execution` steps run between two looks at the progress bar.
+    the field masks (g). They are higher than `learning_rate` because these variables have
+    far to go: with Adam a step is about as long as its rate, whatever the penalty.
+    `patience` counts epochs without improvement on the validation rows. `jit_compile`
+    compiles the step with XLA; `steps_per_execution` steps run between two looks at the
+    progress bar.
     """
 
     epochs: int = _F(default=5, ge=1)
     batch_size: int = _F(default=1024, ge=1)
     learning_rate: float = _F(default=1e-3, gt=0, allow_inf_nan=False)
-    gate_learning_rate: float | None = _F(default=None, gt=0, allow_inf_nan=False)
-    mask_learning_rate: float | None = _F(default=None, gt=0, allow_inf_nan=False)
+    gate_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
+    mask_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0)
     jit_compile: bool = True

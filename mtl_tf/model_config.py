@@ -29,9 +29,14 @@ class Gates(Strict):
 
 
 class Masks(Strict):
-    """Field masks relu(tanh(g·e)); `penalty` is the L1 weight on the mean mask."""
+    """Field masks relu(tanh(g·e)).
 
-    penalty: Penalty = 0.0
+    `penalty` is the L1 weight on the mean mask of each field and reader. Where that mean
+    is below `close_below` after an epoch, the field is closed to that reader for good.
+    """
+
+    penalty: Penalty = 1e-3
+    close_below: float = _F(default=0.01, ge=0, lt=1)
 
 
 class _Architecture(Strict):

@@ -88,7 +88,7 @@ def train(config: Config, data: str | Path, run: str | Path, *, progress: bool =
     minimises; without the penalties, noise would pick an early epoch in which the gates
     had not closed yet. Training stops when it has not improved for `patience` epochs.
     A dataset without `eval` rows trains all epochs and keeps the last one's weights.
-    At the end the rows of ids that no training row has become zero (see `unseen`).
+    The embeddings of ids that no training row has are zero (see `unseen`).
 
     The same seed gives the same result on the same machine.
 
@@ -133,11 +133,12 @@ class _Training:
         self.report = Report(self.tasks, self.batch_size, progress)
 
     def result(self) -> RunResult:
+        # Before training: nothing moves these rows, and each epoch is measured with them.
+        silence(self.model, unseen_ids(self.features, self._training_rows()))
         epochs = self._fit()
         best = self._best(epochs)
         if self.validated:
             self.model.load_weights(str(self._best_weights))
-        silence(self.model, unseen_ids(self.features, self._training_rows()))
         metrics = self.evaluator() if self.validated else {}
         # Built anew: without the optimizer's state, which is twice the size of the
         # weights and belongs to the last epoch, not to the best one.
@@ -180,14 +181,14 @@ class _Training:
             for epoch in range(len(history["loss"]))
         )
 
-    def _training_rows(self) -> Any:
-        return dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=False)
+    def _training_rows(self, shuffle: bool = False) -> Any:
+        return dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=shuffle)
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         training = self.config.training
         (self.folder / "checkpoints").mkdir()
         # Each reads the logs that those before it completed.
-        rows = next(iter(dataset(self.info.folder, "train", _EVALUATION_BATCH, seed=training.seed)))
+        rows = next(iter(self._training_rows(shuffle=True)))
         callbacks = [EndOfSteps(self.report)]
         masks = getattr(self.config.model, "masks", None)
         if masks is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mtl_tf._keras import keras
@@ -104,6 +105,15 @@ class FieldMask(keras.layers.Layer):
         """w for vectors `(batch, D)`: `(batch, readers, fields)`."""
         products = [products for _, products in self._runs(inputs)]
         return tf.nn.relu(tf.tanh(tf.concat(products, axis=2)))
+
+    def close(self, closed) -> None:
+        """Closes fields to readers, `closed` being `(readers, fields)` booleans.
+
+        Sets g to 0, so that the mask is exactly 0 whatever the field holds: also for
+        values that no batch has shown and that the penalty has therefore not reached.
+        """
+        kept = np.repeat(~np.asarray(closed), self.field_dims, axis=1)
+        self.g.assign(tf.convert_to_tensor(self.g) * kept)
 
     def _runs(self, inputs):
         """(vectors (batch, fields, dim), g·e (batch, readers, fields)) per run of widths."""

@@ -53,6 +53,6 @@ def masked_fields(
     """What each reader sees of the fields, (batch, readers, D); every mask starts open."""
     embedding = FieldEmbedding(embedding_features(features), anchor=_ANCHOR, name="Embedding")
     mask = FieldMask(
-        num_readers, embedding.field_dims, anchor=_ANCHOR, **masks.model_dump(), name="Mask"
+        num_readers, embedding.field_dims, anchor=_ANCHOR, penalty=masks.penalty, name="Mask"
     )
     return mask(embedding(inputs))

@@ -1,0 +1,56 @@
+"""A dataset against the configuration that is to be trained on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mtl_tf.errors import UserError
+from mtl_tf.records import DatasetInfo
+from mtl_tf.schema import Schema
+from mtl_tf.transform import Feature
+
+_MODEL_ONLY = {"embedding_dim", "weight", "pooling"}  # do not touch the records
+
+
+def check_schema(schema: Schema, info: DatasetInfo) -> None:
+    """Raises `UserError` unless the dataset was made of these fields and tasks.
+
+    What only concerns the model may differ: embedding widths, pooling, task weights.
+    """
+    ours, theirs = schema.to_json(), info.schema.to_json()
+    for what in ("fields", "tasks"):
+        here = {entry["name"]: _data_part(entry) for entry in ours[what]}
+        there = {entry["name"]: _data_part(entry) for entry in theirs[what]}
+        if list(here) != list(there):
+            differ = sorted(set(here) ^ set(there)) or ["their order"]
+            raise UserError(
+                f"{info.folder}: its {what} are not those of the configuration (differing: "
+                f"{', '.join(differ)}); preprocess the data with this configuration"
+            )
+        for name, entry in here.items():
+            for option, value in entry.items():
+                if value != there[name].get(option):
+                    raise UserError(
+                        f"{info.folder}: was preprocessed with {what[:-1]} `{name}`: `{option}: "
+                        f"{there[name].get(option)}`, the configuration says `{value}`; "
+                        "preprocess the data with this configuration"
+                    )
+
+
+def features_for(schema: Schema, info: DatasetInfo) -> tuple[Feature, ...]:
+    """The dataset's features, with the embedding widths and poolings of `schema`."""
+    return tuple(
+        _with_model_options(feature, schema.field(feature.name))
+        for feature in info.transform.features
+    )
+
+
+def _with_model_options(feature: Feature, field: Any) -> Feature:
+    if feature.kind == "bag":
+        return replace(feature, embedding_dim=field.embedding_dim, pooling=field.pooling)
+    return replace(feature, embedding_dim=field.embedding_dim)
+
+
+def _data_part(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in _MODEL_ONLY}
