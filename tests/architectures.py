@@ -288,7 +288,7 @@ ROWS = {
     ),
     "snr_trans": Row(mc.SNRTrans(**SMALL, gates=GATES), snr),
     "snr_aver": Row(mc.SNRAver(units=(4, 4), tower_units=(), gates=GATES), snr),
-    "mssm": Row(mc.MSSM(**SMALL, gates=GATES), mssm),
+    "mssm": Row(mc.MSSM(**SMALL, gates=GATES, masks=mc.Masks(penalty=0.0)), mssm),
     "mssm_a": Row(mc.MSSMA(**SMALL, gates=GATES), mssm_a),
     "mssm_b": Row(mc.MSSMB(**SMALL), mssm_b),
 }

@@ -75,6 +75,12 @@ def test_one_task_is_enough(row):
     assert model(batch(3))["click"].shape == (3, 1)
 
 
+def test_one_level_is_enough(row):
+    levels = {"levels": 1} if hasattr(row.config, "levels") else {}
+    model = build(row.config.model_copy(update={"units": row.config.units[:1], **levels}))
+    assert model(batch(3))["click"].shape == (3, 1)
+
+
 def test_every_architecture_of_the_configuration_has_a_row():
     import typing
 

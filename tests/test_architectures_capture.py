@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.inference import capture, cost, lower, optimize
+from mtl_tf.inference import capture, cost, lower, optimize, sharing
 from mtl_tf.inference.nodes import Affine, Mix
 from tests.architectures import ROWS, TASKS, batch, build, set_distinct
 
@@ -35,6 +35,13 @@ def test_plan_and_graph_score_like_keras(captured):
         np.testing.assert_allclose(plan.scores(features)[task], scores[task], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(small_logits[task], logits[task], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(graph[task], scores[task], rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_shared_can_be_told(captured):
+    _, plan = captured
+    found = sharing(plan)
+    assert found["tasks"].keys() == {task.name for task in TASKS}
+    assert all(set(reads) <= {"city", "age", "seen", "shop"} for reads in found["tasks"].values())
 
 
 def test_a_task_alone_costs_less(captured):
