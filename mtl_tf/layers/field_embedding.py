@@ -62,7 +62,7 @@ class FieldEmbedding(keras.layers.Layer):
     ...                         {"name": "age", "kind": "number", "dim": 4}])
     >>> tuple(layer({"city": tf.constant([0, 2]), "age": tf.constant([0.5, 1.0])}).shape)
     (2, 6)
-    >>> layer.offsets
+    >>> dict(layer.offsets)
     {'city': 0}
     """
 
