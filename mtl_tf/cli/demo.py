@@ -37,9 +37,9 @@ def command(
     folder = Path(output or f"demo-output/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists():
         raise UserError(f"--output {folder}: exists already; name a new folder")
-    folder.mkdir(parents=True)
     started = time.monotonic()
     source = _click_log(folder, rows, seed) if dataset == "clicks" else _census(data)
+    folder.mkdir(parents=True, exist_ok=True)
     bars = _whole_way(source, folder, seed)
     bars["seconds"] = round(time.monotonic() - started, 1)
     write_json(target, {"dataset": dataset, "seed": seed, "bars": bars})
