@@ -36,7 +36,7 @@ class Masks(Strict):
     """
 
     penalty: Penalty = 1e-3
-    close_below: float = _F(default=0.01, ge=0, lt=1)
+    close_below: float = _F(default=0.03, ge=0, lt=1)
 
 
 class _Architecture(Strict):

@@ -46,9 +46,7 @@ CASES = {
         lambda: layers.ExpertMixture([[0, 1], [0, 1, 2]]), [CELLS, _numbers(6, 4)]
     ),
     "FieldEmbedding": Case(lambda: layers.FieldEmbedding(FIELDS, anchor=0.3), ROWS),
-    "FieldMask": Case(
-        lambda: layers.FieldMask(3, [4, 4, 2], penalty=0.1, leak=0.2), abs(_numbers(5, 10))
-    ),
+    "FieldMask": Case(lambda: layers.FieldMask(3, [4, 4, 2], penalty=0.1), abs(_numbers(5, 10))),
     "HardConcreteGate": Case(
         lambda: layers.HardConcreteGate((2, 4), penalty=0.1), _numbers(3, 2, 4)
     ),

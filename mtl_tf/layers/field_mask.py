@@ -31,8 +31,6 @@ class FieldMask(keras.layers.Layer):
             near `initial`: every mask starts open. A random g closes half of them
             from the first step, and a closed mask has no gradient.
         initial: where the products start.
-        leak: in training, the share of tanh's gradient that a closed mask passes on,
-            so that it can open again. It changes no value, only the gradient.
 
     Variable: `g`, `(readers, D)`.
 
@@ -51,13 +49,12 @@ class FieldMask(keras.layers.Layer):
         field_dims: Sequence[int],
         penalty: float = 0.0,
         anchor: float = 0.35,
-        initial: float = 1.0,
-        leak: float = 0.0,
+        initial: float = 0.5,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(num_readers=num_readers)
-        check_not_negative(penalty=penalty, leak=leak)
+        check_not_negative(penalty=penalty)
         for dim in field_dims:
             check_positive(field_dims=dim)
         self.num_readers = num_readers
@@ -67,7 +64,6 @@ class FieldMask(keras.layers.Layer):
             raise ValueError(f"`anchor` must be positive. Received: anchor={anchor}")
         self.anchor = anchor
         self.initial = initial
-        self.leak = leak
 
     def build(self, input_shape: Any) -> None:
         width = sum(self.field_dims)
@@ -87,7 +83,7 @@ class FieldMask(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs):
         if self.penalty:
             # The gradient must not reach the vectors: see `penalty`.
             masks = self.masks(tf.stop_gradient(inputs))
@@ -95,8 +91,7 @@ class FieldMask(keras.layers.Layer):
             self.add_loss(self.penalty * total)
         masked = []  # one entry per run of fields of equal width
         for vectors, products in self._runs(inputs):
-            mask = self._leaky(products) if training else tf.nn.relu(tf.tanh(products))
-            seen = mask[..., None] * vectors[:, None]  # (batch, readers, fields, dim)
+            seen = _mask(products)[..., None] * vectors[:, None]  # (batch, readers, fields, dim)
             width = seen.shape[2] * seen.shape[3]
             masked.append(tf.reshape(seen, (-1, self.num_readers, width)))
         return masked[0] if len(masked) == 1 else tf.concat(masked, axis=2)
@@ -104,7 +99,7 @@ class FieldMask(keras.layers.Layer):
     def masks(self, inputs):
         """w for vectors `(batch, D)`: `(batch, readers, fields)`."""
         products = [products for _, products in self._runs(inputs)]
-        return tf.nn.relu(tf.tanh(tf.concat(products, axis=2)))
+        return _mask(tf.concat(products, axis=2))
 
     def close(self, closed) -> None:
         """Closes fields to readers, `closed` being `(readers, fields)` booleans.
@@ -128,14 +123,6 @@ class FieldMask(keras.layers.Layer):
             g_run = tf.reshape(g_run, (self.num_readers, length, dim))
             yield vectors, tf.reduce_sum(vectors[:, None] * g_run, axis=-1)
 
-    def _leaky(self, products):
-        value = tf.tanh(products)
-        mask = tf.nn.relu(value)
-        if not self.leak:
-            return mask
-        closed = tf.minimum(value, 0.0)
-        return mask + self.leak * (closed - tf.stop_gradient(closed))  # adds exactly 0
-
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.num_readers, input_shape[-1])
 
@@ -147,5 +134,8 @@ class FieldMask(keras.layers.Layer):
             "penalty": self.penalty,
             "anchor": self.anchor,
             "initial": self.initial,
-            "leak": self.leak,
         }
+
+
+def _mask(products):
+    return tf.nn.relu(tf.tanh(products))

@@ -1,0 +1,349 @@
+"""Training from the outside: folders, figures, determinism, what closes, what is refused."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
+
+from mtl_tf._keras import LEGACY, keras
+from mtl_tf.errors import DataError, UserError
+from mtl_tf.records import dataset
+from mtl_tf.training import evaluate, load_run, train
+from tests.training_data import READS, SCHEMA, config, rows, write
+
+pytestmark = pytest.mark.keras
+
+SIZES = {"train": 3000, "eval": 500, "test": 400}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("training") / "dataset", SIZES)
+
+
+@pytest.fixture(scope="module")
+def result(data, tmp_path_factory):
+    """A run compiled by XLA, several steps at a time, as by default."""
+    training = {"jit_compile": True, "steps_per_execution": 4}
+    run = tmp_path_factory.mktemp("runs") / "deep" / "run"
+    return train(config(training=training), data, run, progress=False)
+
+
+def _weights(run):
+    return load_run(run).model.get_weights()
+
+
+def test_the_run_folder_is_complete(result):
+    found = {path.name for path in result.run.iterdir()}
+    assert found == {"model.keras", "run.json", "dataset.json", "vocab", "gates.csv",
+                     "checkpoints", "logs"}  # fmt: skip
+    assert [path.name for path in result.run.parent.iterdir()] == ["run"], "no temporary folder"
+    details = json.loads((result.run / "run.json").read_text())
+    assert (
+        details["config"]
+        == config(training={"jit_compile": True, "steps_per_execution": 4}).to_json()
+    )
+    assert details["best_epoch"] == result.best_epoch
+    assert [epoch["epoch"] for epoch in details["epochs"]] == [1, 2, 3]
+    assert details["data"]["rows"] == SIZES
+    assert set(details["versions"]) == {"mtl_tf", "tensorflow", "keras", "numpy", "python"}
+    assert list((result.run / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_it_learns(result):
+    assert result.metrics["click"]["auc"] > 0.8
+    assert result.metrics["watch"]["mse"] < 1.0  # of a variance of about 4
+    losses = [epoch["val_loss"] for epoch in result.epochs]
+    assert losses[-1] < losses[0]
+
+
+def test_what_is_kept_is_the_epoch_with_the_best_objective(data, result):
+    objectives = [epoch["val_objective"] for epoch in result.epochs]
+    assert result.best_epoch == np.argmin(objectives) + 1
+    best = result.epochs[result.best_epoch - 1]
+    measured = evaluate(result.run, data, "eval")
+    assert measured == result.metrics
+    for task, metrics in measured.items():
+        for name, value in metrics.items():
+            if name != "rows":
+                assert value == pytest.approx(best[f"val_{name}_{task}"], rel=1e-5)
+    loss = measured["click"]["logloss"] + measured["watch"]["mse"]
+    assert best["val_loss"] == pytest.approx(loss, rel=1e-5)
+    assert best["val_objective"] > best["val_loss"], "the penalties count"
+
+
+def test_evaluation_is_exact_over_the_labelled_rows(data, result):
+    model = load_run(result.run).model
+    truth = rows(SIZES["test"], seed=2)
+    features = {name: x for name, x in truth.items() if "/" not in name}
+    scores = {task: score[:, 0] for task, score in model.predict(features, verbose=0).items()}
+    labelled = truth["weight/watch"] > 0
+    expected = {
+        "auc": roc_auc_score(truth["label/click"], scores["click"]),
+        "logloss": log_loss(truth["label/click"], scores["click"].astype(float)),
+        "mse": mean_squared_error(truth["label/watch"][labelled], scores["watch"][labelled]),
+    }
+    found = evaluate(result.run, data, "test")
+    assert found["click"]["auc"] == pytest.approx(expected["auc"], rel=1e-6)
+    assert found["click"]["logloss"] == pytest.approx(expected["logloss"], rel=1e-5)
+    assert found["watch"]["mse"] == pytest.approx(expected["mse"], rel=1e-5)
+    assert found["watch"]["rows"] == labelled.sum()
+    assert found == evaluate(load_run(result.run), data, "test")
+
+
+def test_a_loaded_run_stands_alone(result, tmp_path):
+    moved = shutil.copytree(result.run, tmp_path / "elsewhere")
+    run = load_run(moved)
+    assert run.transform.schema.task_names == ("click", "watch")
+    assert run.info.splits["train"].rows == SIZES["train"]
+    assert run.config.model.architecture == "mssm"
+    assert run.data.name == "dataset"
+    assert set(run.model.output) == {"click", "watch"}
+
+
+def test_the_same_seed_gives_the_same_run(data, tmp_path):
+    short = config(training={"epochs": 1})
+    one, two = (train(short, data, tmp_path / name, progress=False) for name in "ab")
+    assert one.metrics == two.metrics
+    for a, b in zip(_weights(one.run), _weights(two.run), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = train(config(training={"epochs": 1, "seed": 1}), data, tmp_path / "c", progress=False)
+    assert other.metrics != one.metrics
+
+
+def test_useless_fields_close_exactly_and_useful_ones_stay_open(data, tmp_path):
+    """One level: a task sees nothing but what its own mask lets through."""
+    model = {"units": [16], "masks": {"penalty": 0.05}}
+    result = train(config(model, {"epochs": 8}), data, tmp_path / "run", progress=False)
+    assert result.metrics["click"]["auc"] > 0.82
+    run = load_run(result.run)
+    embedding, mask = run.model.get_layer("Embedding"), run.model.get_layer("Mask")
+    g = np.split(np.asarray(mask.g), np.cumsum(mask.field_dims)[:-1], axis=1)
+    for field, part in zip(embedding.features, g, strict=True):
+        table = embedding.table(field["table"]).numpy()  # all ids, also those never seen
+        for reader, task in enumerate(READS):
+            products = table @ part[reader]
+            if field["name"] in READS[task]:
+                assert (products > 0).sum() >= 3, (task, field["name"])
+            else:
+                assert (products <= 0).all(), (task, field["name"])
+
+
+def test_gates_close_exactly_under_their_penalty(data, tmp_path):
+    model = {"gates": {"penalty": 0.02}}
+    training = {"epochs": 4, "gate_learning_rate": 0.05}
+    result = train(config(model, training), data, tmp_path / "run", progress=False)
+    closed = np.asarray(load_run(result.run).model.get_layer("Level_2").gate.inference_gate()) == 0
+    assert closed.mean() > 0.3
+    assert result.metrics["click"]["auc"] > 0.8
+    assert result.epochs[result.best_epoch - 1]["gates_closed"] == pytest.approx(closed.mean())
+
+
+def test_gates_csv_says_what_was_open(result):
+    with (result.run / "gates.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    connections = {(x["to"], x["from"]) for x in lines if x["layer"] == "Level_2"}
+    assert connections == {(i, j) for i in READS for j in ("click", "watch", "shared")}
+    masks = {(x["to"], x["from"]) for x in lines if x["layer"] == "Mask"}
+    fields = [field["name"] for field in SCHEMA["fields"]]
+    assert masks == {(i, f) for i in ("click", "watch", "shared") for f in fields}
+    assert {x["epoch"] for x in lines} == {"1", "2", "3"}
+    for column in ("open", "closed"):
+        assert all(0 <= float(x[column]) <= 1 for x in lines)
+
+
+def test_training_stops_when_validation_does_not_improve(data, tmp_path):
+    # A huge rate: after the first epochs it only gets worse.
+    wild = config(training={"epochs": 12, "patience": 1, "learning_rate": 0.3})
+    result = train(wild, data, tmp_path / "run", progress=False)
+    assert len(result.epochs) == result.best_epoch + 1 < 12
+
+
+def test_without_validation_rows_all_epochs_are_trained(tmp_path):
+    data = write(tmp_path / "dataset", {"train": 300})
+    result = train(config(), data, tmp_path / "run", progress=False)
+    assert len(result.epochs) == result.best_epoch == 3
+    assert result.metrics == {}
+    assert evaluate(result.run, data, "train")["click"]["rows"] == 300
+
+
+def test_a_task_without_labels_does_no_harm(tmp_path):
+    data = write(tmp_path / "dataset", {"train": 300, "eval": 50}, without_labels=("watch",))
+    result = train(config(), data, tmp_path / "run", progress=False)
+    assert result.metrics["watch"] == {"rows": 0}
+    assert all(np.isfinite(weight).all() for weight in _weights(result.run))
+    json.loads((result.run / "run.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_fewer_rows_than_a_batch(tmp_path):
+    data = write(tmp_path / "dataset", {"train": 30, "eval": 5})
+    result = train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
+    assert np.isfinite(result.epochs[0]["loss"])
+
+
+def test_model_options_may_differ_from_the_datasets(data, tmp_path):
+    schema = json.loads(json.dumps(SCHEMA))
+    schema["fields"][0]["embedding_dim"] = 7
+    schema["tasks"][0]["weight"] = 0.25
+    short = config(training={"epochs": 1}, schema=schema)
+    run = load_run(train(short, data, tmp_path / "run", progress=False).run)
+    assert run.model.get_layer("Embedding").field_dims[0] == 7
+    last = run.details["epochs"][-1]
+    loss = 0.25 * last["val_logloss_click"] + last["val_mse_watch"]
+    assert last["val_loss"] == pytest.approx(loss)
+
+
+def _changed(what, index, **options):
+    schema = json.loads(json.dumps(SCHEMA))
+    schema[what][index].update(options)
+    return config(schema=schema)
+
+
+def _without(what, index):
+    schema = json.loads(json.dumps(SCHEMA))
+    del schema[what][index]
+    return config(schema=schema)
+
+
+REFUSED = [
+    (lambda: _changed("fields", 0, hash_buckets=9),
+     "was preprocessed with field `color`: `hash_buckets: 8`, the configuration says `9`"),
+    (lambda: _changed("tasks", 0, label="bought"), "was preprocessed with task `click`"),
+    (lambda: _without("fields", 3), "its fields are not those of the configuration "
+                                    "(differing: noise); preprocess the data"),
+    (lambda: _changed("tasks", 1, name="watched"), "(differing: watch, watched)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_a_configuration_of_other_data_is_refused(make, message, data, tmp_path):
+    with pytest.raises(UserError) as error:
+        train(make(), data, tmp_path / "run", progress=False)
+    assert message in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_run_is_left_alone(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").write_text("keep")
+    with pytest.raises(UserError, match="run: already exists; name another run folder"):
+        train(config(), data, tmp_path / "run", progress=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+def test_a_loss_that_is_no_number_ends_with_a_sentence_and_nothing_left(data, tmp_path):
+    with pytest.raises(DataError, match="no number any more after epoch 1; lower"):
+        train(config(training={"learning_rate": 1e30}), data, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_leaves_nothing(data, tmp_path, monkeypatch):
+    def interrupt(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mtl_tf.callbacks.SharingRecord.on_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(), data, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_dataset_no_training_rows(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        train(config(), tmp_path / "nothing", tmp_path / "run")
+    data = write(tmp_path / "dataset", {"eval": 10})
+    with pytest.raises(UserError, match="split `train` has no rows"):
+        train(config(), data, tmp_path / "run")
+
+
+def test_progress_is_plain_lines_off_a_terminal(data, tmp_path, capsys):
+    train(config(training={"epochs": 2}), data, tmp_path / "run")
+    captured = capsys.readouterr()
+    header, *lines = captured.err.strip().splitlines()
+    assert header.split()[0] == "epoch"
+    assert "click auc" in header and "watch mse" in header and header.endswith("rows/s")
+    assert [line.split()[0] for line in lines] == ["1", "2"]
+    assert all(len(line) == len(header) for line in lines)
+    assert "\x1b" not in captured.err
+    assert captured.out == ""
+
+
+def test_no_progress_is_silent(data, tmp_path, capfd):
+    train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
+    assert "epoch" not in capfd.readouterr().err
+
+
+def test_evaluate_refuses_what_the_run_does_not_know(data, result, tmp_path):
+    with pytest.raises(UserError, match="no split `tset`; choose one of"):
+        evaluate(result.run, data, "tset")
+    other = shutil.copytree(data, tmp_path / "other")
+    description = json.loads((other / "dataset.json").read_text())
+    description["transform"]["numbers"]["amount"]["boundaries"][0] = -1.0
+    (other / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="was preprocessed with another fitted transform"):
+        evaluate(result.run, other)
+
+
+def _break(run, change):
+    details = json.loads((run / "run.json").read_text())
+    details.update(change)
+    (run / "run.json").write_text(json.dumps(details))
+
+
+BROKEN = [
+    (lambda run: shutil.rmtree(run), "expected a run folder, with a run.json in it; found none"),
+    (lambda run: (run / "run.json").write_text("{"), "run.json: cannot be read"),
+    (lambda run: (run / "run.json").write_text("[]"), "run.json: expected a JSON object"),
+    (lambda run: _break(run, {"format": 2}), "expected format 1. Received: 2"),
+    (lambda run: _break(run, {"keras_2": not LEGACY}), "TF_USE_LEGACY_KERAS"),
+    (lambda run: (run / "model.keras").unlink(), "model.keras: the file is missing"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), BROKEN)
+def test_a_broken_run_is_named(damage, message, result, tmp_path):
+    run = shutil.copytree(result.run, tmp_path / "run")
+    damage(run)
+    with pytest.raises(UserError) as error:
+        load_run(run)
+    assert message in str(error.value)
+
+
+def test_the_result_has_flat_bars(result):
+    data = json.loads(json.dumps(result.to_json()))
+    assert set(data["bars"]) == {"auc_click", "logloss_click", "mse_watch", "mae_watch",
+                                 "seconds", "rows_per_second"}  # fmt: skip
+    assert all(isinstance(value, float) for value in data["bars"].values())
+
+
+def test_every_architecture_trains(data, tmp_path):
+    other = config(model={"architecture": "shared_bottom"}, training={"epochs": 2})
+    result = train(other, data, tmp_path / "run", progress=False)
+    assert "masks_closed" not in result.epochs[0]
+    assert evaluate(result.run, data)["click"]["auc"] > 0.6
+
+
+def test_the_saved_model_needs_no_training_code(result):
+    """What is saved is uncompiled: no losses, no optimizer state."""
+    model = keras.models.load_model(result.run / "model.keras", safe_mode=True)
+    assert getattr(model, "optimizer", None) is None
+    assert not dataclasses.is_dataclass(model)
+    names = [getattr(weight, "path", weight.name) for weight in model.weights]
+    assert not any("adam" in name for name in names)
+
+
+def test_fit_accepts_the_dataset_as_it_is(data):
+    """For users with a training loop of their own."""
+    from mtl_tf.losses import losses_for
+    from mtl_tf.models import build_model
+    from mtl_tf.records import load_info
+
+    info = load_info(data)
+    model = build_model(info.transform, info.schema.tasks, config().model)
+    losses, weights = losses_for(info.schema.tasks)
+    model.compile("adam", loss=losses, loss_weights=weights)
+    history = model.fit(dataset(data, "train", 100), epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"][0])

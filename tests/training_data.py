@@ -1,0 +1,106 @@
+"""A small dataset folder whose truth is known, for the training tests."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mtl_tf.config import Config
+from mtl_tf.records import encode_blocks, frame
+from mtl_tf.schema import Schema
+from mtl_tf.transform import FittedTransform, Numbers
+from mtl_tf.transform.fitted import make_table
+
+READS = {"click": ("color", "amount"), "watch": ("color", "shop")}
+"""Task → the fields that its label depends on; `noise` and `tags` tell nothing."""
+
+SCHEMA = {
+    "name": "shop",
+    "fields": [
+        {"name": "color", "kind": "categorical", "hash_buckets": 8, "embedding_dim": 4},
+        {"name": "shop", "kind": "categorical", "hash_buckets": 12, "embedding_dim": 4},
+        {"name": "amount", "kind": "numeric", "transform": "quantile", "embedding_dim": 4},
+        {"name": "noise", "kind": "categorical", "hash_buckets": 10, "embedding_dim": 4},
+        {"name": "tags", "kind": "multivalued", "hash_buckets": 6, "max_values": 2,
+         "embedding_dim": 2},
+    ],
+    "tasks": [
+        {"name": "click", "label": "clicked"},
+        {"name": "watch", "kind": "regression", "label": "seconds"},
+    ],
+}  # fmt: skip
+
+
+def config(model: dict | None = None, training: dict | None = None, schema: dict | None = None):
+    """A small MSSM, trained quickly and without XLA."""
+    return Config.from_json(
+        {
+            "schema": schema or SCHEMA,
+            "model": {"units": [12, 8], "tower_units": [4], **(model or {})},
+            "training": {
+                "epochs": 3,
+                "batch_size": 100,
+                "learning_rate": 0.01,
+                "jit_compile": False,
+                "steps_per_execution": 1,
+                **(training or {}),
+            },
+        }
+    )
+
+
+def rows(count: int, seed: int) -> dict[str, np.ndarray]:
+    """Model inputs, labels and weights; one row in five has no `watch`."""
+    rng = np.random.default_rng(seed)
+    effects = np.random.default_rng(99)
+    color, shop, amount = (effects.permutation(np.linspace(-2, 2, n)) for n in (8, 12, 6))
+    # The last id of each field never occurs, as a rare value in production would.
+    columns = {
+        "color": rng.integers(0, 7, count).astype(np.int32),
+        "shop": rng.integers(0, 11, count).astype(np.int32),
+        "amount": rng.integers(0, 5, count).astype(np.int32),
+        "noise": rng.integers(0, 9, count).astype(np.int32),
+        "tags": rng.integers(-1, 5, (count, 2)).astype(np.int32),
+    }
+    click = color[columns["color"]] + amount[columns["amount"]]
+    watch = color[columns["color"]] + shop[columns["shop"]]
+    columns["label/click"] = (rng.random(count) < 1 / (1 + np.exp(-click))).astype(np.float32)
+    columns["weight/click"] = np.ones(count, np.float32)
+    columns["label/watch"] = (watch + rng.normal(0, 0.3, count)).astype(np.float32)
+    columns["weight/watch"] = (rng.random(count) < 0.8).astype(np.float32)
+    return columns
+
+
+def write(folder: Path, sizes: dict[str, int], without_labels: tuple[str, ...] = ()) -> Path:
+    """A dataset folder with splits of these sizes."""
+    folder.mkdir()
+    schema = Schema.from_json(SCHEMA)
+    names = ("color", "shop", "noise", "tags")
+    tables = {name: make_table(schema, name, None) for name in names}
+    numbers = {"amount": Numbers(boundaries=(0.0, 1.0, 2.0, 3.0))}
+    splits = {}
+    for seed, split in enumerate(("train", "eval", "test")):
+        splits[split] = {"rows": 0, "files": [], "labelled": {}, "positives": {}}
+        if not sizes.get(split):
+            continue
+        columns = rows(sizes[split], seed)
+        for task in without_labels:
+            columns[f"weight/{task}"][:] = 0
+        name = f"{split}-00000-of-00001.tfrecord"
+        (folder / name).write_bytes(frame(encode_blocks(columns, 64)))
+        labelled = {task: int(columns[f"weight/{task}"].sum()) for task in READS}
+        positives = {task: float(columns[f"label/{task}"].sum()) for task in READS}
+        splits[split] |= {"rows": sizes[split], "files": [name]}
+        splits[split] |= {"labelled": labelled, "positives": positives}
+    (folder / "vocab").mkdir(exist_ok=True)
+    description = {
+        "format": 1,
+        "schema": schema.to_json(),
+        "transform": FittedTransform(schema, tables, numbers).to_json(folder),
+        "layout": "block",
+        "block_rows": 64,
+        "compression": None,
+        "splits": splits,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
