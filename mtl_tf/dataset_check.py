@@ -10,13 +10,13 @@ from mtl_tf.records import DatasetInfo
 from mtl_tf.schema import Schema
 from mtl_tf.transform import Feature
 
-_MODEL_ONLY = {"embedding_dim", "weight", "pooling"}  # do not touch the records
+_MODEL_ONLY = {"embedding_dim", "weight", "pooling", "side"}  # do not touch the records
 
 
 def check_schema(schema: Schema, info: DatasetInfo) -> None:
     """Raises `UserError` unless the dataset was made of these fields and tasks.
 
-    What only concerns the model may differ: embedding widths, pooling, task weights.
+    What only concerns the model may differ: embedding widths, pooling, sides, task weights.
     """
     ours, theirs = schema.to_json(), info.schema.to_json()
     for what in ("fields", "tasks"):

@@ -28,9 +28,16 @@ Cell = str | int | float | bool
 
 
 class _Field(Strict):
+    """What every field has.
+
+    `side`: in a request that ranks many candidates for one user, a `context` field has
+    one value for all of them, a `candidate` field one for each. Training ignores it.
+    """
+
     name: Name
     column: str = ""
     embedding_dim: int = _F(default=8, ge=1, le=1024)
+    side: Literal["context", "candidate"] = "candidate"
 
     @pydantic.model_validator(mode="before")
     @classmethod

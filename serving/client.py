@@ -10,11 +10,9 @@ Imports neither Keras nor TensorFlow: gRPC, the protocol's messages and NumPy.
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +21,21 @@ import numpy as np
 
 from mtl_tf.errors import UserError
 from serving.connection import Connection, ServingError
-from serving.encoder import RowEncoder
+from serving.encoder import RANK, RowEncoder
 from serving.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     meta_graph_pb2,
     model_pb2,
     predict_pb2,
+)
+from serving.question import (
+    Described,
+    Question,
+    joined,
+    model_spec,
+    read_schema,
+    wanted_tasks,
 )
 from serving.rows import Rows, cut, length, names_in
 from serving.tensors import from_proto, to_proto
@@ -44,19 +50,11 @@ _FIELD = "signature_def"
 _CODE = grpc.StatusCode
 # What a request made for the signature of another version may be answered with.
 _MISFITS = (_CODE.INVALID_ARGUMENT, _CODE.FAILED_PRECONDITION, _CODE.NOT_FOUND)
-
-
 _SWAPS = 3  # how often a score may start anew because the version changed
 
 
 class _Changed(Exception):
     """The version in service is not the one the request was made for."""
-
-
-@dataclass(frozen=True)
-class _Described:
-    version: int
-    signatures: Mapping[str, meta_graph_pb2.SignatureDef]
 
 
 class Client:
@@ -88,9 +86,9 @@ class Client:
             raise UserError(f"`batch_size` must be positive. Received: {batch_size}")
         self.address = address
         self._connection = Connection(address, timeout, credentials)
-        self._schema = _schema(schema)
+        self._schema = read_schema(schema)
         self._batch_size = batch_size
-        self._described: dict[tuple[str, int | str | None], _Described] = {}
+        self._described: dict[tuple[str, int | str | None], Described] = {}
         self._warned: set[str] = set()
 
     def score(
@@ -122,11 +120,51 @@ class Client:
             raise UserError("give `version` or `label`, not both")
         chosen = version if label is None else label
         if tasks is not None and not length(rows):
-            return _joined([], tasks)
+            return joined([], tasks)
+        return self._asked(model, chosen, Question(signature, rows, tasks))
+
+    def rank(
+        self,
+        model: str,
+        context: Mapping[str, Any],
+        candidates: Rows,
+        tasks: Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Scores by task, each of shape (candidates,), of many candidates in one context.
+
+        What the context's fields alone decide is sent and computed once, not once for
+        each candidate; the scores are those of `score` for candidates that all carry the
+        context. Which fields are the context's the schema says (`side: context`).
+
+        Args:
+            model: name of the served model; it must have a `rank` signature.
+            context: one row, keyed like `candidates`.
+            candidates: the rows of `score`, without the context's fields.
+            tasks, version, label: as in `score`.
+
+        Example:
+        >>> client.rank("shop", {"country": "CH"}, [{"item": 7}, {"item": 9}])  # doctest: +SKIP
+        {'click': array([0.0312, 0.0174], dtype=float32)}
+        """
+        if version is not None and label is not None:
+            raise UserError("give `version` or `label`, not both")
+        if not isinstance(context, Mapping):
+            raise UserError(f"`context` must be one row, a dict. Received: {context!r:.60}")
+        if tasks is not None and not length(candidates):
+            return joined([], tasks)
+        question = Question(RANK, candidates, tasks, context)
+        return self._asked(model, version if label is None else label, question)
+
+    def _asked(
+        self, model: str, chosen: int | str | None, question: Question
+    ) -> dict[str, np.ndarray]:
+        """The answer, all of it by one version."""
         for _ in range(_SWAPS):
             fresh = (model, chosen) not in self._described
             try:
-                return self._score(_spec(model, chosen, signature), chosen, rows, tasks)
+                return self._answer(model_spec(model, chosen, question.signature), chosen, question)
             except _Changed:
                 pass
             except UserError as error:  # perhaps only because what is known is out of date
@@ -181,33 +219,31 @@ class Client:
         )
         return {entry.version: _STATES.Name(entry.state) for entry in reply.model_version_status}
 
-    def _describe(self, model: str, chosen: int | str | None) -> _Described:
+    def _describe(self, model: str, chosen: int | str | None) -> Described:
         known = self._described.get((model, chosen))
         if known is None:
             request = get_model_metadata_pb2.GetModelMetadataRequest(
-                model_spec=_spec(model, chosen), metadata_field=[_FIELD]
+                model_spec=model_spec(model, chosen), metadata_field=[_FIELD]
             )
             reply = self._connection.call(
                 self._connection.prediction.GetModelMetadata, request, model
             )
             signatures = get_model_metadata_pb2.SignatureDefMap()
             reply.metadata[_FIELD].Unpack(signatures)
-            known = _Described(reply.model_spec.version.value, signatures.signature_def)
+            known = Described(reply.model_spec.version.value, signatures.signature_def)
             self._described[model, chosen] = known
         return known
 
-    def _score(
-        self,
-        spec: model_pb2.ModelSpec,
-        chosen: int | str | None,
-        rows: Rows,
-        tasks: Sequence[str] | None,
+    def _answer(
+        self, spec: model_pb2.ModelSpec, chosen: int | str | None, question: Question
     ) -> dict[str, np.ndarray]:
-        described = self._describe(spec.name, chosen)
-        tasks = _tasks(spec, described, tasks)
+        described, rows = self._describe(spec.name, chosen), question.rows
+        tasks = wanted_tasks(spec, described, question.tasks)
         parts: list[dict[str, np.ndarray]] = []
         if length(rows):
-            encoder = RowEncoder(described.signatures, spec.signature_name, self._schema)
+            encoder = RowEncoder(
+                described.signatures, spec.signature_name, self._schema, question.context
+            )
             self._warn(spec.name, encoder.remarks(names_in(rows)))
         for start in range(0, length(rows), self._batch_size):
             arrays = encoder.arrays(cut(rows, start, start + self._batch_size), start)
@@ -216,7 +252,7 @@ class Client:
             spec.version.value = reply.model_spec.version.value  # the same for the other parts
         if parts and spec.version.value != described.version:
             self._described.pop((spec.name, chosen), None)
-        return _joined(parts, tasks)
+        return joined(parts, tasks)
 
     def _predict(
         self,
@@ -240,51 +276,4 @@ class Client:
             message = f"model `{model}` {remark}"
             if message not in self._warned:
                 self._warned.add(message)
-                warnings.warn(message, stacklevel=4)
-
-
-def _spec(model: str, chosen: int | str | None, signature: str = "") -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=model, signature_name=signature)
-    if isinstance(chosen, int):
-        spec.version.value = chosen
-    elif chosen is not None:
-        spec.version_label = chosen
-    return spec
-
-
-def _tasks(
-    spec: model_pb2.ModelSpec, described: _Described, tasks: Sequence[str] | None
-) -> list[str]:
-    signature = spec.signature_name
-    _require(f"model `{spec.name}` has no signature", [signature], described.signatures)
-    outputs = described.signatures[signature].outputs
-    _require(f"model `{spec.name}` has no task", tasks or (), outputs)
-    return sorted(outputs) if tasks is None else list(tasks)
-
-
-def _joined(
-    parts: Sequence[Mapping[str, np.ndarray]], tasks: Sequence[str]
-) -> dict[str, np.ndarray]:
-    empty = np.empty(0, np.float32)
-    return {task: np.concatenate([part[task] for part in parts] or [empty]) for task in tasks}
-
-
-def _require(what: str, names: Sequence[str], known: Iterable[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise UserError(f"{what} `{name}`; it has: {', '.join(sorted(known))}")
-
-
-def _schema(source: Schema | Mapping[str, Any] | str | Path | None) -> Schema | None:
-    if source is None:
-        return None
-    from mtl_tf.schema import Schema
-
-    if isinstance(source, Schema):
-        return source
-    if isinstance(source, Mapping):
-        return Schema.from_json(dict(source))
-    try:
-        return Schema.from_json(json.loads(Path(source).read_text(encoding="utf-8")), str(source))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source}: cannot be read as a schema ({error})") from None
+                warnings.warn(message, stacklevel=5)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtl_tf.errors import UserError
 from serving.protos import meta_graph_pb2
-from serving.rows import Rows, inputs_of, length, to_arrays, to_examples
+from serving.rows import Input, Rows, inputs_of, length, to_arrays, to_examples
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT = "serving_default"
 EXAMPLES = "examples"
 IDS = "ids"
+RANK = "rank"
 
 
 class RowEncoder:
@@ -27,6 +28,7 @@ class RowEncoder:
         signature: the one to ask. `examples` sends the inputs of `serving_default`, as
             serialized tf.Examples.
         schema: names the fields' columns and separators.
+        context: of `rank`, the row whose fields count for all rows.
     """
 
     def __init__(
@@ -34,30 +36,49 @@ class RowEncoder:
         signatures: Mapping[str, meta_graph_pb2.SignatureDef],
         signature: str,
         schema: Schema | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> None:
+        if (signature == RANK) != (context is not None):
+            raise UserError("`rank` scores candidates in one context; call `Client.rank`")
         self._examples = signature == EXAMPLES
         source = signatures[DEFAULT if self._examples else signature]
-        self._inputs = inputs_of(source, schema, raw=signature != IDS)
+        inputs = inputs_of(source, schema, raw=signature != IDS)
+        self._inputs = {name: field for name, field in inputs.items() if not field.once}
         self._schema = schema
+        self._missing = schema.missing_values if schema else ()
+        self._context: Mapping[str, Any] = context or {}
+        self._once = {name: field for name, field in inputs.items() if field.once}
+        self._shared = self._context_arrays()
 
     def arrays(self, rows: Rows, first_row: int = 0) -> dict[str, np.ndarray]:
         """The signature's inputs for `rows`; errors count rows from `first_row`."""
-        missing = self._schema.missing_values if self._schema else ()
-        arrays = to_arrays(rows, self._inputs.values(), missing, first_row)
+        arrays = to_arrays(rows, self._inputs.values(), self._missing, first_row)
         if self._examples:
             return {EXAMPLES: to_examples(arrays, length(rows))}
-        return arrays
+        return arrays | self._shared
+
+    def _context_arrays(self) -> dict[str, np.ndarray]:
+        try:
+            return to_arrays([self._context], self._once.values(), self._missing)
+        except UserError as error:
+            raise UserError(str(error).replace("rows[0]", "context", 1)) from None
 
     def remarks(self, names: Iterable[str]) -> list[str]:
         """What a user should know about rows with these keys; empty when all fits."""
-        given = set(names)
-        read = {key for field in self._inputs.values() for key in (field.column, field.name)}
+        found = self._remarks(self._inputs, set(names))
+        if not self._once:
+            return found
+        remarks = self._remarks(self._once, set(self._context))
+        return found + [f"of the context, {remark}" for remark in remarks]
+
+    def _remarks(self, inputs: Mapping[str, Input], given: set[str]) -> list[str]:
+        read = {key for field in inputs.values() for key in (field.column, field.name)}
         unfit = sorted(
             field.name
-            for field in self._inputs.values()
+            for field in inputs.values()
             if field.column not in given and field.name not in given
         )
-        if len(unfit) == len(self._inputs):
+        if len(unfit) == len(inputs):
             raise UserError(
                 f"the rows have none of the model's inputs ({_some(unfit)}). "
                 f"Received: {_some(sorted(given))}. Rows keyed by column need the client's `schema`"

@@ -12,7 +12,7 @@ import datetime
 import functools
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,18 @@ import tensorflow as tf
 import mtl_tf
 from mtl_tf._keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.inference import capture, cost, lower, optimize, sharing
+from mtl_tf.inference import capture, cost, lower, optimize, passes, sharing
 from mtl_tf.transform import FittedTransform, apply_arrow
 from mtl_tf.transform.graph import TransformModule
 from serving import graphs, latency, samples, warmup
-from serving.encoder import DEFAULT, EXAMPLES, IDS
+from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK
 from serving.engine import LoadedModel, Refused
 from serving.parity import BATCHES, Parity, ParityError
 from serving.publish import staging
-from serving.rows import to_examples
+from serving.requests import Arrays, requests
 
 BATCH_SIZES = (1, 64, 512)
-_SIGNATURES = (DEFAULT, EXAMPLES, IDS)
-Arrays = dict[str, np.ndarray]
-Requests = dict[str, Arrays]  # signature → its inputs
+_SIGNATURES = (DEFAULT, EXAMPLES, IDS, RANK)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def export(
             report["version"] = number
             extra = stage.folder / "assets.extra"
             _write_json(extra / "export_report.json", report)
-            _write_json(extra / "schema.json", run.transform.schema.to_json())
+            _write_json(extra / "schema.json", run.config.schema.to_json())
 
         path = stage.publish(before=complete)
     return ExportResult(path, report)
@@ -110,7 +108,9 @@ class _Export:
         self.transform: FittedTransform = run.transform
         self.model = run.model
         captured = capture(self.model)
-        self.plan, self.passes = optimize(captured, tasks)
+        fields = run.config.schema.fields
+        self.context = {field.name for field in fields if field.side == "context"}
+        self.plan, self.passes = optimize(captured, tasks, context=self.context)
         if tasks is not None:  # both sides of every comparison answer the same tasks
             outputs = {task: self.model.output[task] for task in self.plan.tasks}
             self.model = keras.Model(self.model.input, outputs)
@@ -136,29 +136,42 @@ class _Export:
         transform = TransformModule(self.transform, self.fields)
         checked = functools.partial(module, check_ids=True)
         specs = module.input_signature()
-        graphs.save(graphs.ServedModule(transform, module, checked, specs, module), folder)
+        ranking = None
+        if self.context:
+            once = {n for n in self.plan.features if n.removesuffix("__weights") in self.context}
+            split = passes.split_sides(self.plan, once)
+            ranking = graphs.ranking(self.transform, transform, split, module)
+        served = graphs.ServedModule(transform, module, checked, specs, module, ranking)
+        graphs.save(served, folder)
 
     def check_served(self, folder: Path) -> None:
         """Every signature of the SavedModel, by the server's own loader, against it too."""
         self.served = LoadedModel(folder)
-        for signature, arrays in self.requests(self.served).items():
-            for size in BATCHES:
-                part = {name: array[:size] for name, array in arrays.items()}
-                try:
-                    scores = self.served.run(signature, part)
-                except Refused as error:
-                    raise ParityError(
-                        f"{signature}, batch of {size}: TF Serving's loader cannot run it "
-                        f"({error.code.name}: {error.message})"
-                    ) from None
-                self.parity.check(signature, scores, slice(size))
+        for signature, request in requests(self.served, self.raw, self.features).items():
+            for context in (0, 1) if request.once else (0,):
+                parity = self._in_context(request.once, context)
+                for size in BATCHES:
+                    self._check_batch(signature, request.rows(size, context), size, parity)
 
-    def requests(self, model: LoadedModel) -> Requests:
-        """Every signature's inputs for the rows at hand."""
-        raw = {name: self.raw[name] for name in model.signature(DEFAULT).inputs}
-        ids = {name: self.features[name] for name in model.signature(IDS).inputs}
-        examples = to_examples(raw, len(next(iter(raw.values()))))
-        return {DEFAULT: raw, EXAMPLES: {EXAMPLES: examples}, IDS: ids}
+    def _check_batch(self, signature: str, arrays: Arrays, size: int, parity: Parity) -> None:
+        try:
+            scores = self.served.run(signature, arrays)
+        except Refused as error:
+            raise ParityError(
+                f"{signature}, batch of {size}: TF Serving's loader cannot run it "
+                f"({error.code.name}: {error.message})"
+            ) from None
+        parity.check(signature, scores, slice(size))
+
+    def _in_context(self, once: Collection[str], row: int) -> Parity:
+        """The truth for rows that all share one row's values of the features `once`."""
+        if not once:
+            return self.parity
+        repeated = {
+            name: np.repeat(array[row : row + 1], len(array), axis=0) if name in once else array
+            for name, array in self.features.items()
+        }
+        return Parity(self.captured.logits(repeated), self.parity.links, self.parity.checks)
 
     def warm_up(self, folder: Path, name: str, batch_sizes: Sequence[int]) -> int:
         """Writes the warm-up file and runs it once; gives the number of its requests."""
@@ -167,9 +180,12 @@ class _Export:
 
     def report(self, folder: Path, batch_sizes: Sequence[int], seconds: float) -> dict[str, Any]:
         """Everything that was measured, before → after."""
+        signatures = [*self.served.signatures]
         with tempfile.TemporaryDirectory() as elsewhere:
             plain = Path(elsewhere, "plain")
-            graphs.save(graphs.plain_module(self.model, TransformModule(self.transform)), plain)
+            transform = TransformModule(self.transform)
+            context = graphs.raw_names(transform, self.context if RANK in signatures else ())
+            graphs.save(graphs.plain_module(self.model, transform, context), plain)
             models = {"before": LoadedModel(plain), "after": self.served}
             folders = {"before": plain, "after": folder}
             self._write_requests(plain, models["before"], "plain", batch_sizes)
@@ -193,6 +209,7 @@ class _Export:
                 "ops": {
                     name: {k: graphs.count_ops(m.meta_graph, name) for k, m in models.items()}
                     for name in _SIGNATURES
+                    if name in signatures
                 },
                 "latency_ms": self._latency(folders, seconds),
                 "sharing": sharing(self.captured),
@@ -202,17 +219,18 @@ class _Export:
 
     def _latency(self, folders: Mapping[str, Path], seconds: float) -> latency.Report:
         # tf.Examples cost the same parsing on top, on both sides.
-        return latency.measure(folders, seconds, (DEFAULT, IDS)) if seconds else {}
+        return latency.measure(folders, seconds, (DEFAULT, IDS, RANK)) if seconds else {}
 
     def _write_requests(
         self, folder: Path, model: LoadedModel, name: str, batch_sizes: Sequence[int]
     ) -> None:
-        requests = (
-            warmup.predict_request(name, signature, {k: a[:size] for k, a in arrays.items()})
-            for signature, arrays in self.requests(model).items()
+        found = requests(model, self.raw, self.features)
+        records = (
+            warmup.predict_request(name, signature, request.rows(size))
+            for signature, request in found.items()
             for size in sorted(set(batch_sizes))
         )
-        warmup.write(folder, requests)
+        warmup.write(folder, records)
 
     def _rows(self, run: Any, count: int) -> tuple[Arrays, Arrays]:
         """Raw rows, real ones first where the dataset is at hand, and their features."""
@@ -228,6 +246,7 @@ def _signatures(model: LoadedModel) -> dict[str, Any]:
     return {
         name: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
         for name in _SIGNATURES
+        if name in model.signatures
         for signature in [model.signature(name)]
     }
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from mtl_tf._keras import keras
+from mtl_tf.inference import LoweredModule, Plan, lower
+from mtl_tf.transform import FittedTransform
 from mtl_tf.transform.graph import TransformModule
-from serving.encoder import DEFAULT, EXAMPLES, IDS
+from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK
 from serving.protos import meta_graph_pb2
 
 Tensors = dict[str, tf.Tensor]
@@ -22,8 +25,23 @@ _NOT_COUNTED = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """How many candidates in one context are scored.
+
+    Args:
+        context: names of the raw inputs that have one row.
+        scores: raw tensors to `{task: (candidates,)}`.
+        tracked: what owns the variables and lookup tables.
+    """
+
+    context: frozenset[str]
+    scores: Callable[[Tensors], Tensors]
+    tracked: Any = None
+
+
 class ServedModule(tf.Module):
-    """A transform and the scores on top of it, as the three signatures of an export.
+    """A transform and the scores on top of it, as the signatures of an export.
 
     Args:
         transform: raw tensors to features.
@@ -31,6 +49,7 @@ class ServedModule(tf.Module):
         checked: the same, refusing ids outside their table: `ids` come from elsewhere.
         features: specifications of the features that `scores` reads.
         tracked: what owns the variables.
+        ranking: for one more signature, `rank`.
     """
 
     def __init__(
@@ -40,16 +59,19 @@ class ServedModule(tf.Module):
         checked: Callable[[Tensors], Tensors],
         features: Mapping[str, tf.TensorSpec],
         tracked: Any = None,
+        ranking: Ranking | None = None,
     ) -> None:
         super().__init__()
         self.transform = transform
         self.tracked = tracked
+        self.ranked = None if ranking is None else ranking.tracked
+        self._ranking = ranking
         self._scores = scores
         self._checked = checked
         self._features = dict(features)
 
     def signatures(self) -> dict[str, Any]:
-        """`serving_default` (raw columns), `examples` (tf.Example) and `ids` (features)."""
+        """`serving_default` (raw columns), `examples` (tf.Example), `ids` (features), `rank`."""
 
         def serving_default(**raw: tf.Tensor) -> Tensors:
             return self._scores(self.transform(raw))
@@ -61,11 +83,26 @@ class ServedModule(tf.Module):
             return self._checked(features)
 
         serialized = {EXAMPLES: tf.TensorSpec([None], tf.string, EXAMPLES)}
-        return {
+        signatures = {
             DEFAULT: _concrete(serving_default, self.transform.raw_signature()),
             EXAMPLES: _concrete(from_examples, serialized),
             IDS: _concrete(ids, self._features),
         }
+        # Last: it takes the weights that the others made.
+        return signatures | ({RANK: self._rank()} if self._ranking else {})
+
+    def _rank(self) -> Any:
+        assert self._ranking is not None
+        context, scores = self._ranking.context, self._ranking.scores
+        specs = {
+            name: tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name) if name in context else spec
+            for name, spec in self.transform.raw_signature().items()
+        }
+
+        def rank(**raw: tf.Tensor) -> Tensors:
+            return scores(raw)
+
+        return _concrete(rank, specs)
 
 
 def save(module: ServedModule, folder: Path) -> None:
@@ -73,12 +110,45 @@ def save(module: ServedModule, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), module.signatures())
 
 
-def plain_module(model: keras.Model, transform: TransformModule) -> ServedModule:
+def ranking(
+    transform: FittedTransform, like: TransformModule, plan: Plan, module: LoweredModule
+) -> Ranking | None:
+    """`rank` for a plan that was split by sides; None where one of the sides is empty.
+
+    It shares the lookup tables of `like` and the weights of `module`.
+    """
+    single = frozenset(feature.name for feature in plan.inputs if feature.once)
+    sides: list[list[str]] = [[], []]
+    for field in transform.schema.fields:
+        if field.name in plan.features:
+            sides[field.name in single].append(field.name)
+    if not all(sides):
+        return None
+    parts = [TransformModule(transform, names, like) for names in sides]
+    scored = lower(plan, like=module)
+
+    def scores(raw: Tensors) -> Tensors:
+        candidates = {name: x for name, x in raw.items() if name not in single}
+        context = {name: x for name, x in raw.items() if name in single}
+        return scored(parts[0](candidates) | parts[1](context))
+
+    return Ranking(single, scores, [scored, *parts])
+
+
+def plain_module(
+    model: keras.Model, transform: TransformModule, context: frozenset[str] = frozenset()
+) -> ServedModule:
     """What is served without this project's compiler; the "before" of every report.
 
     `ids` is the graph that Keras' own `model.export()` writes; the other signatures put
     the same raw transform in front of it, of all fields, as nothing says which are unread.
+    `rank` repeats the raw inputs `context` for every candidate.
     """
+
+    def rank(raw: Tensors) -> Tensors:
+        count = next(tf.shape(x)[0] for name, x in raw.items() if name not in context)
+        once = {k: tf.repeat(x, count, axis=0) for k, x in raw.items() if k in context}
+        return scores(transform(raw | once))
 
     def scores(features: Tensors) -> Tensors:
         outputs = model(features, training=False)
@@ -90,7 +160,14 @@ def plain_module(model: keras.Model, transform: TransformModule) -> ServedModule
     }
     # Keras 3 variables wrap tf.Variables; TF Serving finds only what is tracked plainly.
     variables = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
-    return ServedModule(transform, scores, scores, features, variables)
+    ranked = Ranking(context, rank) if context else None
+    return ServedModule(transform, scores, scores, features, variables, ranked)
+
+
+def raw_names(transform: TransformModule, fields: Collection[str]) -> frozenset[str]:
+    """The raw inputs of these fields, weights included."""
+    names = transform.raw_signature()
+    return frozenset(name for name in names if name.removesuffix("__weights") in fields)
 
 
 def count_ops(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> int:

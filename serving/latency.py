@@ -110,7 +110,8 @@ def _calls(folder: Path) -> Calls:
         signature = request.model_spec.signature_name
         names, call = model.runner(signature)
         arguments = [from_proto(request.inputs[name]) for name in names]
-        calls[signature, len(arguments[0])] = functools.partial(call, *arguments)
+        rows = max(len(argument) for argument in arguments)  # a context has one
+        calls[signature, rows] = functools.partial(call, *arguments)
     if not calls:
         raise UserError(f"{folder}: has no warm-up requests to measure; export it again")
     return calls

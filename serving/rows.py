@@ -43,6 +43,7 @@ class Input:
     column: str = ""
     separator: str | None = None
     missing: Any = None  # stands for a missing value, and pads a bag; None: there is no such
+    once: bool = False  # one value for all rows of a request
 
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
@@ -68,7 +69,8 @@ def inputs_of(
         dtype = np.dtype(object) if info.dtype == STRING else numpy_dtype(info.dtype)
         column, separator = columns.get(name, (name, None))
         missing = _missing(dtype, len(dims), raw)
-        inputs[name] = Input(name, dtype, len(dims), width, column, separator, missing)
+        once = dims[:1] == [1]
+        inputs[name] = Input(name, dtype, len(dims), width, column, separator, missing, once)
     return inputs
 
 

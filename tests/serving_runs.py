@@ -50,10 +50,16 @@ def transform():
     return FittedTransform(SCHEMA, tables, numbers)
 
 
-def tiny_run(seed=0):
-    """A run with random weights; no task reads the field `closed`."""
+def tiny_run(seed=0, context=()):
+    """A run with random weights; no task reads the field `closed`.
+
+    context: fields that the training configuration, not the dataset, puts on that side.
+    """
     fitted = transform()
-    config = Config.from_json({"schema": SCHEMA.to_json(), "model": MODEL})
+    schema = SCHEMA.to_json()
+    for field in schema["fields"]:
+        field["side"] = "context" if field["name"] in context else "candidate"
+    config = Config.from_json({"schema": schema, "model": MODEL})
     model = build_model(fitted, SCHEMA.tasks, config.model)
     rng = np.random.default_rng(seed)
     for variable in model.trainable_variables:

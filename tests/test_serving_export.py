@@ -230,8 +230,8 @@ def test_a_broken_lowering_is_not_published(run, tmp_path, monkeypatch, wrong, e
 def test_a_wrong_pass_is_not_published(run, tmp_path, monkeypatch):
     optimize = serving.export.optimize
 
-    def wrong(plan, tasks):
-        plan, reports = optimize(plan, tasks)
+    def wrong(plan, tasks, **options):
+        plan, reports = optimize(plan, tasks, **options)
         table = next(node for node in plan.nodes if hasattr(node, "table"))
         changed = type(table)(**{**vars(table), "table": table.table * 1.001})
         return plan.with_nodes(changed if n is table else n for n in plan.nodes), reports
@@ -258,7 +258,7 @@ def test_what_tf_serving_cannot_load_is_not_published(run, tmp_path, monkeypatch
             return {task: tf.reshape(output, [-1]) for task, output in outputs.items()}
 
     monkeypatch.setattr(serving.export, "lower", Trap)
-    monkeypatch.setattr(serving.export, "optimize", lambda plan, tasks: (plan, []))
+    monkeypatch.setattr(serving.export, "optimize", lambda plan, tasks, **_: (plan, []))
     with pytest.raises(ParityError, match=r"loader cannot run it \(FAILED_PRECONDITION: Could not"):
         export(run, tmp_path / "models", **QUICK)
     assert list(tmp_path.iterdir()) == []

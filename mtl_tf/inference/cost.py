@@ -11,6 +11,7 @@ import numpy as np
 
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.memory import stacked
 from mtl_tf.inference.plan import Plan
 
 
@@ -83,9 +84,9 @@ class _CountingOps:
         self.flops += flops
         return _Shape(shape)
 
-    def weight(self, key: str, array: np.ndarray) -> _Shape:
-        self.weights[key] = array
-        return _Shape(array.shape)
+    def weight(self, key: str, *arrays: np.ndarray) -> _Shape:
+        self.weights[key] = stacked(arrays)
+        return _Shape(self.weights[key].shape)
 
     def index(self, key: str, array: np.ndarray) -> _Shape:
         self.indices += array.size
@@ -164,7 +165,7 @@ class _CountingOps:
 
     def repeat(self, row: _Shape, like: _Shape) -> _Shape:
         self.count += 3  # the number of rows, in three operations
-        return self._op((self.rows, *row))
+        return self._op((self.rows, *row[1:]))
 
     def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> _Shape:
         return self._op((self.rows, *(size or 1 for size in node.shape)))

@@ -7,6 +7,7 @@ say what that graph costs: both see the same operations because both come from h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,9 +22,12 @@ Part = tuple[str, int, int]  # node, first unit, end
 
 
 class Ops(Protocol):
-    """What the emitter needs; each method but the first two is one graph operation."""
+    """What the emitter needs; each method but the first two is one graph operation.
 
-    def weight(self, key: str, array: np.ndarray) -> Tensor: ...
+    `weight`: one or several arrays, below each other.
+    """
+
+    def weight(self, key: str, *arrays: np.ndarray) -> Tensor: ...
     def index(self, key: str, array: np.ndarray) -> Tensor: ...
     def stack(self, tensors: Sequence[Tensor], axis: int) -> Tensor: ...
     def concat(self, tensors: Sequence[Tensor]) -> Tensor: ...
@@ -87,6 +91,8 @@ class Emitter:
 
     def _columns_of(self, source: str, activation: str) -> list[Tensor]:
         value = self.ops.activation(activation, self.value(source))
+        if source in self.plan.once:
+            value = self._repeated(value)
         width = n.width_of(self.plan.by_name[source])
         return [self.ops.reshape(value, (-1,))] if width == 1 else self.ops.unstack(value, width)
 
@@ -96,6 +102,20 @@ class Emitter:
             node = self.plan.by_name[name]
             self._values[name] = getattr(self, f"_{type(node).__name__.lower()}")(node)
         return self._values[name]
+
+    def _for(self, node: n.Node, source: str) -> Tensor:
+        """A source's value, with as many rows as `node` has."""
+        value, once = self.value(source), self.plan.once
+        return self._repeated(value) if source in once and node.name not in once else value
+
+    def _repeated(self, value: Tensor) -> Tensor:
+        like = self._some_rows()
+        return value if like is None else self.ops.repeat(value, like)
+
+    def _some_rows(self) -> Tensor | None:
+        """A feature that has a value for each row."""
+        names = [name for name in self.features if not self.plan.feature(name).once]
+        return self.features[names[0]] if names else None
 
     # Inputs ---------------------------------------------------------------------
 
@@ -122,25 +142,27 @@ class Emitter:
         return rows
 
     def _index(self, node: n.Embed) -> Tensor:
-        """Rows of the node's table, `(n, fields)`: one stack for all nodes of the plan."""
-        if not self._indices:
-            self._make_indices()
-        return self._indices[node.fields, node.offsets, node.sizes]
+        """Rows of the node's table, `(n, fields)`: one stack for all nodes of as many rows."""
+        key = (node.fields, node.offsets, node.sizes)
+        if key not in self._indices:
+            self._indices |= self._make_indices(node.name in self.plan.once)
+        return self._indices[key]
 
-    def _make_indices(self) -> None:
+    def _make_indices(self, once: bool) -> dict[Combination, Tensor]:
         wanted = dict.fromkeys(
             (node.fields, node.offsets, node.sizes)
             for node in self.plan.nodes
             if isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1
+            if (node.name in self.plan.once) == once
         )
         # Stacking rows and transposing once is faster than interleaving columns.
         ids = self.ops.stack([self.features[f] for fields, *_ in wanted for f in fields], axis=0)
         offsets = np.concatenate([offsets for _, offsets, _ in wanted])[:, None]
         sizes = np.concatenate([sizes for *_, sizes in wanted])[:, None]
-        rows = self.ops.transpose(self._rows("", ids, offsets, sizes))
+        rows = self.ops.transpose(self._rows("once/" if once else "", ids, offsets, sizes))
         widths = [len(fields) for fields, *_ in wanted]
         parts = self.ops.split(rows, widths) if len(widths) > 1 else [rows]
-        self._indices = dict(zip(wanted, parts, strict=True))
+        return dict(zip(wanted, parts, strict=True))
 
     def _bag(self, node: n.Embed, table: Tensor) -> Tensor:
         ops, single = self.ops, len(node.fields) == 1
@@ -197,25 +219,37 @@ class Emitter:
 
     def _affine(self, node: n.Affine) -> Tensor:
         ops = self.ops
-        bias = ops.weight(f"{node.name}/bias", node.bias)
+        added = self._added_row(node)
+        if added is None:
+            bias = ops.weight(f"{node.name}/bias", node.bias)
+        else:  # one row for all others: a bias too, and as cheap
+            node = replace(node, edges=tuple(edge for edge in node.edges if edge is not added))
+            bias = ops.reshape(self.value(added.source), (-1,))
         terms = self._products(node)
         if not terms:
-            first = next(iter(self.features.values()), None)
-            row = ops.reshape(bias, (1, -1)) if first is None else ops.repeat(bias, first)
-            return ops.activation(node.activation, row)
+            like = None if node.name in self.plan.once else self._some_rows()
+            row = ops.reshape(bias, (1, -1))
+            return ops.activation(node.activation, row if like is None else ops.repeat(row, like))
         total = terms[0]
         for term in terms[1:]:
             total = ops.add(total, term)
         # Matrix product, bias and activation in a row: TensorFlow fuses them into one.
         return ops.activation(node.activation, ops.bias_add(total, bias))
 
+    def _added_row(self, node: n.Affine) -> n.Edge | None:
+        """The edge that adds a node of one row to this one of many, as it is."""
+        once = self.plan.once
+        if node.name in once or node.bias.any():
+            return None
+        rows = [edge for edge in node.edges if edge.source in once and is_identity(edge)]
+        return rows[0] if len(rows) == 1 < len(node.edges) else None
+
     def _products(self, node: n.Affine) -> list[Tensor]:
         ops, terms = self.ops, []
         plain = [edge for edge in node.edges if edge.weight.ndim == 2 and edge.gate is None]
         if plain:
             parts = tuple((e.source, e.start, e.start + len(e.weight)) for e in plain)
-            kernel = np.concatenate([edge.weight for edge in plain])
-            kernel = ops.weight(f"{node.name}/kernel", kernel)
+            kernel = ops.weight(f"{node.name}/kernel", *(edge.weight for edge in plain))
             terms.append(ops.matmul(self._join(parts), kernel))
         for index, edge in enumerate(node.edges):
             if edge.weight.ndim == 2 and edge.gate is None:
@@ -264,21 +298,28 @@ class Emitter:
         return {part: self.ops.columns(self.value(name), part[1], part[2])}
 
     def _mix(self, node: n.Mix) -> Tensor:
-        experts = self.ops.stack([self.value(name) for name in node.experts], axis=1)
+        experts = self.ops.stack([self._for(node, name) for name in node.experts], axis=1)
         shares = self.ops.expand_last(self.ops.softmax(self.value(node.gate)))
         return self.ops.sum(self.ops.multiply(experts, shares), axis=1)
 
     def _opaque(self, node: n.Opaque) -> Tensor:
-        return self.ops.opaque(node, [self._operand(operand) for operand in node.operands])
+        return self.ops.opaque(node, [self._operand(node, o) for o in node.operands])
 
-    def _operand(self, operand: n.Operand) -> Tensor:
+    def _operand(self, node: n.Opaque, operand: n.Operand) -> Tensor:
         if operand.kind == "feature":
-            return self.features[operand.names[0][0]]
+            name = operand.names[0][0]
+            single = self.plan.feature(name).once and node.name not in self.plan.once
+            return self._repeated(self.features[name]) if single else self.features[name]
         groups = []
         for names in operand.names:
-            values = [self.value(name) for name in names]
+            values = [self._for(node, name) for name in names]
             groups.append(values[0] if len(values) == 1 else self.ops.concat(values))
         return groups[0] if operand.kind == "vector" else self.ops.stack(groups, axis=1)
+
+
+def is_identity(edge: n.Edge) -> bool:
+    """Whether the edge hands its source on unchanged."""
+    return edge.gate is None and edge.weight.ndim == 0 and float(edge.weight) == 1.0
 
 
 def _table_keys(plan: Plan) -> dict[int, str]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.memory import rows_in, stacked
 from mtl_tf.inference.plan import Plan
 
 _LARGEST_CONSTANT = 1 << 20  # bytes; a GraphDef may not exceed 2 GB, constants included
@@ -25,14 +26,21 @@ class LoweredModule(tf.Module):
 
     An id outside its field's table would read a row of another field. The transform
     never makes one; for ids from elsewhere, `check_ids` makes it an error.
+
+    Args:
+        plan: what to compute.
+        like: a module whose weights this one takes where they are the same arrays, or
+            rows of them.
     """
 
-    def __init__(self, plan: Plan, name: str | None = None):
+    def __init__(self, plan: Plan, like: LoweredModule | None = None, name: str | None = None):
         super().__init__(name=name)
         self.features = plan.features
         self.tasks = plan.tasks
         self._plan = plan
+        self._like = like
         self._weights: dict[str, Any] = {}
+        self._arrays: _Arrays = _Arrays(like._arrays if like else None)
         self._layers = [_variables(node) for node in plan.nodes if isinstance(node, n.Opaque)]
 
     def __call__(
@@ -51,7 +59,9 @@ class LoweredModule(tf.Module):
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """Specifications of the features that the plan reads, by name."""
         return {
-            feature.name: tf.TensorSpec((None, *feature.shape), feature.dtype, feature.name)
+            feature.name: tf.TensorSpec(
+                (1 if feature.once else None, *feature.shape), feature.dtype, feature.name
+            )
             for feature in map(self._plan.feature, self.features)
         }
 
@@ -62,7 +72,7 @@ class LoweredModule(tf.Module):
                 f"feature `{missing[0]}` is missing; the model reads: {', '.join(self.features)}"
             )
         tensors = {name: self._input(features, name) for name in self.features}
-        return Emitter(self._plan, _TensorFlowOps(self._weights), tensors, check_ids)
+        return Emitter(self._plan, _TensorFlowOps(self._weights, self._arrays), tensors, check_ids)
 
     def _input(self, features: Mapping[str, tf.Tensor], name: str) -> tf.Tensor:
         tensor = tf.convert_to_tensor(features[name])
@@ -70,9 +80,30 @@ class LoweredModule(tf.Module):
         return tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
 
 
-def lower(plan: Plan) -> LoweredModule:
-    """`plan` as a module; run `optimize` first, or it is lowered node by node."""
-    return LoweredModule(plan)
+def lower(plan: Plan, like: LoweredModule | None = None) -> LoweredModule:
+    """`plan` as a module; run `optimize` first, or it is lowered node by node.
+
+    `like`: a module of the plan that this one is made of parts of (`split_sides`), whose
+    weights are then not stored twice, if it was traced or called before.
+    """
+    return LoweredModule(plan, like)
+
+
+class _Arrays:
+    """The arrays behind the weights made so far: who asks for rows of one gets these."""
+
+    def __init__(self, others: _Arrays | None):
+        self.others = others
+        self.kept: dict[str, tuple[np.ndarray, Any]] = {}
+
+    def find(self, array: np.ndarray) -> Any | None:
+        """The weight of the others, or some rows of one, that is this very array."""
+        for whole, tensor in self.others.kept.values() if self.others else ():
+            start = rows_in(whole, array) if array.ndim else None
+            if start is not None:
+                everything = len(array) == len(whole)
+                return tensor if everything else tensor[start : start + len(array)]
+        return None
 
 
 def _variables(node: n.Opaque) -> list[tf.Variable]:
@@ -86,11 +117,22 @@ def _variables(node: n.Opaque) -> list[tf.Variable]:
 class _TensorFlowOps:
     """`emit.Ops` as TensorFlow operations; weights are made once, in `weights`."""
 
-    def __init__(self, weights: dict[str, Any]):
+    def __init__(self, weights: dict[str, Any], arrays: _Arrays):
         self._weights = weights
+        self._arrays = arrays
 
-    def weight(self, key: str, array: np.ndarray) -> Any:
-        return self._kept(key, array.astype(np.float32))
+    def weight(self, key: str, *arrays: np.ndarray) -> Any:
+        array = stacked(arrays)
+        known = self._arrays.find(array)
+        if known is not None:
+            return known
+        if len(arrays) > 1 and array.nbytes <= _LARGEST_CONSTANT:
+            parts = [self._arrays.find(part) for part in arrays]
+            if all(part is not None for part in parts):
+                return tf.concat(parts, axis=0)  # of constants: done once, at load
+        made = self._kept(key, array.astype(np.float32))
+        self._arrays.kept.setdefault(key, (array, made))
+        return made
 
     def index(self, key: str, array: np.ndarray) -> Any:
         return self._kept(key, array.astype(np.int32))
@@ -172,7 +214,7 @@ class _TensorFlowOps:
         return tf.math.divide_no_nan(x, y)
 
     def repeat(self, row: Any, like: Any) -> Any:
-        return tf.broadcast_to(row, (tf.shape(like)[0], row.shape[0]))
+        return tf.broadcast_to(row, (tf.shape(like)[0], *row.shape[1:]))
 
     def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> Any:
         return node.function(*operands)

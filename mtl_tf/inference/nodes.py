@@ -20,11 +20,15 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Feature:
-    """One model input: `shape` without the batch dimension, None where not fixed."""
+    """One model input: `shape` without the batch dimension, None where not fixed.
+
+    `once`: one row of it, which counts for every row of the other features.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] = ()
+    once: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,6 +56,7 @@ def optimize(
     *,
     batch: int = 32,
     table_budget: int | None = None,
+    context: Collection[str] = (),
 ) -> tuple[Plan, list[PassReport]]:
     """The plan with every pass applied, and one report per pass.
 
@@ -65,6 +66,7 @@ def optimize(
             is one whose every input is closed.
         batch: rows per request that the choices between alternatives are made for.
         table_budget: bytes that masked tables may take; see `passes.fold_masks`.
+        context: fields to put first, so that `split_sides` cuts matrices in two.
     """
     steps: list[tuple[str, Callable[[Plan], Plan]]] = [
         ("fold_gates", passes.fold_gates),
@@ -74,7 +76,7 @@ def optimize(
         ("fold_masks", partial(passes.fold_masks, table_budget=table_budget)),
         ("drop_unread", _drop_to_fixpoint),
         ("fold_numbers", passes.fold_numbers),
-        ("fuse", partial(passes.fuse, batch=batch)),
+        ("fuse", partial(passes.fuse, batch=batch, context=context)),
     ]
     reports = []
     for name, step in steps:

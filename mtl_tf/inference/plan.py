@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.activations import ACTIVATIONS, LINKS
@@ -82,6 +84,18 @@ class Plan:
         known = [feature.name for feature in self.inputs]
         return tuple(dict.fromkeys([*(name for name in known if name in read), *sorted(read)]))
 
+    @cached_property
+    def once(self) -> frozenset[str]:
+        """The nodes that no feature changes but those with one row for all others."""
+        single = {feature.name for feature in self.inputs if feature.once}
+        found: set[str] = set()
+        for node in self.nodes if single else ():
+            if single.issuperset(getattr(node, "features", ())) and found.issuperset(
+                sources_of(node)
+            ):
+                found.add(node.name)
+        return frozenset(found)
+
     def feature(self, name: str) -> Feature:
         return next(feature for feature in self.inputs if feature.name == name)
 
@@ -107,8 +121,18 @@ class Plan:
         hides what a pass or a float32 graph does to a score. A missing feature or an id
         outside its table is a `UserError`.
         """
-        values = evaluate(self.nodes, self.features, features)
+        values = evaluate(self.nodes, self.features, self._repeated(features))
         return {o.task: values[o.source][:, o.unit] for o in self.outputs}
+
+    def _repeated(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`features` with what is given once repeated for every row."""
+        single = [feature.name for feature in self.inputs if feature.once]
+        rest = [name for name in self.features if name not in single and name in features]
+        if not single or not rest:
+            return features
+        count = len(features[rest[0]])
+        repeated = {k: np.repeat(features[k], count, axis=0) for k in single if k in features}
+        return {**features, **repeated}
 
     def scores(self, features: Mapping[str, Any]) -> dict[str, Array]:
         """Each task's score, float64 `(n,)`."""

@@ -32,9 +32,15 @@ class TransformModule(tf.Module):
     Args:
         transform: The fitted transform.
         fields: Names of the fields to transform; all by default.
+        like: A module of the same transform, to share its lookup tables.
     """
 
-    def __init__(self, transform: FittedTransform, fields: Iterable[str] | None = None):
+    def __init__(
+        self,
+        transform: FittedTransform,
+        fields: Iterable[str] | None = None,
+        like: TransformModule | None = None,
+    ):
         super().__init__()
         self._transform = transform
         wanted = None if fields is None else {transform.schema.field(name).name for name in fields}
@@ -42,7 +48,9 @@ class TransformModule(tf.Module):
         self._lookups: dict[str, tf.lookup.StaticHashTable] = {}
         made: dict[tuple[str, int], tf.lookup.StaticHashTable] = {}
         for field in self._fields:
-            if field.kind != "numeric":
+            if like is not None and field.name in like._lookups:
+                self._lookups[field.name] = like._lookups[field.name]
+            elif field.kind != "numeric":
                 alike = (transform.table(field.name).name, transform.missing_id(field.name))
                 if alike not in made:
                     made[alike] = _table(transform, field)

@@ -1,7 +1,8 @@
 """Rewrites of a plan: each takes a plan and gives one with the same scores.
 
 Gates, masks and tasks go first (1-5), then what is left is made fast (7). Each pass
-is a function of its own file, usable and testable alone.
+is a function of its own file, usable and testable alone. `split_sides` comes after them,
+for requests of one user and many candidates.
 """
 
 from mtl_tf.inference.passes.drop_unread import drop_unread
@@ -11,6 +12,7 @@ from mtl_tf.inference.passes.fold_masks import fold_masks
 from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
 from mtl_tf.inference.passes.keep_tasks import keep_tasks
+from mtl_tf.inference.passes.split_sides import split_sides
 
 __all__ = [
     "drop_unread",
@@ -20,4 +22,5 @@ __all__ = [
     "fold_numbers",
     "fuse",
     "keep_tasks",
+    "split_sides",
 ]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.inference.nodes import Affine, Array, Edge, Node
+from mtl_tf.inference.plan import Plan
 
 
 def with_edges(node: Affine, edges: Iterable[Edge], more_bias: Array | float = 0.0) -> Affine:
@@ -38,3 +39,25 @@ def through(edge: Edge, value: Array) -> Array:
 def substituted(nodes: Iterable[Node], new: Mapping[str, Node]) -> list[Node]:
     """`nodes`, those that `new` names replaced."""
     return [new.get(node.name, node) for node in nodes]
+
+
+def packed(plan: Plan) -> Plan:
+    """Each affine's matrices as rows of one array, which the graph keeps once.
+
+    A plan made of parts of this one (`split_sides`) then shares the array.
+    """
+    packed = (_packed(node) if isinstance(node, Affine) else node for node in plan.nodes)
+    return plan.with_nodes(packed)
+
+
+def _packed(node: Affine) -> Affine:
+    matrices = [edge for edge in node.edges if edge.weight.ndim == 2 and edge.gate is None]
+    if len(matrices) < 2:
+        return node
+    whole = np.concatenate([edge.weight for edge in matrices])
+    stops = np.cumsum([len(edge.weight) for edge in matrices])
+    views = {
+        id(edge): replace(edge, weight=whole[stop - len(edge.weight) : stop])
+        for edge, stop in zip(matrices, stops, strict=True)
+    }
+    return replace(node, edges=tuple(views.get(id(edge), edge) for edge in node.edges))

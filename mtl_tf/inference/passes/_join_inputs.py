@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,13 +15,16 @@ Field = Embed | Numeric
 Place = tuple[str, int]  # node that now holds the value, and its first unit there
 
 
-def join_inputs(plan: Plan) -> Plan:
+def join_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
     """Joins single fields that the same nodes read, and their masks.
 
     Readers then have one matrix on the joined node in place of one per field. Fields
-    that anything but masks and matrices reads stay alone.
+    that anything but masks and matrices reads stay alone. Fields in `context` come first.
     """
-    blocks = _blocks(plan)
+    blocks = [
+        sorted(members, key=lambda member: member.fields[0] not in context)
+        for members in _blocks(plan)
+    ]
     storage = _joined_tables(blocks)
     new: list[Node] = []
     places: dict[str, Place] = {}

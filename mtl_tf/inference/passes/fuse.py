@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from mtl_tf.inference.passes._edges import packed
 from mtl_tf.inference.passes._join_affines import join_affines
 from mtl_tf.inference.passes._join_inputs import join_inputs
 from mtl_tf.inference.plan import Plan
 
 
-def fuse(plan: Plan, batch: int = 32) -> Plan:
+def fuse(plan: Plan, batch: int = 32, context: Collection[str] = ()) -> Plan:
     """Joins fields into one lookup per width, and units of one level into wide products.
 
     Units of one level and activation that read the same sources become one node,
@@ -15,6 +18,7 @@ def fuse(plan: Plan, batch: int = 32) -> Plan:
     not multiplied by zeros. Groups with different sources are joined, zeros included,
     where that is cheaper than another operation for a batch of `batch` rows.
 
-    Gates must be folded before (`fold_gates`); a node with a gate is left alone.
+    Gates must be folded before (`fold_gates`); a node with a gate is left alone. The
+    fields `context` come first in every lookup.
     """
-    return join_affines(join_inputs(plan), batch)
+    return packed(join_affines(join_inputs(plan, context), batch))

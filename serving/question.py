@@ -1,0 +1,87 @@
+"""What a client asks, of which version, and the parts of the answer put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtl_tf.errors import UserError
+from serving.protos import meta_graph_pb2, model_pb2
+from serving.rows import Rows
+
+if TYPE_CHECKING:
+    from mtl_tf.schema import Schema
+
+
+@dataclass(frozen=True)
+class Described:
+    """A version of a model and what it can be asked."""
+
+    version: int
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Rows to score by one signature, `context` of them for all."""
+
+    signature: str
+    rows: Rows
+    tasks: Sequence[str] | None
+    context: Mapping[str, Any] | None = None
+
+
+def model_spec(model: str, chosen: int | str | None, signature: str = "") -> model_pb2.ModelSpec:
+    """The model, of a version number or a label."""
+    spec = model_pb2.ModelSpec(name=model, signature_name=signature)
+    if isinstance(chosen, int):
+        spec.version.value = chosen
+    elif chosen is not None:
+        spec.version_label = chosen
+    return spec
+
+
+def wanted_tasks(
+    spec: model_pb2.ModelSpec, described: Described, tasks: Sequence[str] | None
+) -> list[str]:
+    """The tasks to answer, all by default; `UserError` for what the model lacks."""
+    signature = spec.signature_name
+    _require(f"model `{spec.name}` has no signature", [signature], described.signatures)
+    outputs = described.signatures[signature].outputs
+    _require(f"model `{spec.name}` has no task", tasks or (), outputs)
+    return sorted(outputs) if tasks is None else list(tasks)
+
+
+def joined(
+    parts: Sequence[Mapping[str, np.ndarray]], tasks: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The scores of all parts of a request, by task."""
+    empty = np.empty(0, np.float32)
+    return {task: np.concatenate([part[task] for part in parts] or [empty]) for task in tasks}
+
+
+def _require(what: str, names: Sequence[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"{what} `{name}`; it has: {', '.join(sorted(known))}")
+
+
+def read_schema(source: Schema | Mapping[str, Any] | str | Path | None) -> Schema | None:
+    """A schema given as itself, as JSON or as a file."""
+    if source is None:
+        return None
+    from mtl_tf.schema import Schema
+
+    if isinstance(source, Schema):
+        return source
+    if isinstance(source, Mapping):
+        return Schema.from_json(dict(source))
+    try:
+        return Schema.from_json(json.loads(Path(source).read_text(encoding="utf-8")), str(source))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read as a schema ({error})") from None
