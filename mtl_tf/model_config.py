@@ -35,7 +35,7 @@ class Masks(Strict):
     is below `close_below` after an epoch, the field is closed to that reader for good.
     """
 
-    penalty: Penalty = 1e-3
+    penalty: Penalty = 3e-4
     close_below: float = _F(default=0.03, ge=0, lt=1)
 
 

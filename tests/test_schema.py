@@ -145,7 +145,8 @@ FAILURES = [
      "`oov_buckets`? Options here: name, column, embedding_dim, side, dtype, min_count, max_size, "
      "oov_buckets, hash_buckets, shared_with, kind, missing"),
     ({"price__vocabulary": []}, "field `price`: unknown option `vocabulary`; remove it. "
-     "Options here: name, column, embedding_dim, side, kind, transform, buckets, missing, fill_value"),
+     "Options here: name, column, embedding_dim, side, kind, transform, buckets, missing, "
+     "fill_value"),
     ({"country__embedding_dim": 0}, "field `country`, embedding_dim: expected at least 1. "
      "Received: 0"),
     ({"country__embedding_dim": 2000}, "field `country`, embedding_dim: expected at most 1024. "
