@@ -24,16 +24,18 @@ import mtl_tf
 from mtl_tf._keras import keras
 from mtl_tf.errors import UserError
 from mtl_tf.inference import capture, cost, lower, optimize, passes, sharing
+from mtl_tf.inference.passes.store_tables import TYPES as TABLE_TYPES
 from mtl_tf.transform import FittedTransform, apply_arrow
 from mtl_tf.transform.graph import TransformModule
 from serving import graphs, latency, samples, warmup
 from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK
 from serving.engine import LoadedModel, Refused
-from serving.parity import BATCHES, Parity, ParityError
+from serving.parity import BATCHES, Parity, ParityError, score_errors
 from serving.publish import staging
 from serving.requests import Arrays, requests
 
 BATCH_SIZES = (1, 64, 512)
+MAX_SCORE_ERROR = 0.01
 _SIGNATURES = (DEFAULT, EXAMPLES, IDS, RANK)
 
 
@@ -52,6 +54,8 @@ def export(
     version: int | None = None,
     tasks: Sequence[str] | None = None,
     *,
+    tables: str = "float32",
+    max_score_error: float = MAX_SCORE_ERROR,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     latency_seconds: float = 0.3,
 ) -> ExportResult:
@@ -63,6 +67,10 @@ def export(
         name: of the served model; the schema's name by default.
         version: one more than the highest ever used by default; a used one is an error.
         tasks: only these, and nothing that only other tasks need.
+        tables: `float16` or `int8` store embedding tables in a half or a quarter of the
+            bytes, which changes scores; `float32` does not.
+        max_score_error: how much it may change a score s of the rows checked, relative to
+            max(1, |s|).
         batch_sizes: rows per request to warm up and to measure.
         latency_seconds: how long to measure each signature and batch size; 0 does not.
 
@@ -74,11 +82,15 @@ def export(
 
         run = load_run(run)
     name = name or run.transform.schema.name
+    if tables not in TABLE_TYPES:
+        known = ", ".join(TABLE_TYPES)
+        raise UserError(f"`tables` must be one of: {known}. Received: {tables}")
     if not batch_sizes or min(batch_sizes) < 1:
         raise UserError(f"`batch_sizes` must be positive numbers. Received: {list(batch_sizes)}")
     with staging(models, name, version) as stage:
         job = _Export(run, tasks, max(*batch_sizes, *BATCHES))
         job.check_plan()
+        job.store_tables(tables, max_score_error)
         job.save(stage.folder)
         job.check_served(stage.folder)
         records = job.warm_up(stage.folder, name, batch_sizes)
@@ -115,7 +127,7 @@ class _Export:
             outputs = {task: self.model.output[task] for task in self.plan.tasks}
             self.model = keras.Model(self.model.input, outputs)
             captured = capture(self.model)
-        self.captured = captured
+        self.captured = self.truth = captured
         self.fields = [f.name for f in run.transform.features if f.name in self.plan.features]
         self.raw, self.features = self._rows(run, rows)
         self.parity = Parity(
@@ -129,6 +141,25 @@ class _Export:
         scores = {task: np.asarray(output)[:, 0] for task, output in outputs.items()}
         self.parity.check("keras", scores)
         self.parity.check("plan", self.plan.scores(self.features))
+
+    def store_tables(self, dtype: str, limit: float) -> None:
+        """Rounds the tables; what is served is from then on held against the rounded plan."""
+        self.tables: dict[str, Any] = {"dtype": dtype}
+        if dtype == "float32":
+            return
+        self.plan = passes.store_tables(self.plan, dtype)
+        exact = self.captured.scores(self.features)
+        errors = score_errors(exact, self.plan.scores(self.features))
+        task, largest = max(errors.items(), key=lambda item: item[1])
+        if not largest <= limit:
+            raise UserError(
+                f"with tables of {dtype}, a score of task `{task}` is off by {largest:.3g}, more "
+                f"than `max_score_error` = {limit:g}; allow more, or use tables of more bytes"
+            )
+        self.tables |= {"max_score_error": largest, "limit": limit, "by_task": errors}
+        self.truth = self.plan
+        logits = self.truth.logits(self.features)
+        self.parity = Parity(logits, self.parity.links, self.parity.checks)
 
     def save(self, folder: Path) -> None:
         """Writes the served graph."""
@@ -171,7 +202,7 @@ class _Export:
             name: np.repeat(array[row : row + 1], len(array), axis=0) if name in once else array
             for name, array in self.features.items()
         }
-        return Parity(self.captured.logits(repeated), self.parity.links, self.parity.checks)
+        return Parity(self.truth.logits(repeated), self.parity.links, self.parity.checks)
 
     def warm_up(self, folder: Path, name: str, batch_sizes: Sequence[int]) -> int:
         """Writes the warm-up file and runs it once; gives the number of its requests."""
@@ -199,6 +230,7 @@ class _Export:
                     ],
                 },
                 "signatures": _signatures(self.served),
+                "tables": self.tables,
                 "parity": self.parity.to_json(),
                 "parameters": {
                     "before": int(self.model.count_params()),

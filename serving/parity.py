@@ -7,6 +7,9 @@ logit z passes when
 
 that is, when some logit within 1e-5 (relative) of the true one gives it, but for the last
 bits of a float32: near 1 these are all that is left of a large logit.
+
+Tables stored in fewer bytes change scores on purpose. How much is limited and reported
+(`score_errors`), and the rounded plan is then the truth for what is served.
 """
 
 from __future__ import annotations
@@ -29,6 +32,18 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
 
 
 _LINKS = {"sigmoid": _sigmoid, "identity": lambda z: z}
+
+
+def score_errors(exact: Arrays, scores: Arrays) -> dict[str, float]:
+    """By task, the largest difference of a score s, relative to max(1, |s|).
+
+    >>> score_errors({"t": np.array([0.5, 4.0])}, {"t": np.array([0.25, 4.5])})
+    {'t': 0.25}
+    """
+    return {
+        task: float((np.abs(scores[task] - true) / np.maximum(1, np.abs(true))).max(initial=0))
+        for task, true in exact.items()
+    }
 
 
 class ParityError(RuntimeError):

@@ -262,3 +262,26 @@ def test_what_tf_serving_cannot_load_is_not_published(run, tmp_path, monkeypatch
     with pytest.raises(ParityError, match=r"loader cannot run it \(FAILED_PRECONDITION: Could not"):
         export(run, tmp_path / "models", **QUICK)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tables", ["float16", "int8"])
+def test_smaller_tables_are_within_their_limit_and_say_so(run, tmp_path, tables, features, truth):
+    result = export(run, tmp_path, tables=tables, **QUICK)
+    found = result.report["tables"]
+    assert found["dtype"] == tables
+    assert 0 < found["max_score_error"] == max(found["by_task"].values()) <= found["limit"]
+    model = LoadedModel(result.path)
+    scores = model.run("ids", {name: features[name] for name in model.signature("ids").inputs})
+    for task, values in truth.items():
+        error = np.abs(scores[task] - values) / np.maximum(1, np.abs(values))
+        assert 0 < error.max() <= 2 * found["max_score_error"] + 1e-5
+    assert result.report["parity"]["of_limit"] <= 1
+
+
+def test_tables_that_change_scores_too_much_are_refused(run, tmp_path):
+    message = r"with tables of int8, a score of task `\w+` is off by [\d.e-]+, more than"
+    with pytest.raises(UserError, match=message):
+        export(run, tmp_path, tables="int8", max_score_error=1e-7, **QUICK)
+    with pytest.raises(UserError, match="`tables` must be one of: float32, float16, int8"):
+        export(run, tmp_path, tables="int4", **QUICK)
+    assert list(tmp_path.iterdir()) == []

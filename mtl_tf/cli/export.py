@@ -15,6 +15,20 @@ import click
     help="Version number (one more than the highest by default).",
 )
 @click.option("--tasks", help="Only these tasks, comma-separated.")
+@click.option(
+    "--tables",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="How embedding tables are stored; fewer bytes change scores a little.",
+)
+@click.option(
+    "--max-score-error",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    show_default=True,
+    help="With smaller tables: how far a score may be off.",
+)
 @click.option("--json", "json_file", help="Also write the report to this file.")
 def command(
     run: str,
@@ -22,6 +36,8 @@ def command(
     name: str | None,
     version: int | None,
     tasks: str | None,
+    tables: str,
+    max_score_error: float,
     json_file: str | None,
 ) -> None:
     """Prune RUN's model and publish it for TF Serving."""
@@ -33,7 +49,15 @@ def command(
     from serving.export import export
 
     wanted = [task.strip() for task in tasks.split(",") if task.strip()] if tasks else None
-    result = export(run, models, name=name, version=version, tasks=wanted)
+    result = export(
+        run,
+        models,
+        name=name,
+        version=version,
+        tasks=wanted,
+        tables=tables,
+        max_score_error=max_score_error,
+    )
     print_report(result.report)
     write_json(target, {"bars": report_bars(result.report), **result.report})
     click.echo(str(result.path))

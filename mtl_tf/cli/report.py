@@ -45,8 +45,16 @@ def print_report(report: Report) -> None:
             ("largest difference of a score", f"{parity['max_error']:.1e}"),
             ("share of the allowed difference", f"{parity['of_limit']:.0%}"),
             ("fields no task reads any more", ", ".join(dropped) or "none"),
+            *_table_rows(report.get("tables", {})),
         ],
     )
+
+
+def _table_rows(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "max_score_error" not in tables:
+        return []
+    error, limit = tables["max_score_error"], tables["limit"]
+    return [(f"score error of {tables['dtype']} tables", f"{error:.1e} (allowed {limit:g})")]
 
 
 def report_bars(report: Report) -> dict[str, float]:

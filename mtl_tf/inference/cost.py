@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.emit import Emitter, stored_as
 from mtl_tf.inference.memory import stacked
 from mtl_tf.inference.plan import Plan
 
@@ -51,7 +51,8 @@ def cost(plan: Plan) -> Cost:
     return Cost(
         parameters=sum(int(np.count_nonzero(w)) for w in ops.weights.values()) + opaque,
         flops=ops.flops,
-        bytes=4 * (sum(array.size for array in ops.weights.values()) + ops.indices + opaque),
+        bytes=sum(array.size * stored_as(array).itemsize for array in ops.weights.values())
+        + 4 * (ops.indices + opaque),
         ops=ops.count,
     )
 
@@ -116,6 +117,9 @@ class _CountingOps:
 
     def gather(self, table: _Shape, ids: _Shape) -> _Shape:
         return self._op((*ids, table[1]))
+
+    def to_float(self, x: _Shape) -> _Shape:
+        return self._op(x)
 
     def reshape(self, x: _Shape, shape: Sequence[int]) -> _Shape:
         known = math.prod(size for size in shape if size >= 0)

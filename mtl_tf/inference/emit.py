@@ -36,6 +36,7 @@ class Ops(Protocol):
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor: ...
     def pieces(self, x: Tensor, index: Tensor) -> Tensor: ...
     def gather(self, table: Tensor, ids: Tensor) -> Tensor: ...
+    def to_float(self, x: Tensor) -> Tensor: ...
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
     def transpose(self, x: Tensor) -> Tensor: ...
     def add(self, x: Tensor, y: Tensor) -> Tensor: ...
@@ -120,13 +121,22 @@ class Emitter:
     # Inputs ---------------------------------------------------------------------
 
     def _embed(self, node: n.Embed) -> Tensor:
-        table = self.ops.weight(self._table_keys[id(node.table)], node.table)
         if node.pooling is not None:
-            return self._bag(node, table)
+            return self._bag(node)
         if len(node.fields) == 1:
-            return self.ops.gather(table, self._shifted(node, self.features[node.fields[0]], (1,)))
-        rows = self.ops.gather(table, self._index(node))  # (n, fields, dim)
+            ids = self.features[node.fields[0]]
+            return self._looked_up(node, self._shifted(node, ids, (1,)))
+        rows = self._looked_up(node, self._index(node))  # (n, fields, dim)
         return self.ops.reshape(rows, (-1, node.width))
+
+    def _looked_up(self, node: n.Embed, ids: Tensor) -> Tensor:
+        ops, key = self.ops, self._table_keys[id(node.table)]
+        rows = ops.gather(ops.weight(key, node.table), ids)
+        if stored_as(node.table) != np.float32:
+            rows = ops.to_float(rows)
+        if node.scale is None:
+            return rows
+        return ops.multiply(rows, ops.gather(ops.weight(f"{key}/scale", node.scale), ids))
 
     def _shifted(self, node: n.Embed, ids: Tensor, shape: tuple[int, ...]) -> Tensor:
         key = f"{node.name}/"
@@ -164,7 +174,7 @@ class Emitter:
         parts = self.ops.split(rows, widths) if len(widths) > 1 else [rows]
         return dict(zip(wanted, parts, strict=True))
 
-    def _bag(self, node: n.Embed, table: Tensor) -> Tensor:
+    def _bag(self, node: n.Embed) -> Tensor:
         ops, single = self.ops, len(node.fields) == 1
         ids = self._side_by_side(node.fields)  # (n, values) or (n, fields, values)
         weights = ops.not_negative(ids)
@@ -172,7 +182,7 @@ class Emitter:
             given = self._side_by_side([f"{field}__weights" for field in node.fields])
             weights = ops.multiply(weights, given)
         ids = self._shifted(node, ops.clip_negative(ids), (1,) if single else (-1, 1))
-        rows = ops.gather(table, ids)  # (n, [fields,] values, dim)
+        rows = self._looked_up(node, ids)  # (n, [fields,] values, dim)
         shape = (-1, 1) if single else (-1, len(node.fields), 1)
         total = ops.sum(ops.multiply(rows, ops.expand_last(weights)), axis=-2)
         if node.pooling == "mean":
@@ -315,6 +325,12 @@ class Emitter:
             values = [self._for(node, name) for name in names]
             groups.append(values[0] if len(values) == 1 else self.ops.concat(values))
         return groups[0] if operand.kind == "vector" else self.ops.stack(groups, axis=1)
+
+
+def stored_as(array: np.ndarray) -> np.dtype[Any]:
+    """The type of a weight in the graph: float32, or what a table was made smaller with."""
+    small = array.dtype in (np.float16, np.int8)
+    return array.dtype if small else np.dtype(np.float32)
 
 
 def is_identity(edge: n.Edge) -> bool:

@@ -53,12 +53,12 @@ def _(node: n.Embed, values: Values, features: Values, count: int) -> Array:
         ids = features[field].astype(np.int64)
         _check_ids(field, ids, size, -1 if node.pooling else 0)
         if node.pooling is None:
-            pooled.append(node.table[ids + offset].astype(np.float64))
+            pooled.append(node.rows(ids + offset))
             continue
         weights = (ids >= 0).astype(np.float64)
         if node.weighted:
             weights = weights * features[f"{field}__weights"].astype(np.float64)
-        rows = node.table[np.maximum(ids, 0) + offset].astype(np.float64)
+        rows = node.rows(np.maximum(ids, 0) + offset)
         total = np.einsum("nl,nld->nd", weights, rows)
         if node.pooling == "mean":
             by = weights.sum(axis=1, keepdims=True)

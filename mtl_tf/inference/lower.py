@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.emit import Emitter, stored_as
 from mtl_tf.inference.memory import rows_in, stacked
 from mtl_tf.inference.plan import Plan
 
@@ -130,7 +130,7 @@ class _TensorFlowOps:
             parts = [self._arrays.find(part) for part in arrays]
             if all(part is not None for part in parts):
                 return tf.concat(parts, axis=0)  # of constants: done once, at load
-        made = self._kept(key, array.astype(np.float32))
+        made = self._kept(key, array.astype(stored_as(array)))
         self._arrays.kept.setdefault(key, (array, made))
         return made
 
@@ -168,6 +168,9 @@ class _TensorFlowOps:
 
     def gather(self, table: Any, ids: Any) -> Any:
         return tf.gather(table, ids)
+
+    def to_float(self, x: Any) -> Any:
+        return tf.cast(x, tf.float32)
 
     def reshape(self, x: Any, shape: Sequence[int]) -> Any:
         return tf.reshape(x, shape)

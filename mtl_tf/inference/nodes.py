@@ -42,7 +42,8 @@ class Embed:
 
     with w = 1, or the feature `<field>__weights` when `weighted`.
 
-    Tables are shared by being the same array.
+    Tables are shared by being the same array. A table of fewer bytes (`store_tables`)
+    may have a `scale` per row, which its numbers are times.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Embed:
     sizes: tuple[int, ...] = ()  # ids of each field, the whole table by default
     pooling: str | None = None
     weighted: bool = False
+    scale: Array | None = None  # (rows, 1)
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -60,6 +62,11 @@ class Embed:
             raise ValueError(f"{self.name}: fields, offsets and sizes differ in length")
         if self.pooling not in (None, "sum", "mean"):
             raise ValueError(f"{self.name}: unknown pooling {self.pooling!r}")
+
+    def rows(self, ids: Array) -> Array:
+        """These rows of the table, float64."""
+        rows = self.table[ids].astype(np.float64)
+        return rows if self.scale is None else rows * self.scale[ids]
 
     @property
     def dim(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mtl_tf.inference import nodes as n
 
 
@@ -18,6 +20,8 @@ def describe(node: n.Node) -> dict[str, Any]:
         entry["fields"] = list(node.fields)
     if isinstance(node, n.Embed):
         entry |= {"rows": len(node.table), "pooling": node.pooling, "weighted": node.weighted}
+        if node.table.dtype in (np.float16, np.int8):
+            entry["dtype"] = str(node.table.dtype)
     elif isinstance(node, n.Mask):
         entry |= {"source": node.source, "masks": len(node.g)}
     elif isinstance(node, n.Affine):

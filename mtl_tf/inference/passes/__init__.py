@@ -2,7 +2,8 @@
 
 Gates, masks and tasks go first (1-5), then what is left is made fast (7). Each pass
 is a function of its own file, usable and testable alone. `split_sides` comes after them,
-for requests of one user and many candidates.
+for requests of one user and many candidates; so does `store_tables`, which alone changes
+scores: it rounds.
 """
 
 from mtl_tf.inference.passes.drop_unread import drop_unread
@@ -13,6 +14,7 @@ from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
 from mtl_tf.inference.passes.keep_tasks import keep_tasks
 from mtl_tf.inference.passes.split_sides import split_sides
+from mtl_tf.inference.passes.store_tables import store_tables
 
 __all__ = [
     "drop_unread",
@@ -23,4 +25,5 @@ __all__ = [
     "fuse",
     "keep_tasks",
     "split_sides",
+    "store_tables",
 ]

@@ -1,0 +1,57 @@
+"""After all others, where asked for: tables in fewer bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mtl_tf.inference.nodes import Array, Embed
+from mtl_tf.inference.plan import Plan
+
+TYPES = ("float32", "float16", "int8")
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+_STEPS = 127  # of int8 on each side of zero
+
+Stored = tuple[Array, Array | None]
+
+
+def store_tables(plan: Plan, dtype: str) -> Plan:
+    """The plan with its tables rounded to `dtype`. The only pass that changes scores.
+
+    `float16` halves a table. `int8` takes a quarter and 4 bytes a row:
+
+        row ≈ scale · q    with  scale = max |row| / 127,  q = round(row / scale)
+
+    so that no number is off by more than half a scale. A table that several nodes share
+    stays shared.
+    """
+    if dtype not in TYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(TYPES)}. Received: {dtype}")
+    if dtype == "float32":
+        return plan
+    store = _halved if dtype == "float16" else _rounded
+    stored: dict[int, Stored] = {}
+    for node in plan.nodes:
+        if isinstance(node, Embed) and id(node.table) not in stored:
+            stored[id(node.table)] = store(node.table)
+    return plan.with_nodes(
+        _with(node, stored[id(node.table)]) if isinstance(node, Embed) else node
+        for node in plan.nodes
+    )
+
+
+def _with(node: Embed, stored: Stored) -> Embed:
+    table, scale = stored
+    return replace(node, table=table, scale=scale)
+
+
+def _halved(table: Array) -> Stored:
+    return np.clip(table, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16), None
+
+
+def _rounded(table: Array) -> Stored:
+    scale = (np.abs(table).max(axis=1, keepdims=True, initial=0.0) / _STEPS).astype(np.float32)
+    scale[scale == 0] = 1.0  # of a row of zeros, or of nothing that a float32 can tell from it
+    steps = np.rint(table.astype(np.float64) / scale)
+    return np.clip(steps, -_STEPS, _STEPS).astype(np.int8), scale
