@@ -21,7 +21,7 @@ Penalty = Annotated[float, _F(ge=0, allow_inf_nan=False)]
 class Gates(Strict):
     """Hard-concrete gates on connections (L0 penalty λ0, `penalty`)."""
 
-    penalty: Penalty = 1e-4
+    penalty: Penalty = 1e-3
     beta: float = _F(default=2 / 3, gt=0, le=1)
     gamma: float = _F(default=-0.1, lt=0)
     zeta: float = _F(default=1.1, gt=1)
@@ -31,12 +31,12 @@ class Gates(Strict):
 class Masks(Strict):
     """Field masks relu(tanh(g·e)).
 
-    `penalty` is the L1 weight on the mean mask of each field and reader. Where that mean
+    `penalty` weighs Σ √m over the fields and their readers, m being the mean mask. Where m
     is below `close_below` after an epoch, the field is closed to that reader for good.
     """
 
     penalty: Penalty = 3e-4
-    close_below: float = _F(default=0.03, ge=0, lt=1)
+    close_below: float = _F(default=0.001, ge=0, lt=1)
 
 
 class _Architecture(Strict):

@@ -149,7 +149,7 @@ def test_every_mask_starts_open_whatever_the_width():
     layer.build(vectors.shape)
     masks = layer.masks(vectors).numpy()
     assert masks.min() > 0.1
-    assert masks[:, :, :4].mean() == pytest.approx(np.tanh(0.5), abs=0.02)
+    assert masks[:, :, :4].mean() == pytest.approx(np.tanh(1.0), abs=0.02)
 
 
 def test_a_field_closed_for_good_is_closed_for_whatever_it_holds():
@@ -164,12 +164,13 @@ def test_a_field_closed_for_good_is_closed_for_whatever_it_holds():
     np.testing.assert_array_equal(tf.convert_to_tensor(layer.g).numpy()[kept], before[kept])
 
 
-def test_penalty_is_the_mean_mask_and_spares_the_vectors():
+def test_penalty_is_the_root_of_the_mean_mask_and_spares_the_vectors():
     layer, e = _mask_layer(penalty=0.1), tf.constant(_vectors(6))
     with tf.GradientTape() as tape:
         tape.watch(e)
         layer(e)
         penalty = tf.add_n(layer.losses)
     masks = _expected_masks(tf.convert_to_tensor(layer.g).numpy(), e.numpy())
-    assert float(penalty) == pytest.approx(0.1 * masks.mean(axis=0).sum(), rel=1e-5)
+    roots = np.sqrt(masks.mean(axis=0) + 1e-4) - 0.01
+    assert float(penalty) == pytest.approx(0.1 * roots.sum(), rel=1e-5)
     assert tape.gradient(penalty, e) is None

@@ -12,6 +12,8 @@ import tensorflow as tf
 from mtl_tf._keras import keras
 from mtl_tf.layers._arguments import check_not_negative, check_positive
 
+_SMALL = 1e-4  # keeps the root's slope finite at a closed field
+
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class FieldMask(keras.layers.Layer):
@@ -24,8 +26,11 @@ class FieldMask(keras.layers.Layer):
     Args:
         num_readers: number of readers (sub-networks of the first level).
         field_dims: widths of the fields' vectors, in their order; D is their sum.
-        penalty: weight of Σ mean over the batch of w, which closes fields that do
-            not earn it. It pushes g only, not the vectors that other readers share.
+        penalty: weight of Σ √m over readers and fields, m being the mean of w over the
+            batch: what closes fields that do not earn their place. The root makes the
+            last bit of a field dearest, so that a field closes altogether or stays open
+            where it tells something, be it for few values; a plain Σ m keeps many fields
+            ajar. It pushes g only, not the vectors that other readers share.
         anchor: the `anchor` of the `FieldEmbedding` below. With vectors around
             (anchor, 0, …, 0) and g = (initial/anchor, 0, …, 0) every product g·e starts
             near `initial`: every mask starts open. A random g closes half of them
@@ -49,7 +54,7 @@ class FieldMask(keras.layers.Layer):
         field_dims: Sequence[int],
         penalty: float = 0.0,
         anchor: float = 0.35,
-        initial: float = 0.5,
+        initial: float = 1.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -86,9 +91,9 @@ class FieldMask(keras.layers.Layer):
     def call(self, inputs):
         if self.penalty:
             # The gradient must not reach the vectors: see `penalty`.
-            masks = self.masks(tf.stop_gradient(inputs))
-            total = tf.reduce_sum(tf.reduce_mean(tf.cast(masks, tf.float32), axis=0))
-            self.add_loss(self.penalty * total)
+            masks = tf.cast(self.masks(tf.stop_gradient(inputs)), tf.float32)
+            roots = tf.sqrt(tf.reduce_mean(masks, axis=0) + _SMALL) - _SMALL**0.5
+            self.add_loss(self.penalty * tf.reduce_sum(roots))
         masked = []  # one entry per run of fields of equal width
         for vectors, products in self._runs(inputs):
             seen = _mask(products)[..., None] * vectors[:, None]  # (batch, readers, fields, dim)
