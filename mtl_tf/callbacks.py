@@ -45,7 +45,8 @@ class SharingRecord(keras.callbacks.Callback):
     P(z≠0) over its gates, and `closed` the share of them that are exactly 0 in
     evaluation. For a field and its reader, `open` is the mean mask over some rows, and
     `closed` the share of these rows whose mask is 0. The logs get the means of `closed`:
-    `gates_closed` and `masks_closed`.
+    `gates_closed` and `masks_closed`. `rows` holds the last epoch's lines, without the
+    epoch, by kind: `gates` and `masks`.
 
     Args:
         path: the file.
@@ -59,6 +60,7 @@ class SharingRecord(keras.callbacks.Callback):
         self.path = path
         self.cells = tuple(cells)
         self.fields = tuple(fields)
+        self.rows: dict[str, list[Any]] = {"gates": [], "masks": []}
         self._seen = _Seen(features)
 
     def on_train_begin(self, logs=None):
@@ -67,6 +69,7 @@ class SharingRecord(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         rows: dict[str, list[Any]] = {"gates": list(self._gates()), "masks": list(self._masks())}
+        self.rows = rows
         with self.path.open("a", newline="", encoding="utf-8") as file:
             for layer, to, source, opened, closed in rows["gates"] + rows["masks"]:
                 figures = (f"{opened:.6f}", f"{closed:.6f}")

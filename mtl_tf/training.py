@@ -26,6 +26,7 @@ import tensorflow as tf
 
 import mtl_tf
 from mtl_tf._keras import LEGACY, keras
+from mtl_tf.board import SharingBoard
 from mtl_tf.callbacks import CloseFields, EndOfSteps, Report, SharingRecord, Validation
 from mtl_tf.config import Config
 from mtl_tf.dataset_check import check_schema, features_for
@@ -195,15 +196,17 @@ class _Training:
             callbacks += [CloseFields(masks.close_below, rows[0])]
         if self.validated:
             callbacks += [Validation(self.evaluator)]
+        record = SharingRecord(
+            self.folder / "gates.csv",
+            cells=[*(task.name for task in self.tasks), "shared"],
+            fields=[feature.name for feature in self.features],
+            features=rows[0],
+        )
         callbacks += [
-            SharingRecord(
-                self.folder / "gates.csv",
-                cells=[*(task.name for task in self.tasks), "shared"],
-                fields=[feature.name for feature in self.features],
-                features=rows[0],
-            ),
+            record,
             _StopOnNaN(),
             keras.callbacks.TensorBoard(self.folder / "logs", write_graph=False),
+            SharingBoard(self.folder / "logs" / "sharing", record),
             self.report,
         ]
         if self.validated:

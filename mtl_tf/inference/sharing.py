@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mtl_tf.inference import passes
@@ -21,8 +23,8 @@ def sharing(plan: Plan) -> dict[str, Any]:
       or 1.0).
     - `connections`: level -> reader -> source -> share of the units whose gate is open,
       0.0 where the connection is closed (1.0 without a gate).
-    - `labels`: sub-network -> the task whose tower reads the last sub-network of that
-      index, or `shared`.
+    - `labels`: sub-network -> the task that it belongs to (see `owners`), or `shared`;
+      numbered where a level has several of them.
     """
     levels: dict[str, dict[str, dict[str, float]]] = {}
     fields: dict[str, dict[str, float]] = {}
@@ -38,11 +40,12 @@ def sharing(plan: Plan) -> dict[str, Any]:
                 level = levels.setdefault(_split(node.name)[0], {})
                 level.setdefault(node.name, {})[edge.source] = _open_units(edge)
     cells = {name: readers for name, readers in levels.items() if _is_level(readers)}
+    owner = owners(plan, [*fields, *(cell for level in cells.values() for cell in level)])
     return {
         "tasks": {task: list(_read_by(plan, task)) for task in plan.tasks},
         "fields": fields,
         "connections": cells,
-        "labels": _labels(plan, [*fields, *(cell for level in cells.values() for cell in level)]),
+        "labels": labels(owner, {cell: _split(cell)[0] for cell in owner}),
     }
 
 
@@ -82,15 +85,54 @@ def _is_level(readers: dict[str, Any]) -> bool:
     return all(re.fullmatch(r"\d+", _split(name)[1]) for name in readers)
 
 
-def _labels(plan: Plan, cells: list[str]) -> dict[str, str]:
-    by_index: dict[str, str] = {}
+def owners(plan: Plan, cells: Iterable[str]) -> dict[str, str | None]:
+    """The task that each cell belongs to; None where it is shared.
+
+    It is the only task that the cell leads to, or else the only one whose tower reads
+    the last cell of the same index. Towers that choose among all cells have none.
+    """
+    cells = tuple(cells)
+    by_index: dict[str, set[str]] = {}
     for output in plan.outputs:
-        name = output.source
-        while name not in cells:
-            node = plan.by_name[name]
-            if not isinstance(node, Affine) or len({edge.source for edge in node.edges}) != 1:
-                break
-            name = node.edges[0].source
-        else:
-            by_index[_split(name)[1]] = output.task
-    return {cell: by_index.get(_split(cell)[1], "shared") for cell in cells}
+        name: str | None = output.source
+        while name and (name not in cells or _only_routes(plan.by_name[name])):
+            name = _own_source(plan.by_name[name])
+        if name:
+            by_index.setdefault(_split(name)[1], set()).add(output.task)
+    leads = {output.task: plan.needed([output.name]) for output in plan.outputs}
+    found: dict[str, str | None] = {}
+    for cell in cells:
+        tasks = {task for task, nodes in leads.items() if cell in nodes}
+        if len(tasks) > 1:
+            tasks = by_index.get(_split(cell)[1], set())
+        found[cell] = next(iter(tasks)) if len(tasks) == 1 else None
+    return found
+
+
+def labels(owner: Mapping[str, str | None], level: Mapping[str, Any]) -> dict[str, str]:
+    """What to call each cell: its task or `shared`, numbered where a level has several."""
+    peers = Counter((task, level[cell]) for cell, task in owner.items())
+    return {
+        cell: (task or "shared") + (f" {_split(cell)[1]}" if peers[task, level[cell]] > 1 else "")
+        for cell, task in owner.items()
+    }
+
+
+def _only_routes(node: Node) -> bool:
+    """Whether it but sums what gates let through, as SNR's connections do."""
+    return (
+        isinstance(node, Affine)
+        and node.activation == "linear"
+        and not node.bias.any()
+        and any(edge.gate is not None for edge in node.edges)
+    )
+
+
+def _own_source(node: Node) -> str | None:
+    """The only source, or the one of the node's own index where it stitches several."""
+    if not isinstance(node, Affine) or _only_routes(node):
+        return None
+    sources = list(dict.fromkeys(edge.source for edge in node.edges))
+    if len(sources) > 1:
+        sources = [name for name in sources if _split(name)[1] == _split(node.name)[1]]
+    return sources[0] if len(sources) == 1 else None
