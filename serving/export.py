@@ -23,7 +23,7 @@ import tensorflow as tf
 import mtl_tf
 from mtl_tf._keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.inference import capture, cost, lower, optimize, passes, sharing
+from mtl_tf.inference import capture, cost, lower, optimize, passes, sharing, tasks_alone
 from mtl_tf.inference.passes.store_tables import TYPES as TABLE_TYPES
 from mtl_tf.transform import FittedTransform, apply_arrow
 from mtl_tf.transform.graph import TransformModule
@@ -245,6 +245,8 @@ class _Export:
                 },
                 "latency_ms": self._latency(folders, seconds),
                 "sharing": sharing(self.captured),
+                "tasks_alone": tasks_alone(self.captured, self.tables["dtype"]),
+                "tasks_together": after.to_json(),
                 "passes": [report.to_json() for report in self.passes],
                 "plan": self.plan.to_json(),
             }

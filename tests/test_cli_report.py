@@ -48,6 +48,24 @@ def test_bars_are_flat_numbers():
     assert all(isinstance(value, int | float) for value in bars.values())
 
 
+def test_what_each_task_reads_and_costs_alone(capsys):
+    costs = {"parameters": 100, "flops": 20, "bytes": 4000, "ops": 9}
+    alone = {
+        "click": {"fields": ["a", "b", "c"], **costs},
+        "buy": {"fields": ["a", "b"], **costs},
+        "watch": {"fields": ["c"], **costs, "parameters": 77},
+    }
+    fields = {"read": ["a", "b", "c"], "dropped": []}
+    together = {"parameters": 150, "flops": 30, "bytes": 6000, "ops": 12}
+    more = {"tasks_alone": alone, "tasks_together": together, "fields": fields}
+    print_report({**REPORT, **more})
+    out = capsys.readouterr().out
+    assert lines_with(out, "click", "all 3", "100", "20", "4,000")
+    assert lines_with(out, "buy", "all 3 but c")
+    assert lines_with(out, "watch", "1 of 3: c", "77")
+    assert lines_with(out, "all together", "all 3", "150", "30", "6,000")
+
+
 def lines_with(text, *words):
     return [line for line in text.splitlines() if all(word in line for word in words)]
 

@@ -285,3 +285,13 @@ def test_tables_that_change_scores_too_much_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="`tables` must be one of: float32, float16, int8"):
         export(run, tmp_path, tables="int4", **QUICK)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_each_task_alone_would_cost(run, exported, tmp_path):
+    report = exported.report
+    assert set(report["tasks_alone"]) == {"click", "buy", "watch"}
+    single = export(run, tmp_path, tasks=["buy"], **QUICK).report
+    assert report["tasks_alone"]["buy"] == single["tasks_alone"]["buy"]
+    for key in ("parameters", "flops", "bytes"):
+        assert single["tasks_together"][key] == report["tasks_alone"]["buy"][key]
+        assert report["tasks_alone"]["buy"][key] < report["tasks_together"][key]

@@ -35,6 +35,7 @@ def print_report(report: Report) -> None:
         ("measure", "before", "after", "before ÷ after"),
         rows,
     )
+    _print_tasks(report)
     parity = report["parity"]
     dropped = report["fields"]["dropped"]
     table(
@@ -48,6 +49,36 @@ def print_report(report: Report) -> None:
             *_table_rows(report.get("tables", {})),
         ],
     )
+
+
+def _print_tasks(report: Report) -> None:
+    """What each task reads, and what it would cost in a model of its own."""
+    alone = report.get("tasks_alone", {})
+    if not alone:
+        return
+    keys = ("parameters", "flops", "bytes")
+    read = report["fields"]["read"]
+    rows = [
+        (task, _fields_of(entry["fields"], read), *(entry[key] for key in keys))
+        for task, entry in alone.items()
+    ]
+    together = report["tasks_together"]
+    rows.append(("all together", f"all {len(read)}", *(together[key] for key in keys)))
+    table(
+        "What each task reads, and what it alone would cost",
+        ("task", "fields", "parameters", "FLOPs per row", "bytes in memory"),
+        rows,
+    )
+
+
+def _fields_of(fields: Sequence[str], read: Sequence[str]) -> str:
+    """The shorter of the fields and of those left out, of all that some task reads."""
+    left = [name for name in read if name not in fields]
+    if not left:
+        return f"all {len(read)}"
+    if len(left) < len(fields):
+        return f"all {len(read)} but {', '.join(left)}"
+    return f"{len(fields)} of {len(read)}: {', '.join(fields)}"
 
 
 def _table_rows(tables: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@
 """
 
 import mtl_tf.inference.capture_routing  # noqa: F401 (registers its functions)
+from mtl_tf.inference.alone import tasks_alone
 from mtl_tf.inference.capture import NotCapturableError, capture
 from mtl_tf.inference.capture_layer import capture_layer
 from mtl_tf.inference.cost import Cost, cost
@@ -30,4 +31,5 @@ __all__ = [
     "lower",
     "optimize",
     "sharing",
+    "tasks_alone",
 ]
