@@ -15,6 +15,8 @@ import click
 
 from mtl_tf.errors import UserError
 
+_WIDEST_CELL = 60  # longer text goes on in the next line
+
 
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up chatter, which no setting of its own stops.
@@ -60,7 +62,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     grid = Table(box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         numeric = any(isinstance(row[place], int | float) for row in rows)
-        grid.add_column(column, justify="right" if numeric else "left", no_wrap=place == 0)
+        grid.add_column(
+            column,
+            justify="right" if numeric else "left",
+            no_wrap=place == 0,
+            max_width=None if place == 0 else _WIDEST_CELL,
+        )
     for row in rows:
         grid.add_row(*(cell(value) for value in row))
     console = Console()
