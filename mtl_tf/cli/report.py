@@ -42,7 +42,7 @@ def print_report(report: Report) -> None:
         "Checked before publishing",
         ("check", "result"),
         [
-            ("rows scored", parity["rows"]),
+            ("rows scored", f"{parity['rows']:,}"),
             ("largest difference of a score", f"{parity['max_error']:.1e}"),
             ("share of the allowed difference", f"{parity['of_limit']:.0%}"),
             ("fields no task reads any more", ", ".join(dropped) or "none"),
