@@ -1,10 +1,12 @@
 """One user, many candidates: `rank` gives the scores of `serving_default` on repeated rows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from mtl_tf.dataset_check import check_schema
 from mtl_tf.errors import UserError
 from serving import samples, warmup
 from serving.client import Client
@@ -131,6 +133,12 @@ def test_mistakes(served, run, ask, message):
     context, candidate = sides(rows(run, 1)[0])
     with pytest.raises(UserError, match=message):
         ask(served, context, [candidate])
+
+
+def test_a_dataset_need_not_know_the_sides(run):
+    dataset = SimpleNamespace(schema=run.transform.schema, folder="dataset")
+    assert run.config.schema != dataset.schema
+    check_schema(run.config.schema, dataset)
 
 
 def test_no_candidates(served, run):
