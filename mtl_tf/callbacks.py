@@ -6,6 +6,7 @@ import csv
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mtl_tf._keras import keras
 from mtl_tf.evaluation import Evaluator, task_loss
 from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
 from mtl_tf.schema import Task
+
+_WIDTH = 9  # of a column in the report
 
 
 class Validation(keras.callbacks.Callback):
@@ -153,11 +156,11 @@ class Report(keras.callbacks.Callback):
         super().__init__()
         self.batch_size = batch_size
         self.show = show
-        self.columns = {"loss": "loss", "val_loss": "val loss"}
+        self.columns = {"loss": ("", "loss"), "val_loss": ("", "val loss")}  # group, title
         for task in tasks:
             names = ("auc", "logloss") if task.kind == "binary" else ("mse", "mae")
-            self.columns |= {f"val_{name}_{task.name}": f"{task.name} {name}" for name in names}
-        self.columns |= {"gates_closed": "gates closed", "masks_closed": "masks closed"}
+            self.columns |= {f"val_{name}_{task.name}": (task.name, name) for name in names}
+        self.columns |= {"gates_closed": ("closed", "gates"), "masks_closed": ("closed", "masks")}
         self._bar: Any = None
 
     def on_train_begin(self, logs=None):
@@ -191,22 +194,19 @@ class Report(keras.callbacks.Callback):
             self._line(epoch, logs)
 
     def _line(self, epoch: int, logs: dict[str, Any]) -> None:
-        shown = {key: title for key, title in self.columns.items() if key in logs}
-        widths = [max(len(title), 7) for title in shown.values()]
+        shown = {key: names for key, names in self.columns.items() if key in logs}
         if not self._header:
-            titles = [title.rjust(w) for title, w in zip(shown.values(), widths, strict=True)]
-            self._print("  ".join(["epoch", *titles, " rows/s"]))
+            for line in _header(list(shown.values())):
+                self._print(line)
             self._header = True
         cells = [
-            (f"{logs[key]:.0%}" if key.endswith("_closed") else f"{logs[key]:.4f}").rjust(width)
-            for key, width in zip(shown, widths, strict=True)
+            f"{logs[key]:.0%}" if key.endswith("_closed") else f"{logs[key]:.4f}" for key in shown
         ]
-        speed = f"{logs['rows_per_second']:,.0f}"
-        self._print("  ".join([f"{epoch + 1:5d}", *cells, speed.rjust(7)]))
+        self._print(_joined([str(epoch + 1), *cells, f"{logs['rows_per_second']:,.0f}"]))
 
     def _print(self, line: str) -> None:
         if self._bar:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, soft_wrap=True)
         else:
             print(line, file=sys.stderr, flush=True)
 
@@ -226,6 +226,20 @@ class EndOfSteps(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.report.before_validation(logs)
+
+
+def _header(names: list[tuple[str, str]]) -> Iterator[str]:
+    """Two lines: each group over its columns, and the columns' titles."""
+    over = []
+    for group, columns in groupby(group for group, _ in names):
+        width = _WIDTH * len(list(columns))
+        over.append(group[: width - 1].rjust(width))
+    yield _joined([""]) + "".join(over)
+    yield _joined(["epoch", *(title for _, title in names), "rows/s"])
+
+
+def _joined(cells: Sequence[str]) -> str:
+    return "".join(cell.rjust(_WIDTH) for cell in cells)[_WIDTH - 5 :]
 
 
 def _name(cells: Sequence[str], index: int) -> str:
