@@ -66,7 +66,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
             column,
             justify="right" if numeric else "left",
             no_wrap=place == 0,
-            max_width=None if place == 0 else _WIDEST_CELL,
+            max_width=None if place == 0 else _widest([row[place] for row in rows]),
         )
     for row in rows:
         grid.add_row(*(cell(value) for value in row))
@@ -75,6 +75,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         console = Console(width=Console(width=10_000).measure(grid).maximum)
     console.print(title, style="bold", highlight=False, soft_wrap=True)
     console.print(grid)
+
+
+def _widest(values: Sequence[Any]) -> int:
+    """Where text wraps: never inside a word, so that a path can be copied."""
+    words = [word for value in values for word in str(value).split()]
+    return max(_WIDEST_CELL, *map(len, words), 0)
 
 
 def cell(value: Any) -> str:
