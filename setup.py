@@ -26,6 +26,7 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "dev": [
         "pytest>=8.3",  # runs the tests
+        "pytest-timeout>=2.3",  # a test that hangs fails, and shows where
         "pytest-xdist>=3.6",  # test files side by side
         "hypothesis>=6.115",  # properties over random input
         "scikit-learn>=1.6",  # an outside reference for AUC and logloss
