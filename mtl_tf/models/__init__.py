@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.models._inputs import features_of
 from mtl_tf.models.cgc import cgc
 from mtl_tf.models.cross_stitch import cross_stitch
@@ -19,6 +18,7 @@ from mtl_tf.models.single_task import single_task
 from mtl_tf.models.sluice import sluice
 from mtl_tf.models.snr_aver import snr_aver
 from mtl_tf.models.snr_trans import snr_trans
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 _BUILDERS = {
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) -> keras.Model:
+def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) -> Ranker:
     """The functional Keras model that `config.architecture` names.
 
     Inputs: dict by feature name, as `mtl_tf.records.dataset` yields them: `id` int32

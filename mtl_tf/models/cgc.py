@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.model_config import CGC
 from mtl_tf.models._experts import extraction_levels
 from mtl_tf.models._parts import embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def cgc(features: Sequence[Any], tasks: Sequence[Task], config: CGC) -> keras.Model:
+def cgc(features: Sequence[Any], tasks: Sequence[Task], config: CGC) -> Ranker:
     """Customised gate control: a task mixes its own experts and the shared ones.
 
         f_k = Σ_{i in own_k ∪ shared} softmax(e G_k)_i h_i(e),  score_k = link(tower_k(f_k))
@@ -21,4 +21,4 @@ def cgc(features: Sequence[Any], tasks: Sequence[Task], config: CGC) -> keras.Mo
     """
     inputs, x = embedded(features)
     x = extraction_levels(x, len(tasks), config, levels=1)
-    return keras.Model(inputs, towers(x, tasks, config), name="cgc")
+    return Ranker(inputs, towers(x, tasks, config), name="cgc")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import CrossStitch, SubNetworks
 from mtl_tf.model_config import CrossStitchNetwork
 from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
 def cross_stitch(
     features: Sequence[Any], tasks: Sequence[Task], config: CrossStitchNetwork
-) -> keras.Model:
+) -> Ranker:
     """One network per task, and a cross-stitch unit after each of their levels.
 
         u_k = act(x̃_k W_k + b_k),  x̃_k = Σ_j α_kj ⊙ u_j,  score_k = link(tower_k(x̃_k))
@@ -27,4 +27,4 @@ def cross_stitch(
     for level, units in enumerate(config.units, start=1):
         x = SubNetworks(len(tasks), units, **dense(config), name=f"Level_{level}")(x)
         x = CrossStitch(config.per, config.own, name=f"Stitch_{level}")(x)
-    return keras.Model(inputs, towers(x, tasks, config), name="cross_stitch")
+    return Ranker(inputs, towers(x, tasks, config), name="cross_stitch")

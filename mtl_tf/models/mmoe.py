@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import ExpertMixture, SubNetworks
 from mtl_tf.model_config import MMoE
 from mtl_tf.models._parts import dense, embedded, regularizer, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def mmoe(features: Sequence[Any], tasks: Sequence[Task], config: MMoE) -> keras.Model:
+def mmoe(features: Sequence[Any], tasks: Sequence[Task], config: MMoE) -> Ranker:
     """Multi-gate mixture of experts, on one level or several (ML-MMoE).
 
         f_k = Σ_i softmax(e G_k)_i h_i(e),  score_k = link(tower_k(f_k))
@@ -33,4 +33,4 @@ def mmoe(features: Sequence[Any], tasks: Sequence[Task], config: MMoE) -> keras.
         readers = len(tasks) if level == config.levels else num_experts
         mixture = ExpertMixture([every] * readers, **regularizer(config), name=f"Mixture_{level}")
         x = mixture([x, embedding])
-    return keras.Model(inputs, towers(x, tasks, config), name="mmoe")
+    return Ranker(inputs, towers(x, tasks, config), name="mmoe")

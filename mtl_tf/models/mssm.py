@@ -9,10 +9,11 @@ from mtl_tf._keras import keras
 from mtl_tf.layers import CellSparseSharing, SubNetworks, Tower
 from mtl_tf.model_config import MSSM
 from mtl_tf.models._inputs import LINKS, inputs_for, masked_fields
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> keras.Model:
+def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> Ranker:
     """MSSM with one cell per task and, at every level but the last, one shared cell.
 
         u_k = act(Σ_f w_kf e_f W_kf + b_k)           k over the tasks and "shared"
@@ -41,4 +42,4 @@ def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> keras.
         )(x)
         for index, task in enumerate(tasks)
     }
-    return keras.Model(inputs, outputs, name="mssm")
+    return Ranker(inputs, outputs, name="mssm")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import CellSparseSharing, SubNetworks
 from mtl_tf.model_config import MSSMA
 from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> keras.Model:
+def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> Ranker:
     """The ablation of `mssm` in which every cell of the first level reads every field.
 
         u_k = act(Σ_f e_f W_kf + b_k)                k over the tasks and "shared"
@@ -31,4 +31,4 @@ def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> ker
     for level, (count, units) in enumerate(further, start=2):
         name = f"Level_{level}"
         x = CellSparseSharing(count, units, **gates, **dense(config), name=name)(x)
-    return keras.Model(inputs, towers(x, tasks, config), name="mssm_a")
+    return Ranker(inputs, towers(x, tasks, config), name="mssm_a")

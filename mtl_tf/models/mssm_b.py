@@ -10,10 +10,11 @@ from mtl_tf.layers import SubNetworks
 from mtl_tf.model_config import MSSMB
 from mtl_tf.models._inputs import inputs_for, masked_fields
 from mtl_tf.models._parts import dense, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def mssm_b(features: Sequence[Any], tasks: Sequence[Task], config: MSSMB) -> keras.Model:
+def mssm_b(features: Sequence[Any], tasks: Sequence[Task], config: MSSMB) -> Ranker:
     """The ablation of `mssm` in which cells are not selected.
 
         u_k = act(Σ_f w_kf e_f W_kf + b_k)     k over the tasks and "shared"
@@ -31,4 +32,4 @@ def mssm_b(features: Sequence[Any], tasks: Sequence[Task], config: MSSMB) -> ker
         if level > 1:
             x = keras.layers.Flatten(name=f"Cells_{level}")(x)
         x = SubNetworks(count, units, **dense(config), name=f"Level_{level}")(x)
-    return keras.Model(inputs, towers(x, tasks, config), name="mssm_b")
+    return Ranker(inputs, towers(x, tasks, config), name="mssm_b")

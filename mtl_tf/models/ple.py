@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.model_config import PLE
 from mtl_tf.models._experts import extraction_levels
 from mtl_tf.models._parts import embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def ple(features: Sequence[Any], tasks: Sequence[Task], config: PLE) -> keras.Model:
+def ple(features: Sequence[Any], tasks: Sequence[Task], config: PLE) -> Ranker:
     """Progressive layered extraction.
 
         f_lk = Σ_{i in own_k ∪ shared} softmax(f_{l-1,k} G_lk)_i h_li     k over the tasks
@@ -27,4 +27,4 @@ def ple(features: Sequence[Any], tasks: Sequence[Task], config: PLE) -> keras.Mo
     """
     inputs, x = embedded(features)
     x = extraction_levels(x, len(tasks), config, config.levels)
-    return keras.Model(inputs, towers(x, tasks, config), name="ple")
+    return Ranker(inputs, towers(x, tasks, config), name="ple")

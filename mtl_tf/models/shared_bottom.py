@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import SubNetworks
 from mtl_tf.model_config import SharedBottom
 from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def shared_bottom(
-    features: Sequence[Any], tasks: Sequence[Task], config: SharedBottom
-) -> keras.Model:
+def shared_bottom(features: Sequence[Any], tasks: Sequence[Task], config: SharedBottom) -> Ranker:
     """Everything below the towers is shared.
 
         u = act(… act(e W_1 + b_1) …),  score_k = link(tower_k(u))
@@ -25,4 +23,4 @@ def shared_bottom(
     for level, units in enumerate(config.units, start=1):
         x = SubNetworks(1, units, **dense(config), name=f"Level_{level}")(x)
     outputs = towers(x, tasks, config, reads=[0] * len(tasks))
-    return keras.Model(inputs, outputs, name="shared_bottom")
+    return Ranker(inputs, outputs, name="shared_bottom")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import FieldEmbedding, SubNetworks
 from mtl_tf.model_config import SingleTask
 from mtl_tf.models._inputs import embedding_features, inputs_for
 from mtl_tf.models._parts import dense, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def single_task(features: Sequence[Any], tasks: Sequence[Task], config: SingleTask) -> keras.Model:
+def single_task(features: Sequence[Any], tasks: Sequence[Task], config: SingleTask) -> Ranker:
     """Independent networks, one per task, down to their own embeddings.
 
         u_k = act(… act(e_k W_k1 + b_k1) …),  score_k = link(tower_k(u_k))
@@ -28,4 +28,4 @@ def single_task(features: Sequence[Any], tasks: Sequence[Task], config: SingleTa
         for level, units in enumerate(config.units, start=1):
             x = SubNetworks(1, units, **dense(config), name=f"Level_{level}_{task.name}")(x)
         outputs |= towers(x, [task], config)
-    return keras.Model(inputs, outputs, name="single_task")
+    return Ranker(inputs, outputs, name="single_task")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import LevelMixture, Sluice
 from mtl_tf.model_config import SluiceNetwork
 from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork) -> keras.Model:
+def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork) -> Ranker:
     """One network per task over shared embeddings; α mixes subspaces, β the levels.
 
         h̃_l = α_l [h_l11 … h_lKS],  h_lk = act(h̃_{l-1,k} G_lk + b_lk)
@@ -30,4 +30,4 @@ def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork
         x = Sluice(len(tasks), units, config.num_subspaces, **arguments, name=name)(x)
         levels.append(x)
     x = LevelMixture(config.own, name="Levels")(levels)
-    return keras.Model(inputs, towers(x, tasks, config), name="sluice")
+    return Ranker(inputs, towers(x, tasks, config), name="sluice")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import SubNetworkRouting, SubNetworks
 from mtl_tf.model_config import SNRAver
 from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def snr_aver(features: Sequence[Any], tasks: Sequence[Task], config: SNRAver) -> keras.Model:
+def snr_aver(features: Sequence[Any], tasks: Sequence[Task], config: SNRAver) -> Ranker:
     """Sub-network routing with averages: plain sums, in fact, of gated sub-networks.
 
         u_j = act(v_j W_j + b_j)            sub-network j, at the first level with v_j = e
@@ -31,4 +31,4 @@ def snr_aver(features: Sequence[Any], tasks: Sequence[Task], config: SNRAver) ->
             x = SubNetworkRouting(config.num_sub_networks, **gates, name=f"Routing_{level}")(x)
         x = SubNetworks(config.num_sub_networks, units, **dense(config), name=f"Level_{level}")(x)
     x = SubNetworkRouting(len(tasks), **gates, name="Routing_towers")(x)
-    return keras.Model(inputs, towers(x, tasks, config), name="snr_aver")
+    return Ranker(inputs, towers(x, tasks, config), name="snr_aver")

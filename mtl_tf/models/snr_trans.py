@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
 from mtl_tf.layers import SubNetworkRouting, SubNetworks
 from mtl_tf.model_config import SNRTrans
 from mtl_tf.models._parts import dense, embedded, regularizer, towers
+from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
-def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) -> keras.Model:
+def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) -> Ranker:
     """Sub-network routing with transformations.
 
         u_j = act(v_j W_j + b_j)            sub-network j, at the first level with v_j = e
@@ -33,4 +33,4 @@ def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) 
             x = SubNetworkRouting(count, units, **routing, name=f"Routing_{level}")(x)
         x = SubNetworks(count, units, **dense(config), name=f"Level_{level}")(x)
     x = SubNetworkRouting(len(tasks), config.units[-1], **routing, name="Routing_towers")(x)
-    return keras.Model(inputs, towers(x, tasks, config), name="snr_trans")
+    return Ranker(inputs, towers(x, tasks, config), name="snr_trans")

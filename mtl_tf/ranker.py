@@ -1,0 +1,195 @@
+"""`Ranker`: a functional Keras model whose training step knows its tasks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf._keras import LEGACY, keras
+from mtl_tf.weighting import Batch, Fixed, Weighting
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class Ranker(keras.Model):
+    """A functional model with an output per task, `Ranker(inputs, outputs)`.
+
+    It is compiled, fitted, evaluated and saved as any Keras model. Where `compile` is
+    given losses by task, a step is
+
+        ∇ = Σ_k c_k ∇L_k + ∇(penalties of gates, masks and regularisers)
+
+    with c_k from the loss-weighting strategy, by default the `loss_weights`. The logged
+    `loss` is Σ_k w_k L_k + penalties with these fixed weights, whatever the strategy, so
+    that runs compare; `weight_<task>` are the c_k of the last step.
+
+    Example:
+    >>> inputs = keras.Input((2,))
+    >>> click = keras.layers.Dense(1, activation="sigmoid")(inputs)
+    >>> model = Ranker(inputs, {"click": click})
+    >>> model.compile("sgd", loss={"click": "binary_crossentropy"})
+    >>> history = model.fit(tf.ones((4, 2)), {"click": tf.ones((4, 1))}, verbose=0).history
+    >>> sorted(history)
+    ['loss', 'weight_click']
+    """
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        *args: Any,
+        weighting: Weighting | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keras' own, and `weighting`.
+
+        Args:
+            optimizer: as with Keras.
+            loss: by task, for the step above; anything else trains as Keras does.
+            weighting: a strategy of `mtl_tf.weighting`; None is `Fixed`.
+            args, kwargs: as with Keras, such as `loss_weights`, by task, and `jit_compile`.
+        """
+        super().compile(optimizer, loss, *args, **kwargs)
+        step = None
+        if isinstance(loss, Mapping) and isinstance(self.output, Mapping):
+            weights = inspect.signature(super().compile).bind(optimizer, loss, *args, **kwargs)
+            weights = weights.arguments.get("loss_weights") or {}
+            step = _Step(self, loss, weights, weighting or Fixed())
+        elif weighting is not None:
+            raise ValueError(
+                "`weighting` needs `loss`, a dict by task, and a model whose outputs are one. "
+                f"Received: loss={loss}"
+            )
+        # Past Keras' tracking: what a step needs is no part of the model's weights.
+        object.__setattr__(self, "_step", step)
+
+    @property
+    def weighting(self) -> Weighting | None:
+        """The strategy in use, with its variables; None before `compile`."""
+        step = getattr(self, "_step", None)
+        return step.weighting if step else None
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        if self._step is None:
+            return super().train_step(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape(persistent=self._step.weighting.persistent) as tape:
+            y_pred = self(x, training=True)
+            batch = self._step.batch(tape, y, y_pred, sample_weight, self.losses)
+        self._step.apply(batch)
+        return {**self._logs(x, y, y_pred, sample_weight), **self._step.logs()}
+
+    def _logs(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+        """Keras' own: `loss`, `<task>_loss` and the compiled metrics."""
+        loss = self.compute_loss(x, y, y_pred, sample_weight)
+        if not LEGACY:  # Keras 2 has done it
+            rows = tf.shape(tf.nest.flatten(x)[0])[0]
+            self.metrics[0].update_state(loss * _replicas(), sample_weight=rows)
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        if self.weighting is None or not self.weighting.by_epoch:
+            return super().fit(*args, **kwargs)
+        call = inspect.signature(super().fit).bind(*args, **kwargs)
+        callbacks = call.arguments.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(_EndOfEpoch())
+        else:
+            given = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
+            # First: the others may save what this one changes.
+            call.arguments["callbacks"] = [_EndOfEpoch(), *(given or [])]
+        return super().fit(*call.args, **call.kwargs)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config() or {}
+        if config and self.weighting is not None:
+            config["weighting"] = keras.saving.serialize_keras_object(self.weighting)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+
+class _Step:
+    """What a compiled `Ranker` does with a batch."""
+
+    def __init__(
+        self, model: Ranker, losses: Mapping[str, Any], weights: Any, weighting: Weighting
+    ):
+        unknown = [name for name in losses if name not in model.output]
+        if unknown:
+            raise ValueError(
+                f"`loss` must name outputs of the model, {list(model.output)}. "
+                f"Received: loss for `{unknown[0]}`"
+            )
+        self.model = model
+        self.losses = {name: _loss(loss) for name, loss in losses.items() if loss is not None}
+        self.weighting = weighting
+        kinds = [getattr(loss, "kind", "binary") for loss in self.losses.values()]
+        weighting.build(
+            tuple(self.losses), [weights.get(name, 1.0) for name in self.losses], kinds, model
+        )
+
+    def batch(self, tape: Any, y: Any, y_pred: Any, sample_weight: Any, penalties: Any) -> Batch:
+        """The losses of a batch; within the tape."""
+        losses, labelled = [], []
+        for name, loss in self.losses.items():
+            weight = sample_weight
+            if isinstance(weight, Mapping):
+                weight = weight.get(name)
+            value = loss(y[name], y_pred[name], sample_weight=weight)
+            losses.append(value / _replicas() if LEGACY else value)
+            labelled.append(weight is None or tf.reduce_any(weight > 0))
+        penalty = tf.add_n([tf.cast(x, tf.float32) for x in penalties] or [tf.constant(0.0)])
+        scale = getattr(self.model.optimizer, "scale_loss", lambda loss: loss)(tf.constant(1.0))
+        return Batch(
+            tape,
+            losses,
+            _total(tf.stop_gradient(tf.stack(losses))),
+            _total(tf.cast(tf.stack(labelled), tf.float32)) > 0,
+            penalty / _replicas(),
+            scale,
+        )
+
+    def apply(self, batch: Batch) -> None:
+        """One application of the optimizer."""
+        variables = self.model.trainable_variables
+        gradients = self.weighting.gradients(batch, variables)
+        self.model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def logs(self) -> dict[str, Any]:
+        weights = tf.unstack(self.weighting.current(), len(self.losses))
+        return {f"weight_{name}": x for name, x in zip(self.losses, weights, strict=True)}
+
+
+class _EndOfEpoch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.weighting.end_epoch()
+
+
+class _Mean(keras.losses.Loss):
+    """A loss function as a loss object: its mean."""
+
+    def __init__(self, function: Any):
+        super().__init__()
+        self.call = function
+
+
+def _loss(loss: Any) -> Any:
+    found = keras.losses.get(loss)
+    return found if isinstance(found, keras.losses.Loss) else _Mean(found)
+
+
+def _replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _total(x: Any) -> Any:
+    """The sum over replicas."""
+    if _replicas() == 1:
+        return x
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)

@@ -1,0 +1,18 @@
+"""`Fixed`: the tasks' own weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.weighting.weighting import Batch, Weighting
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class Fixed(Weighting):
+    """Σ_k w_k L_k with the tasks' own weights w_k, which nothing changes."""
+
+    def coefficients(self, batch: Batch) -> Any:
+        return tf.constant(self.task_weights)
