@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import pydantic.dataclasses
@@ -27,6 +27,10 @@ class Training(Strict):
     `gate_learning_rate` and `mask_learning_rate` are those of the gates (log α) and of
     the field masks (g). They are higher than `learning_rate` because these variables have
     far to go: with Adam a step is about as long as its rate, whatever the penalty.
+    `table_optimizer` says how embedding tables move: `adam` like the matrices;
+    `row_adagrad` by row-wise Adagrad at `table_learning_rate`, which touches only the rows
+    of a batch; `auto` takes the latter where the tables of one width have 65,536 rows or
+    more together, so that a step costs the same whatever the vocabulary.
     `patience` counts epochs without improvement on the validation rows. `jit_compile`
     compiles the step with XLA; `steps_per_execution` steps run between two looks at the
     progress bar.
@@ -37,6 +41,8 @@ class Training(Strict):
     learning_rate: float = _F(default=1e-3, gt=0, allow_inf_nan=False)
     gate_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     mask_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
+    table_optimizer: Literal["auto", "adam", "row_adagrad"] = "auto"
+    table_learning_rate: float = _F(default=0.02, gt=0, allow_inf_nan=False)
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0)
     jit_compile: bool = True

@@ -34,7 +34,7 @@ from mtl_tf.errors import DataError, UserError
 from mtl_tf.evaluation import Evaluator, Metrics
 from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
-from mtl_tf.optimizers import Adam
+from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.runs import FORMAT, Run, evaluate, load_run, new_folder, write_json
 from mtl_tf.unseen import silence, unseen_ids
@@ -156,7 +156,7 @@ class _Training:
         training = self.config.training
         losses, weights = losses_for(self.tasks)
         self.model.compile(
-            optimizer=Adam(training.learning_rate, multipliers=_multipliers(training)),
+            optimizer=optimizer_for(self.model, training),
             loss=losses,
             loss_weights=weights,
             jit_compile=training.jit_compile,
@@ -267,9 +267,3 @@ class _StopOnNaN(keras.callbacks.Callback):
                 f"the loss is no number any more after epoch {epoch + 1}; lower "
                 "`training.learning_rate`, or look for huge numbers in the labels and fields"
             )
-
-
-def _multipliers(training: Any) -> dict[str, float]:
-    """How much faster than the matrices the gates and masks move."""
-    rates = {"log_alpha": training.gate_learning_rate, "g": training.mask_learning_rate}
-    return {name: rate / training.learning_rate for name, rate in rates.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf._keras import LEGACY, keras
 from mtl_tf.layers._arguments import check_positive
 
 _KINDS = ("id", "bag", "number")
@@ -87,8 +87,7 @@ class FieldEmbedding(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         # Keys are text because Keras 2 tracks no dict with other keys.
         self.tables = {
-            str(dim): self._add(f"tables_{dim}", (rows, dim), first=self.anchor)
-            for dim, rows in sorted(self._table_rows.items())
+            str(dim): self._add_table(dim, rows) for dim, rows in sorted(self._table_rows.items())
         }
         shapes = {dim: (len(group), dim) for dim, group in self._by_dim("number").items()}
         self.vectors = {
@@ -100,6 +99,13 @@ class FieldEmbedding(keras.layers.Layer):
             for dim, shape in shapes.items()
         }
         self.built = True
+
+    def _add_table(self, dim: int, rows: int):
+        # The rows that a batch needs are cast, not the table.
+        start = _Normal(self.stddev, first=self.anchor)
+        return self.add_weight(
+            name=f"tables_{dim}", shape=(rows, dim), initializer=start, autocast=False
+        )
 
     def _add(self, name: str, shape: tuple[int, int], **start: Any):
         # An initialiser of its own: one used twice would give the same values twice.
@@ -139,7 +145,11 @@ class FieldEmbedding(keras.layers.Layer):
         for bag in bags:
             rows = tf.maximum(_int32(inputs[bag["name"]]), 0) + self.offsets[bag["table"]]
             columns.append(rows)
-        found = tf.gather(self.tables[str(dim)], tf.concat(columns, axis=1))
+        table = self.tables[str(dim)]
+        # From the resource itself: reading all of a large table would copy it.
+        table = table if LEGACY else table.value
+        found = tf.gather(table, tf.concat(columns, axis=1))
+        found = tf.cast(found, self.compute_dtype)
         found = tf.split(found, [column.shape[1] for column in columns], axis=1)
         groups = {("id", dim): found.pop(0)} if ids else {}
         if bags:

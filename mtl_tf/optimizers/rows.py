@@ -1,0 +1,56 @@
+"""Row-wise Adagrad: a step that costs what the batch's ids cost, not what the table does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+_SMALL = 1e-7  # a row whose gradient has always been 0 stays where it is
+
+
+def add_to_rows(table: Any, gradient: Any, rate: Any, places: Any, sums: Any) -> None:
+    """Moves the rows that `gradient` names, each by its summed gradient.
+
+        g_r = Σ of the gradient's values for row r
+        s_r ← s_r + mean(g_r²)
+        row_r ← row_r − rate · g_r / (√s_r + 1e-7)
+
+    A row that is not named keeps its bits, as does one whose g_r is 0, such as the row
+    that a bag's padding looks up.
+
+    Duplicates are summed without sorting: every place in the gradient writes its index
+    to `places` at its row; whichever of a row's places is found there afterwards stands
+    for all of them. All of a row's places then write the same values, so that nothing
+    depends on their order, shapes are known in advance (XLA wants that), and a compiled
+    step updates the variables in place.
+
+    Args:
+        table: variable `(rows, width)`.
+        gradient: `tf.IndexedSlices`, with duplicates; a dense one is taken too.
+        rate: the learning rate.
+        places: scratch, a variable `(rows,)` of integers; what it holds before is ignored.
+        sums: s, a variable `(rows,)`.
+
+    Reference: Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning and
+    Stochastic Optimization", JMLR 2011, with one s per row, as DLRM and FBGEMM have it.
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        values = tf.cast(gradient, table.dtype)
+        sums.assign_add(tf.reduce_mean(tf.square(values), axis=1))
+        table.assign_sub(rate * _direction(values, sums.read_value()))
+        return
+    rows, values = gradient.indices, tf.cast(gradient.values, table.dtype)
+    count = tf.shape(rows)[0]
+    places.scatter_update(tf.IndexedSlices(tf.range(count, dtype=places.dtype), rows))
+    place = places.sparse_read(rows)
+    values = tf.gather(tf.math.unsorted_segment_sum(values, place, count), place)
+    new_sums = sums.sparse_read(rows) + tf.reduce_mean(tf.square(values), axis=1)
+    new_rows = table.sparse_read(rows) - rate * _direction(values, new_sums)
+    sums.scatter_update(tf.IndexedSlices(new_sums, rows))
+    table.scatter_update(tf.IndexedSlices(new_rows, rows))
+
+
+def _direction(values: Any, sums: Any) -> Any:
+    """g_r / (√s_r + 1e-7) of each row."""
+    return values / (tf.sqrt(sums)[:, None] + _SMALL)
