@@ -56,10 +56,19 @@ class SharingRecord(keras.callbacks.Callback):
         cells: names of MSSM's cells; what is not MSSM's has numbers.
         fields: names of the fields.
         features: model inputs of some rows, to see masks on.
+        done: epochs whose lines in the file are kept, from before an interruption.
     """
 
-    def __init__(self, path: Path, cells: Sequence[str], fields: Sequence[str], features: Any):
+    def __init__(
+        self,
+        path: Path,
+        cells: Sequence[str],
+        fields: Sequence[str],
+        features: Any,
+        done: int = 0,
+    ):
         super().__init__()
+        self.done = done
         self.path = path
         self.cells = tuple(cells)
         self.fields = tuple(fields)
@@ -67,8 +76,12 @@ class SharingRecord(keras.callbacks.Callback):
         self._seen = _Seen(features)
 
     def on_train_begin(self, logs=None):
+        kept: list[Any] = [("epoch", "layer", "to", "from", "open", "closed")]
+        if self.done:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                kept += [line for line in list(csv.reader(file))[1:] if int(line[0]) <= self.done]
         with self.path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(("epoch", "layer", "to", "from", "open", "closed"))
+            csv.writer(file).writerows(kept)
 
     def on_epoch_end(self, epoch, logs=None):
         rows: dict[str, list[Any]] = {"gates": list(self._gates()), "masks": list(self._masks())}

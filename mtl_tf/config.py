@@ -33,7 +33,8 @@ class Training(Strict):
     more together, so that a step costs the same whatever the vocabulary.
     `patience` counts epochs without improvement on the validation rows. `jit_compile`
     compiles the step with XLA; `steps_per_execution` steps run between two looks at the
-    progress bar.
+    progress bar. After every `save_steps` steps, and each epoch, is saved what a killed
+    training goes on from.
     """
 
     epochs: int = _F(default=5, ge=1)
@@ -47,6 +48,7 @@ class Training(Strict):
     seed: int = _F(default=0, ge=0)
     jit_compile: bool = True
     steps_per_execution: int = _F(default=16, ge=1)
+    save_steps: int = _F(default=2000, ge=1)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)

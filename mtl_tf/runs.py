@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,19 +100,6 @@ def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Me
         )
     batches = dataset(data, split, _BATCH_SIZE, shuffle=False)
     return Evaluator(loaded.model, batches, loaded.config.schema.tasks)()
-
-
-@contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`, renamed to it at the end, removed on an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.tmp-"))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        os.rename(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, data: Any) -> None:

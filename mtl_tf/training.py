@@ -16,7 +16,9 @@ import math
 import os
 import platform
 import shutil
+import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,15 @@ from mtl_tf.board import SharingBoard
 from mtl_tf.callbacks import CloseFields, EndOfSteps, Report, SharingRecord, Validation
 from mtl_tf.config import Config
 from mtl_tf.dataset_check import check_schema, features_for
+from mtl_tf.epochs import Epochs
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.evaluation import Evaluator, Metrics
 from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, dataset, load_info
-from mtl_tf.runs import FORMAT, Run, evaluate, load_run, new_folder, write_json
+from mtl_tf.resume import Position, State, partial_folder
+from mtl_tf.runs import FORMAT, Run, evaluate, load_run, write_json
 from mtl_tf.unseen import silence, unseen_ids
 
 __all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]
@@ -81,7 +85,14 @@ class RunResult:
         }
 
 
-def train(config: Config, data: str | Path, run: str | Path, *, progress: bool = True) -> RunResult:
+def train(
+    config: Config,
+    data: str | Path,
+    run: str | Path,
+    *,
+    progress: bool = True,
+    restart: bool = False,
+) -> RunResult:
     """Trains the model of `config` on a dataset folder and writes a run folder.
 
     After each epoch the model is measured on the `eval` split. Kept are the weights
@@ -91,7 +102,9 @@ def train(config: Config, data: str | Path, run: str | Path, *, progress: bool =
     A dataset without `eval` rows trains all epochs and keeps the last one's weights.
     The embeddings of ids that no training row has are zero (see `unseen`).
 
-    The same seed gives the same result on the same machine.
+    The same seed gives the same result on the same machine. A training that was killed
+    left `.NAME.partial` beside the run folder; the same call goes on from there, after
+    the last of every `training.save_steps` steps, and gives the same result too.
 
     Args:
         config: schema, model and training. The schema must be the dataset's, but for
@@ -99,9 +112,11 @@ def train(config: Config, data: str | Path, run: str | Path, *, progress: bool =
         data: dataset folder, as the preprocessing job writes it.
         run: folder to write; it appears complete or not at all.
         progress: a line per epoch on stderr, and a bar in a terminal.
+        restart: discard what an interrupted training of this run left.
 
     Raises:
-        UserError: `run` exists, no such dataset, a schema that is not the dataset's.
+        UserError: `run` exists, no such dataset, a schema that is not the dataset's, an
+            interrupted training of something else.
         DataError: the loss is no number any more.
     """
     run = Path(run)
@@ -110,16 +125,29 @@ def train(config: Config, data: str | Path, run: str | Path, *, progress: bool =
     info = load_info(data)
     info.split("train")
     check_schema(config.schema, info)
-    with new_folder(run) as folder:
+    with partial_folder(run, _made_of(config, info), restart) as folder:
         return replace(_Training(config, info, folder, progress).result(), run=run)
+
+
+def _made_of(config: Config, info: DatasetInfo) -> dict[str, Any]:
+    """What decides the result of a training."""
+    parts = config.to_json()
+    del parts["training"]["save_steps"]
+    return {**parts, "dataset": _fingerprint(info), "keras_2": LEGACY}
+
+
+def _fingerprint(info: DatasetInfo) -> str:
+    return hashlib.sha256((info.folder / "dataset.json").read_bytes()).hexdigest()
 
 
 class _Training:
     """One run being made in `folder`."""
 
     def __init__(self, config: Config, info: DatasetInfo, folder: Path, progress: bool):
-        self.started = time.perf_counter()
         self.config, self.info, self.folder = config, info, folder
+        self.state = State(folder)
+        self.position = self.state.position() or Position()
+        self.started = time.perf_counter() - self.position.seconds
         self.tasks = config.schema.tasks
         self.features = features_for(config.schema, info)
         rows = info.split("train").rows
@@ -131,11 +159,13 @@ class _Training:
         split = "eval" if self.validated else "train"
         self.sample = dataset(info.folder, split, _EVALUATION_BATCH, shuffle=False)
         self.evaluator = Evaluator(self.model, self.sample, self.tasks)
+        self.progress = progress
         self.report = Report(self.tasks, self.batch_size, progress)
 
     def result(self) -> RunResult:
-        # Before training: nothing moves these rows, and each epoch is measured with them.
-        silence(self.model, unseen_ids(self.features, self._training_rows()))
+        if not self.position.begun:
+            # Before training: nothing moves these rows, and each epoch is measured with them.
+            silence(self.model, unseen_ids(self.features, self._training_rows()))
         epochs = self._fit()
         best = self._best(epochs)
         if self.validated:
@@ -160,34 +190,59 @@ class _Training:
             loss=losses,
             loss_weights=weights,
             jit_compile=training.jit_compile,
-            steps_per_execution=min(training.steps_per_execution, self.steps),
+            steps_per_execution=self._per_execution,
         )
-        # `drop_remainder`: a batch of another size would be compiled a second time; the
-        # rows left out are others in each epoch.
-        batches = dataset(
-            self.info.folder, "train", self.batch_size, seed=training.seed, drop_remainder=True
+        loop = Epochs(
+            self.model,
+            self._batches,
+            self.steps,
+            self._callbacks(),
+            self.state,
+            self.position,
+            training.save_steps,
         )
+        if self.position.begun:
+            loop.restore(self._per_execution)
+            self._say(f"resuming epoch {self.position.epoch + 1}, step {self.position.step:,}")
         try:
-            history = self.model.fit(
-                batches,
-                epochs=training.epochs,
-                callbacks=self._callbacks(),
-                verbose=0,
-                shuffle=False,  # the dataset shuffles; Keras would warn that it does not
-            ).history
+            loop.run(training.epochs, self._goes_on)
         finally:
             self.report.close()
-        return tuple(
-            {name: float(values[epoch]) for name, values in history.items()}
-            for epoch in range(len(history["loss"]))
+        return tuple(self.position.epochs)
+
+    @property
+    def _per_execution(self) -> int:
+        return min(self.config.training.steps_per_execution, self.steps)
+
+    def _batches(self, epoch: int) -> tf.data.Dataset:
+        """The batches of an epoch, in an order that follows from the seed and the epoch."""
+        seeds = np.random.SeedSequence([self.config.training.seed, epoch])
+        # `drop_remainder`: a batch of another size would be compiled a second time; the
+        # rows left out are others in each epoch.
+        return dataset(
+            self.info.folder,
+            "train",
+            self.batch_size,
+            seed=int(seeds.generate_state(1)[0]),
+            drop_remainder=True,
         )
+
+    def _goes_on(self) -> bool:
+        """Whether another epoch is worth it."""
+        epochs = self.position.epochs
+        if not self.validated or not epochs:
+            return True
+        return len(epochs) - self._best(epochs) < self.config.training.patience
+
+    def _say(self, line: str) -> None:
+        if self.progress:
+            print(line, file=sys.stderr, flush=True)
 
     def _training_rows(self, shuffle: bool = False) -> Any:
         return dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=shuffle)
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
-        training = self.config.training
-        (self.folder / "checkpoints").mkdir()
+        (self.folder / "checkpoints").mkdir(exist_ok=True)
         # Each reads the logs that those before it completed.
         rows = next(iter(self._training_rows(shuffle=True)))
         callbacks = [EndOfSteps(self.report)]
@@ -201,6 +256,7 @@ class _Training:
             cells=[*(task.name for task in self.tasks), "shared"],
             fields=[feature.name for feature in self.features],
             features=rows[0],
+            done=self.position.epoch,
         )
         callbacks += [
             record,
@@ -210,20 +266,15 @@ class _Training:
             self.report,
         ]
         if self.validated:
-            best = {"monitor": "val_objective", "mode": "min"}
-            callbacks += [
-                keras.callbacks.ModelCheckpoint(
-                    str(self._best_weights), save_best_only=True, save_weights_only=True, **best
-                ),
-                keras.callbacks.EarlyStopping(patience=training.patience, **best),
-            ]
+            callbacks += [_KeepBest(self._best_weights, self.position, self._best)]
         return callbacks
 
     @property
     def _best_weights(self) -> Path:
         return self.folder / "checkpoints" / "best.weights.h5"
 
-    def _best(self, epochs: tuple[dict[str, float], ...]) -> int:
+    def _best(self, epochs: Sequence[dict[str, float]]) -> int:
+        """The epoch to keep, counted from 1."""
         if not self.validated:
             return len(epochs)
         return int(np.argmin([epoch["val_objective"] for epoch in epochs])) + 1
@@ -231,7 +282,6 @@ class _Training:
     def _write_run_json(
         self, epochs: tuple[dict[str, float], ...], best: int, metrics: Metrics, seconds: float
     ) -> None:
-        description = (self.info.folder / "dataset.json").read_bytes()
         details = {
             "format": FORMAT,
             "config": self.config.to_json(),
@@ -246,7 +296,7 @@ class _Training:
             "seed": self.config.training.seed,
             "data": {
                 "folder": str(self.info.folder.resolve()),
-                "sha256": hashlib.sha256(description).hexdigest(),
+                "sha256": _fingerprint(self.info),
                 "rows": {name: split.rows for name, split in self.info.splits.items()},
             },
             "parameters": self.model.count_params(),
@@ -267,3 +317,19 @@ class _StopOnNaN(keras.callbacks.Callback):
                 f"the loss is no number any more after epoch {epoch + 1}; lower "
                 "`training.learning_rate`, or look for huge numbers in the labels and fields"
             )
+
+
+class _KeepBest(keras.callbacks.Callback):
+    """Writes the weights of an epoch that is the best so far."""
+
+    def __init__(
+        self, path: Path, position: Position, best: Callable[[Sequence[dict[str, float]]], int]
+    ):
+        super().__init__()
+        self.path, self.position, self.best = path, position, best
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.best([*self.position.epochs, logs]) == epoch + 1:
+            part = self.path.with_name("part.weights.h5")
+            self.model.save_weights(str(part))
+            os.replace(part, self.path)

@@ -241,7 +241,7 @@ def test_a_loss_that_is_no_number_ends_with_a_sentence_and_nothing_left(data, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupt_leaves_nothing(data, tmp_path, monkeypatch):
+def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, monkeypatch):
     def interrupt(self, epoch, logs=None):
         raise KeyboardInterrupt
 

@@ -13,6 +13,7 @@ import click
 @click.option("--run", "run_folder", required=True, help="Folder to write; must not exist.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the file's value.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's value.")
+@click.option("--restart", is_flag=True, help="Discard what an interrupted training left.")
 @click.option("--json", "json_file", help="Also write the result to this file.")
 def command(
     config: str,
@@ -20,9 +21,15 @@ def command(
     run_folder: str,
     epochs: int | None,
     seed: int | None,
+    restart: bool,
     json_file: str | None,
 ) -> None:
-    """Train a model on a dataset; writes a run folder."""
+    """Train a model on a dataset; writes a run folder.
+
+    A training that was interrupted, killed even, goes on with the same command: it left
+    `.NAME.partial` beside the run folder, with its state after every
+    `training.save_steps` steps and each epoch. The result is that of an uninterrupted one.
+    """
     from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
 
     quiet_tensorflow()
@@ -35,6 +42,6 @@ def command(
     if changed:
         training = loaded.training.model_copy(update=changed)
         loaded = dataclasses.replace(loaded, training=training)
-    result = train(loaded, data, run_folder)
+    result = train(loaded, data, run_folder, restart=restart)
     write_json(target, result.to_json())
     click.echo(str(result.run))

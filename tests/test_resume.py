@@ -1,0 +1,173 @@
+"""A killed training: started again, it ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mtl_tf._keras import keras
+from mtl_tf.config import load_config
+from mtl_tf.errors import UserError
+from mtl_tf.resume import Position, State, partial_folder
+from mtl_tf.training import load_run, train
+from tests.training_data import config, write
+
+pytestmark = pytest.mark.keras
+
+KILLED = """
+import os, signal, sys
+from mtl_tf.cli import main
+from mtl_tf.resume import State
+
+save = State.save
+
+def save_and_die(self, position, *arguments):
+    save(self, position, *arguments)
+    if (position.epoch, position.step) == (1, 20):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+State.save = save_and_die
+sys.exit(main())
+"""
+LIMIT = 150  # seconds, on a machine busy with other tests
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("resume") / "dataset", {"train": 3000, "eval": 500})
+
+
+def _yaml(path: Path, **training) -> Path:
+    options = {"save_steps": 10, "steps_per_execution": 4, "patience": 1, **training}
+    parts = config(training=options).to_json()
+    path.write_text(yaml.safe_dump({**parts.pop("schema"), **parts}))
+    return path
+
+
+def _without_times(epochs):
+    return [{k: v for k, v in x.items() if k not in ("seconds", "rows_per_second")} for x in epochs]
+
+
+def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
+    file = _yaml(tmp_path / "config.yaml")
+    whole = train(load_config(file), data, tmp_path / "whole", progress=False)
+    run = tmp_path / "run"
+    arguments = ["train", "--config", str(file), "--data", str(data), "--run", str(run)]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments], timeout=LIMIT, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not run.exists()
+    resumed = subprocess.run(
+        [sys.executable, "-c", "from mtl_tf.cli import main; main()", *arguments],
+        timeout=LIMIT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming epoch 2, step 20" in resumed.stderr
+    details = json.loads((run / "run.json").read_text())
+    assert details["metrics"] == whole.metrics
+    assert details["best_epoch"] == whole.best_epoch
+    assert _without_times(details["epochs"]) == [
+        {"epoch": i, **epoch} for i, epoch in enumerate(_without_times(whole.epochs), start=1)
+    ]
+    for a, b in zip(*(load_run(x).model.get_weights() for x in (run, whole.run)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    one, other = ((x / "gates.csv").read_text() for x in (run, whole.run))
+    assert one == other
+    assert {x.name for x in run.iterdir()} == {x.name for x in whole.run.iterdir()}
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["config.yaml", "run", "whole"]
+
+
+def _interrupted(data, run, when, monkeypatch, **training):
+    """Leaves what an interrupt after the save at `when`, (epoch, step), leaves."""
+    with monkeypatch.context() as patch:
+        save = State.save
+
+        def save_and_stop(self, position, *arguments):
+            save(self, position, *arguments)
+            if (position.epoch, position.step) == when:
+                raise KeyboardInterrupt
+
+        patch.setattr(State, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(training=training), data, run, progress=False)
+    assert (run.parent / f".{run.name}.partial" / "state.npz").is_file()
+
+
+@pytest.mark.parametrize("when", [(0, 10), (1, 0), (3, 0)])
+def test_wherever_it_stops_it_ends_the_same(when, data, tmp_path, monkeypatch, capsys):
+    """Within the first epoch, between two, and after the last one."""
+    options = {"save_steps": 10}
+    _interrupted(data, tmp_path / "run", when, monkeypatch, **options)
+    capsys.readouterr()
+    one = train(config(training=options), data, tmp_path / "run")
+    assert f"resuming epoch {when[0] + 1}, step {when[1]}" in capsys.readouterr().err
+    keras.backend.clear_session()
+    two = train(config(training=options), data, tmp_path / "whole", progress=False)
+    assert one.metrics == two.metrics
+    assert _without_times(one.epochs) == _without_times(two.epochs)
+
+
+def test_an_interrupted_training_of_something_else_is_not_gone_on_with(
+    data, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    _interrupted(data, run, (1, 0), monkeypatch)
+    for options, difference in (
+        ({"training": {"epochs": 4}}, "`training.epochs` was 3, now 4"),
+        ({"model": {"units": [12, 6]}}, "`model.units` was another"),
+        ({"model": {"gates": {"penalty": 0.5}}}, "`model.gates.penalty` was 0.001, now 0.5"),
+    ):
+        with pytest.raises(UserError) as error:
+            train(config(**options), data, run, progress=False)
+        assert f"({difference}); give what it was started with, or" in str(error.value)
+        assert "`--restart`" in str(error.value)
+    other = write(tmp_path / "other", {"train": 300, "eval": 50})
+    with pytest.raises(UserError, match="`dataset` was "):
+        train(config(), other, run, progress=False)
+    assert train(config(), other, run, progress=False, restart=True).run == run
+    assert not (tmp_path / ".run.partial").exists()
+
+
+def test_how_often_it_saves_may_change(data, tmp_path, monkeypatch):
+    _interrupted(data, tmp_path / "run", (1, 0), monkeypatch)
+    again = config(training={"save_steps": 7})
+    assert len(train(again, data, tmp_path / "run", progress=False).epochs) == 3
+
+
+def test_a_broken_state_is_a_sentence(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    _interrupted(data, run, (1, 0), monkeypatch)
+    (tmp_path / ".run.partial" / "state.npz").write_bytes(b"PK broken")
+    with pytest.raises(UserError, match=r"state\.npz: cannot be read .* with `--restart`"):
+        train(config(), data, run, progress=False)
+
+
+def test_two_trainings_do_not_make_the_same_run(tmp_path):
+    run = tmp_path / "run"
+    with partial_folder(run, {}, restart=False):
+        with pytest.raises(UserError, match="another training is making it right now"):
+            with partial_folder(run, {}, restart=True):
+                pass
+    assert run.is_dir()
+
+
+def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+    state = State(tmp_path)
+    state.save(Position(step=3), model)
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        state.save(Position(step=4), model)
+    assert state.position().step == 3
