@@ -14,6 +14,7 @@ from mtl_tf._strict import refuse_unknown
 from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.model_config import MSSM, STRICT, Gates, Masks, Model, Strict
 from mtl_tf.schema import Schema
+from mtl_tf.weighting_config import FixedWeights, LossWeighting
 
 __all__ = ["MSSM", "Config", "Gates", "Masks", "Model", "Training", "load_config"]
 
@@ -31,6 +32,7 @@ class Training(Strict):
     `row_adagrad` by row-wise Adagrad at `table_learning_rate`, which touches only the rows
     of a batch; `auto` takes the latter where the tables of one width have 65,536 rows or
     more together, so that a step costs the same whatever the vocabulary.
+    `loss_weighting` says how the tasks' losses make one step (see `mtl_tf.weighting`).
     `patience` counts epochs without improvement on the validation rows. `jit_compile`
     compiles the step with XLA; `steps_per_execution` steps run between two looks at the
     progress bar. After every `save_steps` steps, and each epoch, is saved what a killed
@@ -44,6 +46,7 @@ class Training(Strict):
     mask_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     table_optimizer: Literal["auto", "adam", "row_adagrad"] = "auto"
     table_learning_rate: float = _F(default=0.02, gt=0, allow_inf_nan=False)
+    loss_weighting: LossWeighting = FixedWeights()
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0)
     jit_compile: bool = True

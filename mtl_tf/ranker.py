@@ -9,7 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import LEGACY, keras
+from mtl_tf.hold import Hold
+from mtl_tf.reach import Reach
 from mtl_tf.weighting import Batch, Fixed, Weighting
+from mtl_tf.weighting.replicas import replicas, total
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -24,6 +27,14 @@ class Ranker(keras.Model):
     with c_k from the loss-weighting strategy, by default the `loss_weights`. The logged
     `loss` is Σ_k w_k L_k + penalties with these fixed weights, whatever the strategy, so
     that runs compare; `weight_<task>` are the c_k of the last step.
+
+    Guaranteed, for a task of which a batch holds no label: it takes no part in the step,
+    and what no other labelled task reaches keeps its bits, and so do its moments in the
+    optimizer; neither momentum nor weight decay nor a penalty moves it. That is the
+    task's tower, and its own slice of whatever lies side by side in one variable, such
+    as the experts, gates and masks that it alone reads (see `Reach`). With losses that
+    ignore what has no weight, such as `LabelledMean`, nothing becomes NaN either,
+    whatever stands in the place of the labels.
 
     Example:
     >>> inputs = keras.Input((2,))
@@ -86,7 +97,7 @@ class Ranker(keras.Model):
         loss = self.compute_loss(x, y, y_pred, sample_weight)
         if not LEGACY:  # Keras 2 has done it
             rows = tf.shape(tf.nest.flatten(x)[0])[0]
-            self.metrics[0].update_state(loss * _replicas(), sample_weight=rows)
+            self.metrics[0].update_state(loss * replicas(), sample_weight=rows)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -129,9 +140,13 @@ class _Step:
         self.model = model
         self.losses = {name: _loss(loss) for name, loss in losses.items() if loss is not None}
         self.weighting = weighting
+        self.reach = Reach(model, tuple(self.losses))
         kinds = [getattr(loss, "kind", "binary") for loss in self.losses.values()]
         weighting.build(
-            tuple(self.losses), [weights.get(name, 1.0) for name in self.losses], kinds, model
+            tuple(self.losses),
+            [weights.get(name, 1.0) for name in self.losses],
+            kinds,
+            self.reach,
         )
 
     def batch(self, tape: Any, y: Any, y_pred: Any, sample_weight: Any, penalties: Any) -> Batch:
@@ -142,24 +157,26 @@ class _Step:
             if isinstance(weight, Mapping):
                 weight = weight.get(name)
             value = loss(y[name], y_pred[name], sample_weight=weight)
-            losses.append(value / _replicas() if LEGACY else value)
+            losses.append(value / replicas() if LEGACY else value)
             labelled.append(weight is None or tf.reduce_any(weight > 0))
         penalty = tf.add_n([tf.cast(x, tf.float32) for x in penalties] or [tf.constant(0.0)])
         scale = getattr(self.model.optimizer, "scale_loss", lambda loss: loss)(tf.constant(1.0))
         return Batch(
             tape,
             losses,
-            _total(tf.stop_gradient(tf.stack(losses))),
-            _total(tf.cast(tf.stack(labelled), tf.float32)) > 0,
-            penalty / _replicas(),
+            total(tf.stop_gradient(tf.stack(losses))),
+            total(tf.cast(tf.stack(labelled), tf.float32)) > 0,
+            penalty / replicas(),
             scale,
         )
 
     def apply(self, batch: Batch) -> None:
         """One application of the optimizer."""
-        variables = self.model.trainable_variables
+        variables, optimizer = self.model.trainable_variables, self.model.optimizer
         gradients = self.weighting.gradients(batch, variables)
-        self.model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        hold = Hold(optimizer, variables, self.reach, batch.labelled)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        hold.release()
 
     def logs(self) -> dict[str, Any]:
         weights = tf.unstack(self.weighting.current(), len(self.losses))
@@ -182,14 +199,3 @@ class _Mean(keras.losses.Loss):
 def _loss(loss: Any) -> Any:
     found = keras.losses.get(loss)
     return found if isinstance(found, keras.losses.Loss) else _Mean(found)
-
-
-def _replicas() -> int:
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def _total(x: Any) -> Any:
-    """The sum over replicas."""
-    if _replicas() == 1:
-        return x
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)

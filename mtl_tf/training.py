@@ -42,6 +42,7 @@ from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.resume import Position, State, partial_folder
 from mtl_tf.runs import FORMAT, Run, evaluate, load_run, write_json
 from mtl_tf.unseen import silence, unseen_ids
+from mtl_tf.weighting import weighting_for
 
 __all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]
 
@@ -189,6 +190,7 @@ class _Training:
             optimizer=optimizer_for(self.model, training),
             loss=losses,
             loss_weights=weights,
+            weighting=weighting_for(training.loss_weighting),
             jit_compile=training.jit_compile,
             steps_per_execution=self._per_execution,
         )

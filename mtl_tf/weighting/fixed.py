@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from mtl_tf._keras import keras
 from mtl_tf.weighting.weighting import Batch, Weighting
 
@@ -15,4 +13,4 @@ class Fixed(Weighting):
     """Σ_k w_k L_k with the tasks' own weights w_k, which nothing changes."""
 
     def coefficients(self, batch: Batch) -> Any:
-        return tf.constant(self.task_weights)
+        return self.weights

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.reach import Reach
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Weighting(tf.Module):
     model, whose saved weights and outputs stay the same whatever the strategy.
 
     Attributes, after `build`: `tasks`, the names in order; `task_weights`, w_k;
-    `kinds`, `binary` or `regression` by task; `shared`, the `Reach` of the model.
+    `kinds`, `binary` or `regression` by task; `reach`, what each variable reaches.
     """
 
     persistent = False
@@ -61,12 +61,22 @@ class Weighting(tf.Module):
         tasks: Sequence[str],
         weights: Sequence[float],
         kinds: Sequence[str],
-        model: keras.Model,
+        reach: Reach,
     ) -> None:
         """Creates the variables; `compile` calls it."""
         self.tasks = tuple(tasks)
         self.task_weights = tuple(float(weight) for weight in weights)
         self.kinds = tuple(kinds)
+        self.reach = reach
+        self._create()
+
+    def _create(self) -> None:
+        """Creates the strategy's variables."""
+
+    @property
+    def weights(self) -> Any:
+        """w_k, `(tasks,)`."""
+        return tf.constant(self.task_weights)
 
     def coefficients(self, batch: Batch) -> Any:
         """c_k for this batch, `(tasks,)`; also where a strategy learns."""
@@ -85,7 +95,7 @@ class Weighting(tf.Module):
 
     def current(self) -> Any:
         """c_k as they stand, `(tasks,)`: the log's `weight_<task>`."""
-        return tf.constant(self.task_weights)
+        return self.weights
 
     def get_config(self) -> dict[str, Any]:
         return {}
