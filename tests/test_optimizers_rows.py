@@ -116,8 +116,8 @@ def test_a_table_costs_two_numbers_a_row():
     variable = _variable(np.zeros((ROWS, WIDTH)), "tables_3")
     optimizer = Adam(row_sparse=["tables_3"])
     optimizer.build([variable])
-    variables = optimizer.variables if hasattr(keras, "ops") else optimizer.variables
-    variables = variables() if callable(variables) else variables
+    variables = optimizer.variables
+    variables = variables() if callable(variables) else variables  # Keras 2: a method
     shapes = [tuple(v.shape) for v in variables if len(v.shape)]
     assert shapes == [(ROWS,), (ROWS,)]
 
@@ -195,7 +195,7 @@ def test_a_small_table_moves_by_its_summed_gradient(multiplier):
 
 def test_saved_and_gone_on_with(tmp_path):
     """Optimizer state of a table survives `model.save`."""
-    model, layer = _model(size=12)
+    model, _ = _model(size=12)
     model.compile(Adam(0.01, row_sparse=["tables_4"]), "mse")
     x, y = _rows(32, cities=[3, 7])
     model.fit(x, y, batch_size=16, verbose=0, shuffle=False)

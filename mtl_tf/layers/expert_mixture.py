@@ -82,7 +82,15 @@ class ExpertMixture(keras.layers.Layer):
     def call(self, inputs):
         experts, gate_inputs = inputs
         shares = tf.nn.softmax(tf.cast(self._logits(gate_inputs), tf.float32))
-        return tf.matmul(tf.cast(shares, experts.dtype), experts)  # (batch, K, u)
+        shares = tf.cast(shares, experts.dtype)[..., None]
+        # Sums of products, which the compiler fuses: as a matrix product per example
+        # they would be too small to be fast.
+        hidden = tf.unstack(experts, self._num_experts, axis=1)
+        mixtures = [
+            tf.add_n([shares[:, reader, expert] * hidden[expert] for expert in seen])
+            for reader, seen in enumerate(self.reads)
+        ]
+        return tf.stack(mixtures, axis=1)  # (batch, K, u)
 
     def _logits(self, inputs):
         """`(batch, K, E)`, −∞ where a reader does not see an expert."""
