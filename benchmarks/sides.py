@@ -37,10 +37,10 @@ class Side:
         assert self.process.stdout is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
-        return json.loads(answer)
+        for answer in self.process.stdout:
+            if answer.startswith("{"):  # else a library has greeted us
+                return json.loads(answer)
+        raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
 
     def __enter__(self) -> Side:
         return self
