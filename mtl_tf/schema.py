@@ -180,6 +180,11 @@ class Task(Strict):
     `weight` scales the task's loss. `weight_column` holds one non-negative weight
     per row. `mask_column` holds 0 or 1; where it is 0 the row is not trained on
     for this task. A missing label or weight means the same.
+
+    `probability_of` names two or more binary tasks of which each happens only after the
+    one before it, such as `[click, buy]`: the score of this task is the product of theirs
+    (ESMM's CTCVR = CTR · CVR). It has a label and a loss of its own, over all rows. Give
+    the last of them `weight: 0` where it is to be trained through the product alone.
     """
 
     name: Name
@@ -188,6 +193,7 @@ class Task(Strict):
     weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)
     weight_column: str | None = None
     mask_column: str | None = None
+    probability_of: tuple[str, ...] = ()
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -202,6 +208,18 @@ class Task(Strict):
             raise ValueError("a regression label is a number; `equals` needs `kind: binary`")
         if self.kind == "regression" and self.label.above is not None:
             raise ValueError("a regression label is a number; `above` needs `kind: binary`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _product_of_several(self) -> Task:
+        of = self.probability_of
+        if of and self.kind != "binary":
+            raise ValueError("`probability_of` needs `kind: binary`: a product is a probability")
+        if of and len({*of, self.name}) <= max(2, len(of)):
+            raise ValueError(
+                "`probability_of` must name at least two other tasks, each once; "
+                f"received {list(of)}"
+            )
         return self
 
 
@@ -274,7 +292,20 @@ class Schema(Strict):
                     "weights of multivalued fields; choose another name"
                 )
             self._check_sharing(field)
+        for task in self.tasks:
+            self._check_product(task)
         return self
+
+    def _check_product(self, task: Task) -> None:
+        own = {other.name for other in self.tasks if not other.probability_of}
+        binary = {other.name for other in self.tasks if other.kind == "binary"}
+        for name in task.probability_of:
+            if name not in own & binary:
+                raise ValueError(
+                    f"task `{task.name}`: `probability_of` names `{name}`, which is no binary task "
+                    "with a score of its own; choose among: "
+                    + (", ".join(n for n in self.task_names if n in own & binary) or "none")
+                )
 
     def _check_sharing(self, field: Field) -> None:
         other_name = getattr(field, "shared_with", None)

@@ -55,6 +55,8 @@ class PlanMaker:
             cells = self.level(level, cells)
         for task in range(tasks):
             self.task(f"t{task}", self.pick(cells))
+        if tasks > 1 and self.rng.random() < 0.3:
+            self.product("both")
         return Plan(tuple(self.nodes), tuple(self.inputs))
 
     def pick(self, options):
@@ -170,6 +172,12 @@ class PlanMaker:
         score = self.add(Affine(f"tower_{name}/score", edges, self.array(width)))
         link = str(self.pick(["sigmoid", "identity"]))
         self.add(Output(f"task/{name}", name, score.name, link, unit=width - 1))
+
+    def product(self, name) -> None:
+        first, *others = [node for node in self.nodes if isinstance(node, Output)]
+        times = tuple((other.source, other.unit) for other in others)
+        link = str(self.pick(["sigmoid", "identity"]))
+        self.add(Output(f"task/{name}", name, first.source, link, first.unit, times))
 
 
 def rows_for(plan: Plan, count: int, seed: int = 0) -> dict[str, np.ndarray]:

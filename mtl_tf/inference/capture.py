@@ -41,13 +41,20 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A Keras tensor `(batch, 1)`: the product of others, each one node's."""
+
+    factors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Unknown:
     """A Keras tensor of another shape, which an opaque node made."""
 
     node: str
 
 
-Value = Input | Vector | Stack | Unknown
+Value = Input | Vector | Stack | Product | Unknown
 
 
 class NotCapturableError(Exception):
@@ -162,6 +169,11 @@ class Tracer:
 
     def output(self, task: str, value: Value) -> None:
         """Adds a task's output."""
+        if isinstance(value, Product):
+            first, *times = [(name, 0) for name in value.factors]
+            node = n.Output(f"task/{task}", task, first[0], "identity", times=tuple(times))
+            self.nodes.append(node)
+            return
         if not isinstance(value, Vector) or sum(map(self.width, value.parts)) != 1:
             raise UserError(
                 f"output `{task}` must be a score of shape (batch, 1), computed by a layer"
@@ -221,16 +233,26 @@ def _operand(value: Value) -> n.Operand:
 
 
 def _linked(plan: Plan) -> Plan:
-    """A sigmoid that only an output reads becomes the output's link, so that the plan
-    knows the logits."""
+    """A sigmoid that only outputs read becomes their link, so that the plan knows logits."""
+    free = {
+        node.name
+        for node in plan.nodes
+        if isinstance(node, n.Affine) and node.activation == "sigmoid"
+        if all(isinstance(reader, n.Output) for reader in plan.readers[node.name])
+    }
+    # One link per output: a product of which one factor stays a sigmoid keeps them all.
+    while mixed := [o for o in plan.outputs if 0 < len(free & {*n.sources_of(o)}) < _count(o)]:
+        free -= {source for output in mixed for source in n.sources_of(output)}
     new: dict[str, n.Node] = {}
     for output in plan.outputs:
-        source = plan.by_name[output.source]
-        if (
-            isinstance(source, n.Affine)
-            and source.activation == "sigmoid"
-            and len(plan.readers[source.name]) == 1
-        ):
-            new[source.name] = replace(source, activation="linear")
+        if output.source in free:
             new[output.name] = replace(output, link="sigmoid")
+    for name in free:
+        node = plan.by_name[name]
+        assert isinstance(node, n.Affine)
+        new[name] = replace(node, activation="linear")
     return plan.with_nodes(new.get(node.name, node) for node in plan.nodes)
+
+
+def _count(output: n.Output) -> int:
+    return len(n.sources_of(output))

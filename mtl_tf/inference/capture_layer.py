@@ -22,6 +22,7 @@ from mtl_tf.inference import nodes as n
 from mtl_tf.inference.capture import (
     Input,
     NotCapturableError,
+    Product,
     Stack,
     Tracer,
     Value,
@@ -143,6 +144,15 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     for dense in (*layer.hidden, layer.score):
         vector = _dense(dense, f"{layer.name}/{dense.name}", vector, tracer)
     return vector
+
+
+@capture_layer.register(layers.JointProbability)
+def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
+    factors = [part for value in inputs for part in vector_of(value).parts]
+    wide = len(factors) != len(inputs) or any(tracer.width(factor) > 1 for factor in factors)
+    if wide or layer._outbound_nodes:  # only a task's score is a product
+        raise NotCapturableError
+    return Product(tuple(factors))
 
 
 @capture_layer.register(keras.layers.Dense)

@@ -6,6 +6,7 @@ say what that graph costs: both see the same operations because both come from h
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -76,18 +77,21 @@ class Emitter:
         return self._outputs(link=True)
 
     def logits(self) -> dict[str, Tensor]:
-        """Each task's value before its link `(n,)`."""
+        """Each task's value before its link `(n,)`; a product of scores is one."""
         return self._outputs(link=False)
 
     def _outputs(self, link: bool) -> dict[str, Tensor]:
         columns: dict[tuple[str, str], list[Tensor]] = {}
         found = {}
         for output in self.plan.outputs:
-            name = LINKS[output.link] if link else "linear"
-            key = (output.source, name)
-            if key not in columns:
-                columns[key] = self._columns_of(output.source, name)
-            found[output.task] = columns[key][output.unit]
+            # A product has no logit that is worth its operations: it stays a score.
+            name = LINKS[output.link] if link or output.times else "linear"
+            factors = []
+            for source, unit in output.factors:
+                if (source, name) not in columns:
+                    columns[source, name] = self._columns_of(source, name)
+                factors.append(columns[source, name][unit])
+            found[output.task] = functools.reduce(self.ops.multiply, factors)
         return found
 
     def _columns_of(self, source: str, activation: str) -> list[Tensor]:

@@ -53,7 +53,7 @@ class LoweredModule(tf.Module):
         return self._emitter(features, check_ids).scores()
 
     def logits(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What `__call__` gives, before the tasks' links."""
+        """What `__call__` gives, before the tasks' links; a product of scores as it is."""
         return self._emitter(features).logits()
 
     def input_signature(self) -> dict[str, tf.TensorSpec]:

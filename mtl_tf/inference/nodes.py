@@ -219,17 +219,26 @@ class Opaque:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """A task's score: link(unit `unit` of the source), `(n,)`."""
+    """A task's score: link(unit `unit` of the source), `(n,)`.
+
+    With `times`, further sources and their units, it is the product of all links.
+    """
 
     name: str
     task: str
     source: str
     link: str = "sigmoid"
     unit: int = 0
+    times: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.link not in LINKS:
             raise ValueError(f"{self.name}: unknown link {self.link!r}")
+
+    @property
+    def factors(self) -> tuple[tuple[str, int], ...]:
+        """Every source with its unit."""
+        return ((self.source, self.unit), *self.times)
 
 
 Node = Embed | Numeric | Mask | Affine | Mix | Opaque | Output
@@ -240,8 +249,10 @@ def sources_of(node: Node) -> tuple[str, ...]:
     names: tuple[str, ...] = ()
     if isinstance(node, Affine):
         names = tuple(edge.source for edge in node.edges)
-    elif isinstance(node, (Mask, Output)):
+    elif isinstance(node, Mask):
         names = (node.source,)
+    elif isinstance(node, Output):
+        names = tuple(source for source, _ in node.factors)
     elif isinstance(node, Mix):
         names = (*node.experts, node.gate)
     elif isinstance(node, Opaque):

@@ -122,7 +122,15 @@ class Plan:
         outside its table is a `UserError`.
         """
         values = evaluate(self.nodes, self.features, self._repeated(features))
-        return {o.task: values[o.source][:, o.unit] for o in self.outputs}
+        return {o.task: self._logit(o, values) for o in self.outputs}
+
+    def _logit(self, output: Output, values: Mapping[str, Array]) -> Array:
+        factors = [values[source][:, unit] for source, unit in output.factors]
+        if len(factors) == 1 or output.link != "sigmoid":
+            return np.prod(factors, axis=0)
+        log_p = -np.logaddexp(0, [-z for z in factors]).sum(axis=0)  # log Π σ(z)
+        with np.errstate(divide="ignore"):
+            return log_p - np.log(-np.expm1(log_p))
 
     def _repeated(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
         """`features` with what is given once repeated for every row."""
@@ -160,8 +168,10 @@ def _check_widths(node: Node, seen: Mapping[str, Node]) -> None:
         widths = {width_of(seen[expert]) for expert in node.experts}
         if widths != {node.width} or width_of(seen[node.gate]) != len(node.experts):
             raise ValueError(f"{node.name}: experts or gate have the wrong width")
-    elif isinstance(node, n.Output) and node.unit >= width_of(seen[node.source]):
-        raise ValueError(f"{node.name}: {node.source} has no unit {node.unit}")
+    elif isinstance(node, n.Output):
+        for source, unit in node.factors:
+            if unit >= width_of(seen[source]):
+                raise ValueError(f"{node.name}: {source} has no unit {unit}")
 
 
 def _check_edge(node: n.Affine, edge: n.Edge, width: int) -> None:

@@ -92,10 +92,12 @@ def _homes(plan: Plan) -> dict[str, str]:
         elif not isinstance(node, Mask) and node.name not in gates:
             home[node.name] = node.name
     tails: dict[str, set[str]] = {}
-    for output in plan.outputs:
+    towers = [output for output in plan.outputs if not output.times]
+    for output in towers:
         tails.setdefault(_layer(output.source), set()).add(output.task)
     for output in plan.outputs:
         home[output.name] = output.task
+    for output in towers:
         tower = _layer(output.source)
         if len(tails[tower]) == 1:
             home |= {name: output.task for name in home if _layer(name) == tower}

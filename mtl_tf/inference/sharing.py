@@ -94,12 +94,15 @@ def owners(plan: Plan, cells: Iterable[str]) -> dict[str, str | None]:
     cells = tuple(cells)
     by_index: dict[str, set[str]] = {}
     for output in plan.outputs:
+        if output.times:  # no cell is a product's own
+            continue
         name: str | None = output.source
         while name and (name not in cells or _only_routes(plan.by_name[name])):
             name = _own_source(plan.by_name[name])
         if name:
             by_index.setdefault(_split(name)[1], set()).add(output.task)
-    leads = {output.task: plan.needed([output.name]) for output in plan.outputs}
+    own = [output for output in plan.outputs if not output.times]
+    leads = {output.task: plan.needed([output.name]) for output in own}
     found: dict[str, str | None] = {}
     for cell in cells:
         tasks = {task for task, nodes in leads.items() if cell in nodes}

@@ -34,6 +34,7 @@ def describe(node: n.Node) -> dict[str, Any]:
         entry["sources"] = list(n.sources_of(node))
     elif isinstance(node, n.Output):
         entry |= {"task": node.task, "source": node.source, "link": node.link, "unit": node.unit}
+        entry["times"] = [list(factor) for factor in node.times]
     return entry
 
 

@@ -6,6 +6,7 @@ from mtl_tf.layers.expert_mixture import ExpertMixture
 from mtl_tf.layers.field_embedding import FieldEmbedding
 from mtl_tf.layers.field_mask import FieldMask
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
+from mtl_tf.layers.joint_probability import JointProbability
 from mtl_tf.layers.level_mixture import LevelMixture
 from mtl_tf.layers.repeat_branches import RepeatBranches
 from mtl_tf.layers.sluice import Sluice
@@ -20,6 +21,7 @@ __all__ = [
     "FieldEmbedding",
     "FieldMask",
     "HardConcreteGate",
+    "JointProbability",
     "LevelMixture",
     "RepeatBranches",
     "Sluice",

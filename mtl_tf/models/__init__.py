@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mtl_tf.layers import JointProbability
 from mtl_tf.models._inputs import features_of
 from mtl_tf.models.cgc import cgc
 from mtl_tf.models.cross_stitch import cross_stitch
@@ -63,7 +64,21 @@ def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) 
 
     Args:
         transform_or_features: a fitted transform, or its `features`.
-        tasks: the schema's tasks.
+        tasks: the schema's tasks; one with `probability_of` has no tower, but the
+            product of the scores it names.
         config: the `model` part of the configuration.
     """
-    return _BUILDERS[config.architecture](features_of(transform_or_features), tasks, config)
+    scored = [task for task in tasks if not getattr(task, "probability_of", ())]
+    model = _BUILDERS[config.architecture](features_of(transform_or_features), scored, config)
+    return model if len(scored) == len(tasks) else _with_products(model, tasks)
+
+
+def _with_products(model: Ranker, tasks: Sequence[Task]) -> Ranker:
+    """The model with the tasks that are products of other tasks' probabilities."""
+    scores = dict(model.output)
+    for task in tasks:
+        if task.probability_of:
+            factors = [model.output[name] for name in task.probability_of]
+            scores[task.name] = JointProbability(name=f"Joint_{task.name}")(factors)
+    outputs = {task.name: scores[task.name] for task in tasks}
+    return Ranker(model.input, outputs, name=model.name)

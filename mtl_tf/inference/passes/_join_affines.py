@@ -77,17 +77,23 @@ def _joinable(plan: Plan, node: Affine) -> bool:
 
 def _reading(node: Node, places: Places, widths: Mapping[str, int]) -> Node:
     """A node that stays, reading the regrouped ones."""
-    if isinstance(node, Output) and node.source in places:
-        for name, start, units in places[node.source]:
-            if node.unit in units:
-                unit = start + int(np.flatnonzero(units == node.unit)[0])
-                return replace(node, source=name, unit=unit)
+    if isinstance(node, Output):
+        (source, unit), *times = [_moved(*factor, places) for factor in node.factors]
+        return replace(node, source=source, unit=unit, times=tuple(times))
     if isinstance(node, Affine) and any(edge.source in places for edge in node.edges):
         stay = [edge for edge in node.edges if edge.source not in places]
         moved = replace(node, edges=tuple(e for e in node.edges if e.source in places))
         matrices = _on_whole_sources(moved, places, widths)
         return replace(node, edges=(*stay, *_trimmed(matrices)))
     return node
+
+
+def _moved(source: str, unit: int, places: Places) -> tuple[str, int]:
+    """The node and unit where this unit is now."""
+    for name, start, units in places.get(source, ()):
+        if unit in units:
+            return name, start + int(np.flatnonzero(units == unit)[0])
+    return source, unit
 
 
 def _on_whole_sources(node: Affine, places: Places, widths: Mapping[str, int]) -> dict[str, Array]:

@@ -85,7 +85,7 @@ def _of_table(node: Embed) -> Array | None:
 
 def _require_inputs(nodes: list[Node], constants: Mapping[str, Array]) -> None:
     for node in nodes:
-        if isinstance(node, Output) and node.source in constants:
+        if isinstance(node, Output) and not constants.keys().isdisjoint(sources_of(node)):
             raise UserError(
                 f"task `{node.task}` reads nothing: every field or connection on its way is "
                 "closed. Train with a lower penalty on gates or masks, or leave the task out."
