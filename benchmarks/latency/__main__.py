@@ -1,0 +1,124 @@
+"""Latency of the export against a plain graph: python -m benchmarks.latency --json FILE.
+
+Makes the models, then times them in turns, one shape after the other, each in a process of
+its own with one thread. Ratios are taken within a round, their median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.latency import peer
+from benchmarks.machine import machine
+
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_BATCHES = ("1", "64", "512")
+Times = dict[str, dict[str, list[float]]]
+Ratios = dict[str, list[float]]  # bar -> per round
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the benchmark, prints two tables per shape and writes the JSON."""
+    options = _parse(argv)
+    results: dict[str, Any] = {}
+    bars: dict[str, float] = {}
+    for shape in options.shape or ("small", "large"):
+        with tempfile.TemporaryDirectory() as made:
+            folder = options.keep / shape if options.keep else Path(made)
+            if not (folder / "rank").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _python("benchmarks.latency.prepare", shape, str(folder))
+                peer.save(shape, folder)
+            arguments = (shape, str(folder), str(options.rounds), options.clock)
+            times: Times = json.loads(_python("benchmarks.latency.measure", *arguments))
+            sizes = _report(folder)["bytes"]
+        ratios = dict(_ratios(shape, times))
+        _print(shape, times, ratios)
+        bars |= {name: round(median(values), 3) for name, values in ratios.items()}
+        bars[f"{shape}_size"] = round(sizes["before"] / sizes["after"], 3)
+        results[shape] = {"milliseconds": times, "ratios": ratios, "bytes": sizes}
+    if options.json:
+        whole = {"bars": bars, "clock": options.clock, "machine": machine(), **results}
+        options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--shape", action="append", choices=("small", "large"), help="both")
+    parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: on a busy machine"
+    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models, or use them")
+    return parser.parse_args(argv)
+
+
+def _python(*arguments: str) -> str:
+    """Runs a module of this project; its stderr is shown, its stdout is the result."""
+    environment = {**os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    path = folder / "export_closed" / "assets.extra" / "export_report.json"
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report
+
+
+def _ratios(shape: str, times: Times) -> Iterator[tuple[str, list[float]]]:
+    for state, given in (("open", "ids"), ("closed", "ids"), ("closed", "raw")):
+        for batch in _BATCHES:
+            name = f"{shape}_{state}_{given}_{batch}"
+            yield name, _ratio(times, f"plain_{state} {given}", f"export_{state} {given}", batch)
+    yield f"{shape}_vs_keras_export_512", _ratio(times, "keras_closed ids", "export_closed ids")
+    if "deepctr ids" in times:
+        yield f"{shape}_vs_deepctr_mmoe_512", _ratio(times, "deepctr ids", "export_closed ids")
+    yield f"{shape}_bare_512", _ratio(times, "export_closed ids", "bare_closed")
+    yield f"{shape}_rank_512", _ratio(times, "rank raw", "rank rank")
+
+
+def _ratio(times: Times, slow: str, fast: str, batch: str = "512") -> list[float]:
+    pairs = zip(times[slow][batch], times[fast][batch], strict=True)
+    return [above / below for above, below in pairs]
+
+
+def _print(shape: str, times: Times, ratios: Ratios) -> None:
+    console = Console(width=100)
+    table = Table(title=f"{shape}: milliseconds, median of the rounds' p50 (lowest - highest)")
+    table.add_column("graph, input")
+    for batch in _BATCHES:
+        table.add_column(f"batch {batch}", justify="right")
+    for name, by_batch in sorted(times.items()):
+        table.add_row(name, *(_spread(by_batch[batch], 3) for batch in _BATCHES))
+    console.print(table)
+    table = Table(title=f"{shape}: ratios within a round, median (lowest - highest)")
+    table.add_column("bar")
+    table.add_column("times", justify="right")
+    for name, values in ratios.items():
+        table.add_row(name, _spread(values, 2))
+    console.print(table)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    low, middle, high = min(values), median(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} - {high:.{digits}f})"
+
+
+if __name__ == "__main__":
+    main()
