@@ -28,13 +28,13 @@ class Ranker(keras.Model):
     `loss` is Σ_k w_k L_k + penalties with these fixed weights, whatever the strategy, so
     that runs compare; `weight_<task>` are the c_k of the last step.
 
-    Guaranteed, for a task of which a batch holds no label: it takes no part in the step,
-    and what no other labelled task reaches keeps its bits, and so do its moments in the
-    optimizer; neither momentum nor weight decay nor a penalty moves it. That is the
-    task's tower, and its own slice of whatever lies side by side in one variable, such
-    as the experts, gates and masks that it alone reads (see `Reach`). With losses that
-    ignore what has no weight, such as `LabelledMean`, nothing becomes NaN either,
-    whatever stands in the place of the labels.
+    Guaranteed, for a task of which a batch holds no label (or whose loss weight is 0): it
+    takes no part in the step, and what no labelled task reaches keeps its bits, and so do
+    its moments in the optimizer; neither momentum nor weight decay nor a penalty moves it.
+    That is the task's tower, and its own slice of whatever lies side by side in one
+    variable, such as the experts, gates and masks that it alone reads (see `Reach`). With
+    losses that ignore what has no weight, such as `LabelledMean`, nothing becomes NaN
+    either, whatever stands in the place of the labels.
 
     Example:
     >>> inputs = keras.Input((2,))
@@ -159,13 +159,14 @@ class _Step:
             value = loss(y[name], y_pred[name], sample_weight=weight)
             losses.append(value / replicas() if LEGACY else value)
             labelled.append(weight is None or tf.reduce_any(weight > 0))
+        trained = tf.constant(self.weighting.task_weights) > 0
         penalty = tf.add_n([tf.cast(x, tf.float32) for x in penalties] or [tf.constant(0.0)])
         scale = getattr(self.model.optimizer, "scale_loss", lambda loss: loss)(tf.constant(1.0))
         return Batch(
             tape,
             losses,
             total(tf.stop_gradient(tf.stack(losses))),
-            total(tf.cast(tf.stack(labelled), tf.float32)) > 0,
+            (total(tf.cast(tf.stack(labelled), tf.float32)) > 0) & trained,
             penalty / replicas(),
             scale,
         )

@@ -25,8 +25,8 @@ class GradNorm(Weighting):
 
     W are the shared variables of the last layer that has any, but for gates; L_k(0) is
     the first batch's loss that has a label of the task. A task without labels in a batch
-    is not among the j, and its v_k stays; the others then sum up to the rest of K. v is
-    kept above 1e-3, since a step could make it negative.
+    is not among the j, and its v_k stays; the others then sum up to the rest of K, and
+    a single one stays too. v is kept above 1e-3, since a step could make it negative.
 
     The task's own w_k multiplies what GradNorm found; inside G_k it would be undone.
 
@@ -72,7 +72,9 @@ class GradNorm(Weighting):
         with tf.control_dependencies([now, balance]):
             gradient = self._gradient(batch, balance)
             labelled = tf.cast(batch.labelled, tf.float32)
-            moved = tf.maximum(self._v.step(gradient, batch.labelled), _LEAST)
+            # A single task is its own mean: rounding would decide the sign.
+            several = tf.reduce_sum(labelled) > 1
+            moved = tf.maximum(self._v.step(gradient, batch.labelled & several), _LEAST)
             rest = len(self.tasks) - tf.reduce_sum((1 - labelled) * balance)
             factor = tf.math.divide_no_nan(rest, tf.reduce_sum(labelled * moved))
             self.balance.assign(tf.where(batch.labelled, factor * moved, balance))
