@@ -74,10 +74,9 @@ class Adam(keras.optimizers.Adam):
             # Keras 3 passes the learning rate, Keras 2 reads it itself.
             rate = arguments[0] if arguments else self.learning_rate
             index = self._position(variable)
-            places, sums = self._momentums[index], self._velocities[index]
-            return add_to_rows(
-                variable, gradient, rate * multiplier, _resource(places), _resource(sums)
-            )
+            places = _beside(variable, self._momentums[index])
+            sums = _beside(variable, self._velocities[index])
+            return add_to_rows(variable, gradient, rate * multiplier, places, sums)
         if isinstance(gradient, tf.IndexedSlices):
             # Keras 3 would square the values of one row before it sums them.
             gradient = tf.convert_to_tensor(gradient)
@@ -114,6 +113,14 @@ def _name(variable: Any) -> str:
     """Last part of the variable's name, the one its layer gave it."""
     name = re.sub(r"/replica_\d+$", "", variable.name.split(":", 1)[0])
     return name.rsplit("/", 1)[-1]
+
+
+def _beside(table: Any, column: Any) -> Any:
+    """The column's copy on the device of the table's copy."""
+    copies = tf.distribute.get_strategy().experimental_local_results(_resource(column))
+    if len(copies) == 1:
+        return copies[0]
+    return next(copy for copy in copies if copy.device == table.device)
 
 
 def _resource(variable: Any) -> Any:
