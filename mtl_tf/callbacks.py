@@ -15,6 +15,7 @@ import numpy as np
 from mtl_tf._keras import keras
 from mtl_tf.evaluation import Evaluator, task_loss
 from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
+from mtl_tf.schedule import gates_of
 from mtl_tf.schema import Task
 
 _WIDTH = 9  # of a column in the report
@@ -24,12 +25,15 @@ class Validation(keras.callbacks.Callback):
     """After each epoch, exact metrics on validation rows, added to the epoch's logs.
 
     `val_<metric>_<task>`, `val_loss` = Σ w_k L_k, and `val_objective` = `val_loss` + the
-    penalties. Put it before the callbacks that read these.
+    penalties, but those of gates with a target: where a share is closed because it was
+    asked for, it says nothing about which epoch is better. Put it before the callbacks
+    that read these.
     """
 
-    def __init__(self, evaluator: Evaluator):
+    def __init__(self, evaluator: Evaluator, target: bool = False):
         super().__init__()
         self.evaluator = evaluator
+        self.target = target
 
     def on_epoch_end(self, epoch, logs=None):
         metrics = self.evaluator()
@@ -39,6 +43,10 @@ class Validation(keras.callbacks.Callback):
                     logs[f"val_{name}_{task}"] = value
         logs["val_loss"] = task_loss(metrics, self.evaluator.tasks)
         logs["val_objective"] = logs["val_loss"] + self.evaluator.penalty
+        if self.target:
+            for gate in gates_of(self.model):
+                opened = float(np.sum(gate.open_probability()))
+                logs["val_objective"] -= gate.penalty * opened
 
 
 class SharingRecord(keras.callbacks.Callback):
@@ -134,7 +142,8 @@ class CloseFields(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         for layer, masks in self._seen.masks(self.model):
-            layer.close(masks.mean(axis=0) < self.below)
+            if not layer.frozen.numpy():
+                layer.close(masks.mean(axis=0) < self.below)
 
 
 class _Seen:

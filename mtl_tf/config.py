@@ -37,6 +37,11 @@ class Training(Strict):
     compiles the step with XLA; `steps_per_execution` steps run between two looks at the
     progress bar. After every `save_steps` steps, and each epoch, is saved what a killed
     training goes on from.
+
+    The penalties of gates and masks rise from 0 to their full weight in the first
+    `warm_up_epochs`, which may be a fraction. In the last `fine_tune_epochs` of `epochs`
+    gates and masks stay as they are, without samples and penalties, and the rest is
+    trained on from the best epoch before.
     """
 
     epochs: int = _F(default=5, ge=1)
@@ -45,13 +50,24 @@ class Training(Strict):
     gate_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     mask_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     table_optimizer: Literal["auto", "adam", "row_adagrad"] = "auto"
-    table_learning_rate: float = _F(default=0.02, gt=0, allow_inf_nan=False)
+    table_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     loss_weighting: LossWeighting = FixedWeights()
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0)
     jit_compile: bool = True
     steps_per_execution: int = _F(default=16, ge=1)
     save_steps: int = _F(default=2000, ge=1)
+    warm_up_epochs: float = _F(default=1.0, ge=0, allow_inf_nan=False)
+    fine_tune_epochs: int = _F(default=0, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _fine_tuning_comes_last(self) -> Training:
+        if self.fine_tune_epochs >= self.epochs:
+            raise ValueError(
+                f"`fine_tune_epochs` must be less than `epochs`, {self.epochs}; "
+                f"received {self.fine_tune_epochs}"
+            )
+        return self
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)

@@ -20,6 +20,8 @@ class Epochs:
         callbacks: one training for them, though every epoch is a `fit` of its own.
         state: where to save; after every `save_steps` steps and each epoch.
         position: where to begin.
+        save_steps: see `state`.
+        chief: whether this process writes the state.
     """
 
     def __init__(
@@ -31,10 +33,11 @@ class Epochs:
         state: State,
         position: Position,
         save_steps: int,
+        chief: bool = True,
     ):
         self.model, self.batches, self.steps = model, batches, steps
         self.state, self.position = state, position
-        self.saver = _Saver(state, position, steps, save_steps)
+        self.saver = _Saver(state, position, steps, save_steps, chief)
         self._callbacks = list(callbacks)
 
     def restore(self, per_execution: int) -> None:
@@ -43,9 +46,19 @@ class Epochs:
         Some come into being with the first step, so `per_execution` steps are made first
         and undone; the program that Keras compiles for them is the one it goes on with.
         """
-        first = self.batches(0).take(per_execution)
-        self.model.fit(first, verbose=0, shuffle=False)
+        self.fit(self.batches(0).take(per_execution), 0)
         self.state.restore(self.model)
+
+    def fit(self, batches: Any, epoch: int, callbacks: Any = None) -> None:
+        """Trains on the batches as a part of that epoch."""
+        self.model.fit(
+            batches,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,  # the dataset shuffles; Keras would warn that it does not
+        )
 
     def run(self, epochs: int, goes_on: Callable[[], bool]) -> None:
         """Up to `epochs` in all, as long as `goes_on` says so before each."""
@@ -59,14 +72,7 @@ class Epochs:
         while self.position.epoch < epochs and goes_on():
             epoch = self.position.epoch
             self.saver.skipped = self.position.step
-            self.model.fit(
-                self.batches(epoch).skip(self.position.step),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                callbacks=callbacks,
-                verbose=0,
-                shuffle=False,  # the dataset shuffles; Keras would warn that it does not
-            )
+            self.fit(self.batches(epoch).skip(self.position.step), epoch, callbacks)
         callbacks.end()
 
 
@@ -96,9 +102,9 @@ class _Lasting(keras.callbacks.CallbackList):
 class _Saver(keras.callbacks.Callback):
     """Saves where the training is; the last of all callbacks."""
 
-    def __init__(self, state: State, position: Position, steps: int, save_steps: int):
+    def __init__(self, state: State, position: Position, steps: int, save_steps: int, chief: bool):
         super().__init__()
-        self.state, self.position = state, position
+        self.state, self.position, self.chief = state, position, chief
         self.steps, self.save_steps = steps, save_steps
         self.skipped = 0
         self._before = position.seconds
@@ -121,4 +127,4 @@ class _Saver(keras.callbacks.Callback):
 
     def _save(self) -> None:
         self.position.seconds = self._before + time.perf_counter() - self._started
-        self.state.save(self.position, self.model)
+        self.state.save(self.position, self.model, write=self.chief)

@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf._keras import LEGACY, keras
+from mtl_tf.layers._replicas import num_replicas, total
 from mtl_tf.schema import Task
 
 _LOSSES = {
@@ -23,7 +24,8 @@ class LabelledMean(keras.losses.Loss):
     Keras' own mean divides by the batch's size, so that a task whose label is rare
     would learn more slowly the rarer it is, and an example weight would change the
     learning rate. A weight of 0 means "no label": such an example adds nothing,
-    whatever its label holds, NaN included.
+    whatever its label holds, NaN included. Under a distribution strategy Σ w is that of
+    the global batch, however unevenly labels fall on the replicas.
 
     Args:
         kind: `binary` (cross-entropy, computed on the logits that Keras finds behind
@@ -44,12 +46,14 @@ class LabelledMean(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is None:
-            return tf.reduce_mean(self.call(y_true, y_pred))
+            sample_weight = tf.ones(tf.shape(y_pred)[:1])
         weight = tf.reshape(tf.cast(sample_weight, tf.float32), (-1,))
         # Before the loss, not after: 0 · NaN is NaN, and so is its gradient.
         labelled = tf.reshape(weight > 0, (-1, 1))
         losses = self.call(tf.where(labelled, tf.cast(y_true, tf.float32), 0.0), y_pred)
-        return tf.math.divide_no_nan(tf.reduce_sum(weight * losses), tf.reduce_sum(weight))
+        share = tf.math.divide_no_nan(tf.reduce_sum(weight * losses), total(tf.reduce_sum(weight)))
+        # Keras 2 divides by the number of replicas what a loss gives, Keras 3 expects it done.
+        return share * num_replicas() if LEGACY else share
 
     def call(self, y_true, y_pred):
         return _LOSSES[self.kind](y_true, y_pred)

@@ -19,13 +19,31 @@ Penalty = Annotated[float, _F(ge=0, allow_inf_nan=False)]
 
 
 class Gates(Strict):
-    """Hard-concrete gates on connections (L0 penalty λ0, `penalty`)."""
+    """Hard-concrete gates on connections (L0 penalty λ0, `penalty`).
+
+    `target_closed` is the share of connections to close, such as 0.4, instead of what the
+    penalty happens to close: the pressure on the least useful gates then rises until they
+    are closed (`mtl_tf.schedule`), and `penalty` is only where it starts. Closed is what
+    the export removes: a gate whose value in evaluation is exactly 0. A vector gate counts
+    by the share of its units that are closed.
+    """
 
     penalty: Penalty = 1e-3
     beta: float = _F(default=2 / 3, gt=0, le=1)
     gamma: float = _F(default=-0.1, lt=0)
     zeta: float = _F(default=1.1, gt=1)
     initial_drop: float = _F(default=0.1, gt=0, lt=1)
+    target_closed: float | None = _F(default=None, gt=0, lt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _target_needs_a_penalty(self) -> Gates:
+        if self.target_closed is not None and not self.penalty:
+            raise ValueError("`target_closed` needs a `penalty` above 0 to start from; received 0")
+        return self
+
+    def arguments(self) -> dict[str, float]:
+        """Those of a layer with gates."""
+        return self.model_dump(exclude={"target_closed"})
 
 
 class Masks(Strict):

@@ -148,9 +148,14 @@ class State:
             ) from None
 
 
+def partial_of(target: Path) -> Path:
+    """Where `target` is being made: `.NAME.partial` beside it."""
+    return target.parent / f".{target.name}.partial"
+
+
 @contextlib.contextmanager
 def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> Iterator[Path]:
-    """The folder `.NAME.partial` to build `target` in, as an interrupted training left it.
+    """The folder (see `partial_of`) to build `target` in, as an interrupted training left it.
 
     At the end it becomes `target`. An interruption leaves it, once there is a state to
     go on from; a mistake of the user or in the data, which would come again, removes it.
@@ -165,7 +170,7 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
         UserError: another training is at work there, or an interrupted one of another
             configuration or dataset waits there.
     """
-    folder = target.parent / f".{target.name}.partial"
+    folder = partial_of(target)
     folder.mkdir(parents=True, exist_ok=True)
     # The lock goes with the process, also with a killed one.
     with (folder / _LOCK).open("w") as lock:

@@ -32,6 +32,7 @@ from mtl_tf.board import SharingBoard
 from mtl_tf.callbacks import CloseFields, EndOfSteps, Report, SharingRecord, Validation
 from mtl_tf.config import Config
 from mtl_tf.dataset_check import check_schema, features_for
+from mtl_tf.distribution import Agree, Cluster, DistributedEpochs
 from mtl_tf.epochs import Epochs
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.evaluation import Evaluator, Metrics
@@ -39,8 +40,9 @@ from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, dataset, load_info
-from mtl_tf.resume import Position, State, partial_folder
+from mtl_tf.resume import Position, State, partial_folder, partial_of
 from mtl_tf.runs import FORMAT, Run, evaluate, load_run, write_json
+from mtl_tf.schedule import TOLERANCE, GateSchedule, gates_of, masks_of
 from mtl_tf.unseen import silence, unseen_ids
 from mtl_tf.weighting import weighting_for
 
@@ -93,13 +95,16 @@ def train(
     *,
     progress: bool = True,
     restart: bool = False,
+    strategy: str | None = None,
 ) -> RunResult:
     """Trains the model of `config` on a dataset folder and writes a run folder.
 
     After each epoch the model is measured on the `eval` split. Kept are the weights
     with the smallest validation objective Σ w_k L_k + penalties, which is what training
     minimises; without the penalties, noise would pick an early epoch in which the gates
-    had not closed yet. Training stops when it has not improved for `patience` epochs.
+    had not closed yet. With a target share of closed connections, kept is an epoch that
+    closed it, within 5 points. Training stops when the objective has not improved for
+    `patience` epochs, and goes on to fine-tuning where that is asked for.
     A dataset without `eval` rows trains all epochs and keeps the last one's weights.
     The embeddings of ids that no training row has are zero (see `unseen`).
 
@@ -114,20 +119,29 @@ def train(
         run: folder to write; it appears complete or not at all.
         progress: a line per epoch on stderr, and a bar in a terminal.
         restart: discard what an interrupted training of this run left.
+        strategy: `mirrored` trains on all devices of this machine, `multi_worker` on all
+            machines of the environment variable TF_CONFIG, each of which calls this; only
+            the chief writes the run. `training.batch_size` is the global batch. What
+            comes out is what one device would give, to rounding; XLA is not used.
 
     Raises:
-        UserError: `run` exists, no such dataset, a schema that is not the dataset's, an
+        UserError: `run` exists, no such dataset or strategy, a schema that is not the dataset's, an
             interrupted training of something else.
         DataError: the loss is no number any more.
     """
+    cluster = Cluster(strategy)
     run = Path(run)
     if os.path.lexists(run):
         raise UserError(f"{run}: already exists; name another run folder or remove this one")
     info = load_info(data)
     info.split("train")
     check_schema(config.schema, info)
-    with partial_folder(run, _made_of(config, info), restart) as folder:
-        return replace(_Training(config, info, folder, progress).result(), run=run)
+    made_of = _made_of(config, info)
+    made = partial_folder(run, made_of, restart) if cluster.chief else cluster.scratch()
+    with made as folder:
+        state = State(folder if cluster.chief else partial_of(run))
+        training = _Training(config, info, folder, state, progress and cluster.chief, cluster)
+        return replace(training.result(), run=run)
 
 
 def _made_of(config: Config, info: DatasetInfo) -> dict[str, Any]:
@@ -144,24 +158,49 @@ def _fingerprint(info: DatasetInfo) -> str:
 class _Training:
     """One run being made in `folder`."""
 
-    def __init__(self, config: Config, info: DatasetInfo, folder: Path, progress: bool):
+    def __init__(
+        self,
+        config: Config,
+        info: DatasetInfo,
+        folder: Path,
+        state: State,
+        progress: bool,
+        cluster: Cluster,
+    ):
         self.config, self.info, self.folder = config, info, folder
-        self.state = State(folder)
-        self.position = self.state.position() or Position()
+        self.state, self.cluster = state, cluster
+        self.position = self._begin()
         self.started = time.perf_counter() - self.position.seconds
         self.tasks = config.schema.tasks
         self.features = features_for(config.schema, info)
         rows = info.split("train").rows
         self.batch_size = min(config.training.batch_size, rows)
+        cluster.check_batch_size(self.batch_size)
         self.steps = rows // self.batch_size
         self.validated = bool(info.splits["eval"].rows) if "eval" in info.splits else False
         keras.utils.set_random_seed(config.training.seed)
-        self.model = build_model(self.features, self.tasks, config.model)
+        with cluster.strategy.scope():
+            self.model = build_model(self.features, self.tasks, config.model)
         split = "eval" if self.validated else "train"
         self.sample = dataset(info.folder, split, _EVALUATION_BATCH, shuffle=False)
         self.evaluator = Evaluator(self.model, self.sample, self.tasks)
         self.progress = progress
         self.report = Report(self.tasks, self.batch_size, progress)
+
+    def _begin(self) -> Position:
+        """Where the chief begins."""
+        mine = self.state.position() if self.cluster.chief else None
+        mine = mine or Position()
+        begin = self.cluster.from_chief([mine.epoch, mine.step])
+        if self.cluster.chief or not any(begin):
+            return mine
+        seen = self.state.position() or Position()
+        if [seen.epoch, seen.step] != begin:
+            raise UserError(
+                f"{self.state.path}: the chief resumes from it, this worker does not see it; "
+                "put the run folder where every worker finds it, or start with `--restart`"
+            )
+        return seen
 
     def result(self) -> RunResult:
         if not self.position.begun:
@@ -176,6 +215,8 @@ class _Training:
         # weights and belongs to the last epoch, not to the best one.
         finished = build_model(self.features, self.tasks, self.config.model)
         finished.set_weights(self.model.get_weights())
+        for layer in (*gates_of(finished), *masks_of(finished)):
+            layer.release()
         finished.save(self.folder / "model.keras")
         shutil.copy(self.info.folder / "dataset.json", self.folder)
         shutil.copytree(self.info.folder / "vocab", self.folder / "vocab")
@@ -186,23 +227,18 @@ class _Training:
     def _fit(self) -> tuple[dict[str, float], ...]:
         training = self.config.training
         losses, weights = losses_for(self.tasks)
-        self.model.compile(
-            optimizer=optimizer_for(self.model, training),
-            loss=losses,
-            loss_weights=weights,
-            weighting=weighting_for(training.loss_weighting),
-            jit_compile=training.jit_compile,
-            steps_per_execution=self._per_execution,
-        )
-        loop = Epochs(
-            self.model,
-            self._batches,
-            self.steps,
-            self._callbacks(),
-            self.state,
-            self.position,
-            training.save_steps,
-        )
+        with self.cluster.strategy.scope():
+            self.model.compile(
+                optimizer=optimizer_for(self.model, training),
+                loss=losses,
+                loss_weights=weights,
+                weighting=weighting_for(training.loss_weighting),
+                jit_compile=training.jit_compile and self.cluster.name is None,
+                steps_per_execution=self._per_execution,
+            )
+            if self.cluster.name:
+                self.model.optimizer.build(self.model.trainable_variables)
+        loop = self._loop()
         if self.position.begun:
             loop.restore(self._per_execution)
             self._say(f"resuming epoch {self.position.epoch + 1}, step {self.position.step:,}")
@@ -211,6 +247,21 @@ class _Training:
         finally:
             self.report.close()
         return tuple(self.position.epochs)
+
+    def _loop(self) -> Epochs:
+        arguments = (
+            self.model,
+            self._batches,
+            self.steps,
+            self._callbacks(),
+            self.state,
+            self.position,
+            self.config.training.save_steps,
+            self.cluster.chief,
+        )
+        if self.cluster.name is None:
+            return Epochs(*arguments)
+        return DistributedEpochs(self.cluster, self._per_execution, *arguments)
 
     @property
     def _per_execution(self) -> int:
@@ -230,11 +281,33 @@ class _Training:
         )
 
     def _goes_on(self) -> bool:
-        """Whether another epoch is worth it."""
-        epochs = self.position.epochs
-        if not self.validated or not epochs:
+        """Whether another epoch is worth it; freezes gates and masks when their time is over."""
+        training, position = self.config.training, self.position
+        begun = position.fine_tuned_from
+        if begun is None:
+            last = training.epochs - training.fine_tune_epochs
+            if position.epoch < last and not self._stalls(0):
+                return True
+            if not training.fine_tune_epochs:
+                return False
+            self._freeze()
             return True
-        return len(epochs) - self._best(epochs) < self.config.training.patience
+        return position.epoch < begun + training.fine_tune_epochs and not self._stalls(begun)
+
+    def _stalls(self, begun: int) -> bool:
+        """Whether the last `patience` epochs, of those since `begun`, brought nothing better."""
+        epochs = self.position.epochs
+        if not self.validated or not any(map(self._eligible, epochs)):
+            return False
+        since = max(self._best(epochs), begun)
+        return len(epochs) - since >= self.config.training.patience
+
+    def _freeze(self) -> None:
+        if self.validated and self.position.epochs:
+            self.model.load_weights(str(self._best_weights))
+        for layer in (*gates_of(self.model), *masks_of(self.model)):
+            layer.freeze()
+        self.position.fine_tuned_from = self.position.epoch
 
     def _say(self, line: str) -> None:
         if self.progress:
@@ -247,15 +320,19 @@ class _Training:
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         # Each reads the logs that those before it completed.
         rows = next(iter(self._training_rows(shuffle=True)))
-        callbacks = [EndOfSteps(self.report)]
+        warm_up = self.config.training.warm_up_epochs * self.steps
+        callbacks = [
+            GateSchedule(self.steps, warm_up, self.target, self.position),
+            EndOfSteps(self.report),
+        ]
         masks = getattr(self.config.model, "masks", None)
         if masks is not None:
             callbacks += [CloseFields(masks.close_below, rows[0])]
         if self.validated:
-            callbacks += [Validation(self.evaluator)]
+            callbacks += [Validation(self.evaluator, self.target is not None)]
         record = SharingRecord(
             self.folder / "gates.csv",
-            cells=[*(task.name for task in self.tasks), "shared"],
+            cells=[*(task.name for task in self.tasks if not task.probability_of), "shared"],
             fields=[feature.name for feature in self.features],
             features=rows[0],
             done=self.position.epoch,
@@ -267,6 +344,7 @@ class _Training:
             SharingBoard(self.folder / "logs" / "sharing", record),
             self.report,
         ]
+        callbacks += [Agree(self.cluster)] if self.cluster.name else []
         if self.validated:
             callbacks += [_KeepBest(self._best_weights, self.position, self._best)]
         return callbacks
@@ -279,7 +357,23 @@ class _Training:
         """The epoch to keep, counted from 1."""
         if not self.validated:
             return len(epochs)
-        return int(np.argmin([epoch["val_objective"] for epoch in epochs])) + 1
+        eligible = [i for i, epoch in enumerate(epochs) if self._eligible(epoch)]
+        if eligible:
+            return min(eligible, key=lambda i: epochs[i]["val_objective"]) + 1
+        distances = [abs(epoch["gates_closed"] - self.target) for epoch in epochs]
+        return int(np.argmin(distances)) + 1
+
+    def _eligible(self, epoch: dict[str, float]) -> bool:
+        """Not before the target share of connections is closed."""
+        closed = epoch.get("gates_closed")
+        if self.target is None or closed is None:
+            return True
+        return abs(closed - self.target) <= TOLERANCE
+
+    @property
+    def target(self) -> float | None:
+        """The share of connections that is to be closed."""
+        return getattr(getattr(self.config.model, "gates", None), "target_closed", None)
 
     def _write_run_json(
         self, epochs: tuple[dict[str, float], ...], best: int, metrics: Metrics, seconds: float

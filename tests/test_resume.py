@@ -117,9 +117,7 @@ def test_wherever_it_stops_it_ends_the_same(when, data, tmp_path, monkeypatch, c
     assert _without_times(one.epochs) == _without_times(two.epochs)
 
 
-def test_an_interrupted_training_of_something_else_is_not_gone_on_with(
-    data, tmp_path, monkeypatch
-):
+def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp_path, monkeypatch):
     run = tmp_path / "run"
     _interrupted(data, run, (1, 0), monkeypatch)
     for options, difference in (
@@ -154,10 +152,10 @@ def test_a_broken_state_is_a_sentence(data, tmp_path, monkeypatch):
 
 def test_two_trainings_do_not_make_the_same_run(tmp_path):
     run = tmp_path / "run"
-    with partial_folder(run, {}, restart=False):
-        with pytest.raises(UserError, match="another training is making it right now"):
-            with partial_folder(run, {}, restart=True):
-                pass
+    second = partial_folder(run, {}, restart=True)
+    busy = pytest.raises(UserError, match="another training is making it right now")
+    with partial_folder(run, {}, restart=False), busy:
+        second.__enter__()
     assert run.is_dir()
 
 

@@ -13,6 +13,11 @@ import click
 @click.option("--run", "run_folder", required=True, help="Folder to write; must not exist.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the file's value.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's value.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["mirrored", "multi_worker"]),
+    help="Train on all devices of this machine, or on all workers of TF_CONFIG.",
+)
 @click.option("--restart", is_flag=True, help="Discard what an interrupted training left.")
 @click.option("--json", "json_file", help="Also write the result to this file.")
 def command(
@@ -21,6 +26,7 @@ def command(
     run_folder: str,
     epochs: int | None,
     seed: int | None,
+    strategy: str | None,
     restart: bool,
     json_file: str | None,
 ) -> None:
@@ -29,6 +35,10 @@ def command(
     A training that was interrupted, killed even, goes on with the same command: it left
     `.NAME.partial` beside the run folder, with its state after every
     `training.save_steps` steps and each epoch. The result is that of an uninterrupted one.
+
+    With `--strategy` every batch of `training.batch_size` rows is shared out evenly.
+    For `multi_worker` start the same command on every machine, each with its own `task` in
+    the environment variable TF_CONFIG; the first worker (or the chief) writes the run.
     """
     from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
 
@@ -42,6 +52,6 @@ def command(
     if changed:
         training = loaded.training.model_copy(update=changed)
         loaded = dataclasses.replace(loaded, training=training)
-    result = train(loaded, data, run_folder, restart=restart)
+    result = train(loaded, data, run_folder, restart=restart, strategy=strategy)
     write_json(target, result.to_json())
     click.echo(str(result.run))

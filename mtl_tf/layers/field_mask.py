@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf._keras import LEGACY, keras
 from mtl_tf.layers._arguments import check_not_negative, check_positive
+from mtl_tf.layers._replicas import num_replicas, total
 
+_FIRST_REPLICA = tf.VariableAggregation.ONLY_FIRST_REPLICA if LEGACY else "only_first_replica"
 _SMALL = 1e-4  # keeps the root's slope finite at a closed field
 
 
@@ -37,7 +39,11 @@ class FieldMask(keras.layers.Layer):
             from the first step, and a closed mask has no gradient.
         initial: where the products start.
 
-    Variable: `g`, `(readers, D)`.
+    In training the penalty is multiplied by `pressure`, 1 unless a schedule
+    (`mtl_tf.schedule`) assigns something else; evaluation counts the whole penalty.
+    `freeze` keeps g as it is for the rest of the training.
+
+    Variables: `g`, `(readers, D)`, trained; `pressure`, `frozen` and `held`, see above.
 
     Example:
     >>> layer = FieldMask(num_readers=2, field_dims=[2, 1])
@@ -85,15 +91,21 @@ class FieldMask(keras.layers.Layer):
             initializer=lambda shape, dtype=None, **_: tf.broadcast_to(
                 tf.constant(start, dtype or tf.float32), shape
             ),
+            constraint=self._kept,
         )
+        self.pressure = self._state("pressure", (), "ones")
+        self.frozen = self._state("frozen", (), "zeros")
+        self.held = self._state("held", (self.num_readers, width), "zeros")
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         if self.penalty:
             # The gradient must not reach the vectors: see `penalty`.
             masks = tf.cast(self.masks(tf.stop_gradient(inputs)), tf.float32)
-            roots = tf.sqrt(tf.reduce_mean(masks, axis=0) + _SMALL) - _SMALL**0.5
-            self.add_loss(self.penalty * tf.reduce_sum(roots))
+            mean = total(tf.reduce_mean(masks, axis=0)) / num_replicas()
+            roots = tf.sqrt(mean + _SMALL) - _SMALL**0.5
+            pressure = tf.convert_to_tensor(self.pressure) if training else 1.0
+            self.add_loss(self.penalty * pressure * tf.reduce_sum(roots))
         masked = []  # one entry per run of fields of equal width
         for vectors, products in self._runs(inputs):
             seen = _mask(products)[..., None] * vectors[:, None]  # (batch, readers, fields, dim)
@@ -114,6 +126,33 @@ class FieldMask(keras.layers.Layer):
         """
         kept = np.repeat(~np.asarray(closed), self.field_dims, axis=1)
         self.g.assign(tf.convert_to_tensor(self.g) * kept)
+
+    def freeze(self) -> None:
+        """Keeps g as it is, in training too."""
+        self.held.assign(tf.convert_to_tensor(self.g))
+        self.pressure.assign(0.0)
+        self.frozen.assign(1.0)
+
+    def release(self) -> None:
+        """Lets g learn again, under the whole penalty."""
+        self.pressure.assign(1.0)
+        self.frozen.assign(0.0)
+
+    def _state(self, name: str, shape: tuple[int, ...], initializer: str) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation=_FIRST_REPLICA,
+        )
+
+    def _kept(self, g):
+        """Constraint: frozen, as it was."""
+        held = tf.cast(tf.convert_to_tensor(self.held), g.dtype)
+        return tf.where(tf.convert_to_tensor(self.frozen) > 0, held, tf.convert_to_tensor(g))
 
     def _runs(self, inputs):
         """(vectors (batch, fields, dim), g·e (batch, readers, fields)) per run of widths."""

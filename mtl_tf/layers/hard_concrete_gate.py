@@ -17,14 +17,6 @@ _FIRST_REPLICA = tf.VariableAggregation.ONLY_FIRST_REPLICA if LEGACY else "only_
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
-class _Clamp(keras.constraints.Constraint):
-    """Keeps log α in [log 0.01, log 100], as the authors' code does."""
-
-    def __call__(self, w):
-        return tf.clip_by_value(w, -_LOG_ALPHA_LIMIT, _LOG_ALPHA_LIMIT)
-
-
-@keras.saving.register_keras_serializable("mtl_tf")
 class HardConcreteGate(keras.layers.Layer):
     """Multiplies its input by gates z in [0, 1] that become exactly 0 or 1.
 
@@ -40,6 +32,11 @@ class HardConcreteGate(keras.layers.Layer):
     The layer adds `penalty` · Σ P(z≠0) = `penalty` · Σ σ(log α − β·log(−γ/ζ)) to the
     model's loss. A gate is exactly 0 in evaluation iff log α ≤ log(−γ/ζ).
 
+    In training each gate's share of the penalty is multiplied by its `pressure`, 1 unless
+    a schedule (`mtl_tf.schedule`) assigns something else; evaluation counts the whole
+    penalty, so that epochs compare. `freeze` fixes the gates at ẑ for the rest of the
+    training: no samples, no penalty, and log α stays, whatever the optimizer's momentum.
+
     Args:
         shape: shape of the gates; inputs of shape `(..., *shape)` broadcast.
         beta: temperature β of the samples, in (0, 1].
@@ -50,8 +47,9 @@ class HardConcreteGate(keras.layers.Layer):
         seed: seed of the samples; by default one from Python's `random`, which
             `keras.utils.set_random_seed` seeds.
 
-    Variables: `log_alpha` (`shape`), trained and clamped to [log 0.01, log 100], and
-    a counter of draws, so that a restored checkpoint goes on with the same samples.
+    Variables: `log_alpha` (`shape`), trained and clamped to [log 0.01, log 100];
+    `pressure` (`shape`), `frozen` and `held`, see above; and a counter of draws, so that
+    a restored checkpoint goes on with the same samples.
 
     Example:
     >>> gate = HardConcreteGate(shape=(3,), initial_drop=0.5)
@@ -105,9 +103,12 @@ class HardConcreteGate(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(
                 math.log((1 - self.initial_drop) / self.initial_drop), 0.01
             ),
-            constraint=_Clamp(),
+            constraint=self._kept,
             autocast=False,
         )
+        self.pressure = self._state("pressure", self.shape, "ones")
+        self.frozen = self._state("frozen", (), "zeros")
+        self.held = self._state("held", self.shape, "zeros")
         self.draws = self.add_weight(
             name="draws",
             shape=(),
@@ -119,9 +120,43 @@ class HardConcreteGate(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=None):
-        self.add_loss(self.penalty * tf.reduce_sum(self.open_probability()))
-        gate = self.sample() if training else self.inference_gate()
+        opened = self.open_probability()
+        if not training:
+            self.add_loss(self.penalty * tf.reduce_sum(opened))
+            return inputs * tf.cast(self.inference_gate(), inputs.dtype)
+        pressure = tf.convert_to_tensor(self.pressure)
+        self.add_loss(self.penalty * tf.reduce_sum(pressure * opened))
+        fixed = tf.stop_gradient(self.inference_gate())
+        gate = tf.where(tf.convert_to_tensor(self.frozen) > 0, fixed, self.sample())
         return inputs * tf.cast(gate, inputs.dtype)
+
+    def freeze(self) -> None:
+        """Fixes every gate at ẑ, for training too."""
+        self.held.assign(tf.convert_to_tensor(self.log_alpha))
+        self.pressure.assign(tf.zeros(self.shape))
+        self.frozen.assign(1.0)
+
+    def release(self) -> None:
+        """Lets the gates learn again, under the whole penalty."""
+        self.pressure.assign(tf.ones(self.shape))
+        self.frozen.assign(0.0)
+
+    def _state(self, name: str, shape: tuple[int, ...], initializer: str) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation=_FIRST_REPLICA,
+        )
+
+    def _kept(self, log_alpha):
+        """Constraint: within [log 0.01, log 100], as the authors' code; frozen, as it was."""
+        clamped = tf.clip_by_value(log_alpha, -_LOG_ALPHA_LIMIT, _LOG_ALPHA_LIMIT)
+        frozen = tf.convert_to_tensor(self.frozen) > 0
+        return tf.where(frozen, tf.convert_to_tensor(self.held), clamped)
 
     def sample(self):
         """One sample z of all gates, another one at each call."""

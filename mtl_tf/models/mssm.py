@@ -32,7 +32,7 @@ def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> Ranker
     inputs = inputs_for(features)
     x = masked_fields(inputs, features, num_cells[0], config.masks)
     x = SubNetworks(num_cells[0], config.units[0], **cells, name="Level_1")(x)
-    gates = config.gates.model_dump()
+    gates = config.gates.arguments()
     for level, units in enumerate(config.units[1:], start=2):
         name = f"Level_{level}"
         x = CellSparseSharing(num_cells[level - 1], units, **gates, **cells, name=name)(x)

@@ -23,7 +23,7 @@ def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> Ran
 
     Reference: Ding et al., SIGIR 2021.
     """
-    gates = config.gates.model_dump()
+    gates = config.gates.arguments()
     num_cells = [len(tasks) + 1] * (len(config.units) - 1) + [len(tasks)]
     inputs, x = embedded(features)
     x = SubNetworks(num_cells[0], config.units[0], **dense(config), name="Level_1")(x)

@@ -24,7 +24,7 @@ def snr_aver(features: Sequence[Any], tasks: Sequence[Task], config: SNRAver) ->
 
     Reference: Ma et al., AAAI 2019.
     """
-    gates = config.gates.model_dump()
+    gates = config.gates.arguments()
     inputs, x = embedded(features)
     for level, units in enumerate(config.units, start=1):
         if level > 1:

@@ -25,7 +25,7 @@ def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) 
 
     Reference: Ma et al., AAAI 2019.
     """
-    routing = {**config.gates.model_dump(), **regularizer(config)}
+    routing = {**config.gates.arguments(), **regularizer(config)}
     count = config.num_sub_networks
     inputs, x = embedded(features)
     for level, units in enumerate(config.units, start=1):

@@ -1,0 +1,207 @@
+"""Training on several devices or machines: one batch, in equal parts.
+
+Every replica takes its part of the same global batch, in the same order whatever the
+number of replicas, so that no row is left out or taken twice and the loss is that of one
+worker. Each worker reads the whole split and keeps its part; reading costs a small
+part of what training does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.epochs import Epochs
+from mtl_tf.errors import UserError
+
+STRATEGIES = ("mirrored", "multi_worker")
+
+
+class Cluster:
+    """The replicas that train together, and this process's place among them.
+
+    Args:
+        strategy: `mirrored`, all GPUs of this machine, or all its logical CPUs where it
+            has none; `multi_worker`, the workers that the environment variable TF_CONFIG
+            names, to be made before anything else is done with TensorFlow; None, this
+            process alone.
+
+    Attributes:
+        chief: whether this process writes the run.
+        replicas: their number, over all workers.
+    """
+
+    def __init__(self, strategy: str | None = None):
+        self.name = strategy
+        self.chief = True
+        if strategy is None:
+            self.strategy = tf.distribute.get_strategy()
+        elif strategy == "mirrored":
+            devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+            self.strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+        elif strategy == "multi_worker":
+            self.chief = _is_chief()
+            try:
+                self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            except RuntimeError as error:  # TensorFlow is in use already
+                raise UserError(
+                    f"multi_worker: cannot join the other workers ({error}); start training "
+                    "with `mtl-tf train`, in a process of its own"
+                ) from None
+        else:
+            raise UserError(
+                f"expected a strategy of {', '.join(STRATEGIES)}; received `{strategy}`"
+            )
+
+    @property
+    def replicas(self) -> int:
+        return self.strategy.num_replicas_in_sync
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises `UserError` unless every replica gets an equal part."""
+        rest = batch_size % self.replicas
+        if rest:
+            raise UserError(
+                f"`training.batch_size` is the global batch, of equal parts for "
+                f"{self.replicas} replicas; received {batch_size}, take "
+                f"{batch_size - rest + self.replicas}"
+            )
+
+    def from_chief(self, numbers: Sequence[float]) -> list[float]:
+        """The chief's numbers, on every worker."""
+        if self.name != "multi_worker":
+            return list(numbers)
+        mine = tf.constant(numbers if self.chief else np.zeros(len(numbers)), tf.float64)
+
+        @tf.function
+        def total():
+            def share():
+                context = tf.distribute.get_replica_context()
+                first = tf.equal(context.replica_id_in_sync_group, 0)
+                part = tf.where(first, mine, tf.zeros_like(mine))
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, part)
+
+            return self.strategy.run(share)
+
+        return [float(x) for x in self.strategy.experimental_local_results(total())[0]]
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what only the chief's copy is kept of."""
+        folder = Path(tempfile.mkdtemp(prefix="mtl_tf-worker-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Agree(keras.callbacks.Callback):
+    """Gives every worker the chief's figures: on these they decide when to stop."""
+
+    def __init__(self, cluster: Cluster):
+        super().__init__()
+        self.cluster = cluster
+
+    def on_epoch_end(self, epoch, logs=None):
+        names = sorted(logs)
+        for name, value in zip(
+            names, self.cluster.from_chief([float(logs[name]) for name in names]), strict=True
+        ):
+            logs[name] = value
+
+
+class DistributedEpochs(Epochs):
+    """`Epochs` with steps of its own instead of `fit`.
+
+    Keras 3.15 cannot `fit` on several workers (it takes the values of all replicas for a
+    tensor), nor take several steps per execution on mirrored devices (TensorFlow loses an
+    input of the loop); its training step runs on both.
+
+    Args:
+        cluster: the replicas.
+        per_execution: steps between two looks of the callbacks.
+    """
+
+    def __init__(self, cluster: Cluster, per_execution: int, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.cluster = cluster
+        self.per_execution = per_execution
+        strategy, model = cluster.strategy, self.model
+        self._prepared = False
+
+        @tf.function
+        def execute(batch):
+            strategy.run(model.train_step, args=(batch,))
+
+        self._execute = execute
+
+    def _prepare(self) -> None:
+        """Has Keras create the losses' variables now: on replicas, a graph cannot."""
+        # A dataset of its own: a second pass over one would have another order.
+        first = next(iter(self._shared(self.batches(0).take(1))))
+        self.cluster.strategy.run(self.model.test_step, args=(first,))
+        self._prepared = True
+
+    def fit(self, batches: Any, epoch: int, callbacks: Any = None) -> None:
+        if not self._prepared:
+            self._prepare()
+        self.model.reset_metrics()
+        if callbacks:
+            callbacks.on_epoch_begin(epoch)
+        steps, done = int(batches.cardinality()), 0
+        iterator = iter(self._shared(batches))
+        while done < steps:
+            count = min(self.per_execution, steps - done)
+            if callbacks:
+                callbacks.on_train_batch_begin(done)
+            for _ in range(count):
+                self._execute(next(iterator))
+            done += count
+            if callbacks:
+                callbacks.on_train_batch_end(done - 1, {})
+        if callbacks:
+            self.model.weighting.end_epoch()
+            callbacks.on_epoch_end(epoch, self._logs())
+
+    def _shared(self, batches: tf.data.Dataset) -> Any:
+        """The batches, each in as many parts as there are replicas."""
+        options = tf.data.Options()
+        # Every worker reads all and keeps its part; by files, workers could get unequal ones.
+        policy = tf.data.experimental.AutoShardPolicy.DATA
+        options.experimental_distribute.auto_shard_policy = policy
+        return self.cluster.strategy.experimental_distribute_dataset(batches.with_options(options))
+
+    def _logs(self) -> dict[str, float]:
+        """An epoch's figures: the metrics over all replicas, and the tasks' last weights."""
+        weighting = self.model.weighting
+        weights = zip(weighting.tasks, np.asarray(weighting.current()).ravel(), strict=True)
+        logs = {f"weight_{task}": weight for task, weight in weights}
+        return {name: float(x) for name, x in {**logs, **self.model.get_metrics_result()}.items()}
+
+
+def _is_chief() -> bool:
+    try:
+        told = json.loads(os.environ.get("TF_CONFIG", ""))
+        task, cluster = told["task"], told["cluster"]
+        kind, index = task["type"], int(task["index"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            "multi_worker: expected the environment variable TF_CONFIG with `cluster` and "
+            'this worker\'s `task`, such as {"cluster": {"worker": ["host1:2222", '
+            '"host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        ) from None
+    if kind not in ("chief", "worker"):
+        raise UserError(
+            f"multi_worker: expected a `task` of type chief or worker in TF_CONFIG; received {kind}"
+        )
+    return kind == "chief" or (index == 0 and "chief" not in cluster)
