@@ -26,7 +26,7 @@ CONFIG = {
         {"name": "buy", "label": "bought", "mask_column": "clicked", "weight_column": "price"},
     ],
     "model": {"units": [8], "tower_units": [4]},
-    "training": {"epochs": 2, "batch_size": 50, "jit_compile": False, "learning_rate": 0.01},
+    "training": {"epochs": 1, "batch_size": 50, "jit_compile": False, "learning_rate": 0.01},
 }
 
 
@@ -47,7 +47,7 @@ def preprocessed(folder, lie=False):
     folder.mkdir()
     (folder / "shop.yaml").write_text(yaml.safe_dump(CONFIG))
     flags = ["--config", str(folder / "shop.yaml"), "--output", str(folder / "dataset")]
-    for seed, (split, rows) in enumerate({"train": 600, "eval": 300, "test": 300}.items()):
+    for seed, (split, rows) in enumerate({"train": 300, "eval": 200, "test": 200}.items()):
         with (folder / f"{split}.csv").open("w", newline="") as file:
             csv.writer(file).writerow(["city", "shop", "clicked", "bought", "price"])
             csv.writer(file).writerows(table(rows, seed, lie))
@@ -71,7 +71,7 @@ def test_labels_count_where_clicked(trained):
     data, _ = trained["true"]
     description = json.loads((data / "dataset.json").read_text())
     for seed, split in enumerate(("train", "eval", "test")):
-        rows = list(table({"train": 600}.get(split, 300), seed))
+        rows = list(table({"train": 300}.get(split, 200), seed))
         assert description["splits"][split]["labelled"]["buy"] == sum(row[2] for row in rows)
         assert description["splits"][split]["labelled"]["click"] == len(rows)
 
@@ -90,18 +90,18 @@ def test_metrics_count_clicked_rows_by_their_weight(trained):
     data, result = trained["lie"]
     metrics = evaluate(result.run, data, "test")
     model = load_run(result.run).model
-    truth = list(table(300, seed=2))
+    truth = list(table(200, seed=2))
     clicked = np.array([row[2] for row in truth]) > 0
     bought = np.array([row[3] for row in truth])[clicked]
     price = np.array([row[4] for row in truth])[clicked]
-    features, _, weights = next(iter(dataset(data, "test", 300, shuffle=False)))
+    features, _, weights = next(iter(dataset(data, "test", 200, shuffle=False)))
     scores = np.asarray(model(features)["buy"])[:, 0]
     kept = weights["buy"].numpy() > 0
     assert sorted(weights["buy"].numpy()[kept]) == sorted(price)
     # Preprocessing may order rows by shard: compare what does not depend on the order.
     assert metrics["buy"]["rows"] == clicked.sum()
     assert metrics["click"]["rows"] == len(truth)
-    _, labels, _ = next(iter(dataset(data, "test", 300, shuffle=False)))
+    _, labels, _ = next(iter(dataset(data, "test", 200, shuffle=False)))
     labels = labels["buy"].numpy()[kept, 0]
     assert labels.sum() == bought.sum()
     expected = {
@@ -117,7 +117,7 @@ def test_metrics_count_clicked_rows_by_their_weight(trained):
 def test_an_unweighted_metric_would_differ(trained):
     """The weights matter here, or the test above would tell nothing."""
     data, result = trained["true"]
-    features, labels, weights = next(iter(dataset(data, "test", 300, shuffle=False)))
+    features, labels, weights = next(iter(dataset(data, "test", 200, shuffle=False)))
     buy = np.asarray(load_run(result.run).model(features)["buy"])[:, 0]
     kept = weights["buy"].numpy() > 0
     plain = log_loss(labels["buy"].numpy()[kept, 0], buy[kept].astype(float))

@@ -34,12 +34,21 @@ class Learned(tf.Module):
 
     def step(self, gradient: Any, moves: Any) -> Any:
         """Moves the numbers where `moves`; gives them."""
-        steps = self._steps.assign_add(tf.cast(moves, tf.float32))
-        m = self._m.assign(tf.where(moves, _mix(_BETA_1, self._m, gradient), self._m))
-        v = self._v.assign(tf.where(moves, _mix(_BETA_2, self._v, gradient**2), self._v))
-        m, v = m / (1 - _BETA_1**steps), v / (1 - _BETA_2**steps)
-        moved = self.value - self.rate * m / (tf.sqrt(v) + _EPSILON)
-        return self.value.assign(tf.where(moves, moved, self.value))
+        # What `assign` gives differs between strategies: the tensors do not.
+        steps = self._steps + tf.cast(moves, tf.float32)
+        m = tf.where(moves, _mix(_BETA_1, self._m, gradient), self._m)
+        v = tf.where(moves, _mix(_BETA_2, self._v, gradient**2), self._v)
+        mean = tf.math.divide_no_nan(m, 1 - _BETA_1**steps)
+        spread = tf.sqrt(tf.math.divide_no_nan(v, 1 - _BETA_2**steps))
+        value = tf.where(moves, self.value - self.rate * mean / (spread + _EPSILON), self.value)
+        for variable, new in (
+            (self._steps, steps),
+            (self._m, m),
+            (self._v, v),
+            (self.value, value),
+        ):
+            variable.assign(new)
+        return value
 
 
 def number(start: Any, name: str) -> tf.Variable:

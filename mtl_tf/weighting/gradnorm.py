@@ -84,7 +84,8 @@ class GradNorm(Weighting):
         """Of Σ|G − target| with respect to v: sign(G_k − target_k) · ‖∇_W L_k‖."""
         labelled = tf.cast(batch.labelled, tf.float32)
         unset = batch.labelled & (self._first <= 0)
-        first = self._first.assign(tf.where(unset, batch.values, self._first))
+        first = tf.where(unset, batch.values, self._first)
+        self._first.assign(first)
         norms = self._norms(batch)
         mean_norm = _mean(balance * norms, labelled)
         ratio = tf.math.divide_no_nan(batch.values, first)

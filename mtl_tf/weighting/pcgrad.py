@@ -56,7 +56,8 @@ class PCGrad(Weighting):
         products = tf.add_n(
             [inner_products(each, slices) for each, slices in zip(by_variable, reach, strict=True)]
         )
-        order = self._order(self.steps.assign_add(1))
+        order = self._order(tf.identity(self.steps))
+        self.steps.assign_add(1)
         shares = tf.unstack(tf.reduce_sum(surgery(products, order), axis=0) / replicas())
         return [
             _sum(_combined(each, shares, slices), extra)
