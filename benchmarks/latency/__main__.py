@@ -20,8 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.latency import peer
+from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
+from benchmarks.sides import PEERS, peer_python
 
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _BATCHES = ("1", "64", "512")
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if not (folder / "rank").exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 _python("benchmarks.latency.prepare", shape, str(folder))
-                peer.save(shape, folder)
+                _save_peer(shape, folder)
             arguments = (shape, str(folder), str(options.rounds), options.clock)
             times: Times = json.loads(_python("benchmarks.latency.measure", *arguments))
             sizes = _report(folder)["bytes"]
@@ -73,6 +74,15 @@ def _python(*arguments: str) -> str:
     return subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
+
+
+def _save_peer(name: str, folder: Path) -> None:
+    """DeepCTR's MMOE with as many experts and as wide as the shape's cells."""
+    shape = SHAPES[name]
+    numbers = (shape.dim, shape.units, shape.tasks + 1, shape.tasks, *shape.vocabularies)
+    script, to = PEERS / "deepctr_mmoe.py", folder / "deepctr"
+    command = [str(peer_python()), str(script), str(to), *map(str, numbers)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
 def _report(folder: Path) -> dict[str, Any]:

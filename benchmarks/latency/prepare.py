@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmarks.latency import choices
 from benchmarks.latency.plain import PlainMSSM
 from benchmarks.latency.shapes import SHAPES, Shape, make_run
 from mtl_tf.inference import capture, optimize
@@ -27,8 +28,10 @@ def prepare(shape: Shape, folder: Path) -> None:
         _export(run, folder / f"export_{state}")
         _plain(run, folder / f"plain_{state}")
         run.model.export(str(folder / f"keras_{state}"), verbose=False)
-        plan, _ = optimize(capture(run.model))
+        captured = capture(run.model)
+        plan, _ = optimize(captured)
         (folder / f"bare_{state}.json").write_text(json.dumps(bare_work(plan)))
+        choices.save(captured, folder, state)
     _say(f"{shape.name}: half of the fields are context")
     _export(make_run(shape, closed=False, context=True), folder / "rank")
 

@@ -16,7 +16,7 @@ from mtl_tf.models import build_model
 from mtl_tf.schema import Schema
 from mtl_tf.transform.fitted import FittedTransform, make_table
 
-CLOSED_CONNECTIONS, CLOSED_FIELDS = 1 / 2, 1 / 3
+CLOSED_CONNECTIONS = 1 / 2
 _CLOSED = -5.0  # log α: far below where a gate becomes exactly 0
 
 
@@ -81,7 +81,7 @@ def draw_weights(model: keras.Model, rng: np.random.Generator, closed: bool) -> 
         elif name == "g":
             value = rng.normal(0.3, 0.3, shape)
             if closed:
-                value[:, : round(shape[1] * CLOSED_FIELDS)] = 0.0
+                value[:, _closed_fields(model)] = 0.0
         elif name.startswith("tables"):
             value = rng.normal(0.0, 0.5, shape)
         elif len(shape) >= 2:
@@ -105,6 +105,12 @@ def draw_ids(shape: Shape, rows: int, seed: int = 1) -> dict[str, np.ndarray]:
 def as_words(ids: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The raw strings of these ids."""
     return {name: np.array([f"v{i}" for i in column], object) for name, column in ids.items()}
+
+
+def _closed_fields(model: keras.Model) -> np.ndarray:
+    """Columns of g that belong to every third field."""
+    dims = model.get_layer("Mask").field_dims
+    return np.repeat(np.arange(len(dims)) % 3 == 1, dims)
 
 
 def _closed_connections(rng: np.random.Generator, to: int, sources: int) -> np.ndarray:
