@@ -57,7 +57,7 @@ class Training(Strict):
     jit_compile: bool = True
     steps_per_execution: int = _F(default=16, ge=1)
     save_steps: int = _F(default=2000, ge=1)
-    warm_up_epochs: float = _F(default=1.0, ge=0, allow_inf_nan=False)
+    warm_up_epochs: float = _F(default=0.0, ge=0, allow_inf_nan=False)
     fine_tune_epochs: int = _F(default=0, ge=0)
 
     @pydantic.model_validator(mode="after")

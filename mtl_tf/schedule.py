@@ -50,9 +50,9 @@ class GateSchedule(keras.callbacks.Callback):
     step for as long as too few are closed (dual ascent on the constraint "this share is
     closed"; a step back is not needed, because pressing harder closes no others), and is
     divided by the slope of P(z≠0), which vanishes for the gates that are wide open. During
-    the warm-up the share rises as the square of the time, to the target. Gates beyond the
-    share that closed by themselves are pressed to open. Ranking over all layers leaves it
-    to training which layer is closed more.
+    the warm-up, and at least the first epoch, the share rises as the square of the time,
+    to the target. Gates beyond the share that closed by themselves are pressed to open.
+    Ranking over all layers leaves it to training which layer is closed more.
 
     Args:
         steps: per epoch.
@@ -85,7 +85,8 @@ class GateSchedule(keras.callbacks.Callback):
             mask.pressure.assign(ramp)
         gates = gates_of(self.model)
         if self.target is not None and gates:
-            pressures = self._towards(gates, self.target * ramp**2, done - self._done)
+            reached = min(1.0, done / max(self.warm_up, self.steps))
+            pressures = self._towards(gates, self.target * reached**2, done - self._done)
         else:
             pressures = [np.full(gate.shape, ramp, np.float32) for gate in gates]
         for gate, pressure in zip(gates, pressures, strict=True):

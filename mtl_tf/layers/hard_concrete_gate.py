@@ -124,10 +124,11 @@ class HardConcreteGate(keras.layers.Layer):
         if not training:
             self.add_loss(self.penalty * tf.reduce_sum(opened))
             return inputs * tf.cast(self.inference_gate(), inputs.dtype)
-        pressure = tf.convert_to_tensor(self.pressure)
-        self.add_loss(self.penalty * tf.reduce_sum(pressure * opened))
+        # The sample first: where replicas wait for each other, a list of losses begins anew.
+        sample = self.sample()
+        self.add_loss(self.penalty * tf.reduce_sum(tf.convert_to_tensor(self.pressure) * opened))
         fixed = tf.stop_gradient(self.inference_gate())
-        gate = tf.where(tf.convert_to_tensor(self.frozen) > 0, fixed, self.sample())
+        gate = tf.where(tf.convert_to_tensor(self.frozen) > 0, fixed, sample)
         return inputs * tf.cast(gate, inputs.dtype)
 
     def freeze(self) -> None:
