@@ -38,9 +38,16 @@ def test_ratios_are_taken_within_a_round():
     assert "vs_deepctr_mmoe" in training.table(figures)
 
 
+_ECHO = """
+print("hello")
+import sys
+for line in sys.stdin:
+    print('{"n": %s}' % line.strip(), flush=True)
+"""
+
+
 def test_a_side_is_asked_and_may_greet_first():
-    code = "print('hello')\nimport sys\nfor line in sys.stdin:\n print('{\"n\": %s}' % line.strip(), flush=1)"
-    with Side([sys.executable, "-c", code]) as side:
+    with Side([sys.executable, "-c", _ECHO]) as side:
         assert side.ask("3") == {"n": 3}
         assert side.ask("4") == {"n": 4}
 
