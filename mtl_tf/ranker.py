@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from mtl_tf._keras import LEGACY, keras
 from mtl_tf.hold import Hold
+from mtl_tf.layers._replicas import num_replicas, total
 from mtl_tf.reach import Reach
 from mtl_tf.weighting import Batch, Fixed, Weighting
-from mtl_tf.weighting.replicas import replicas, total
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -92,12 +92,25 @@ class Ranker(keras.Model):
         self._step.apply(batch)
         return {**self._logs(x, y, y_pred, sample_weight), **self._step.logs()}
 
+    @property
+    def losses(self) -> list[Any]:
+        """What the layers add to the loss: on this replica.
+
+        The replicas of one machine take turns within a step, wherever they wait for each
+        other, and Keras keeps what they all added in one list.
+        """
+        found = super().losses
+        if num_replicas() == 1:
+            return found
+        here = tf.constant(0.0).device
+        return [loss for loss in found if loss.device == here]
+
     def _logs(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         """Keras' own: `loss`, `<task>_loss` and the compiled metrics."""
         loss = self.compute_loss(x, y, y_pred, sample_weight)
         if not LEGACY:  # Keras 2 has done it
             rows = tf.shape(tf.nest.flatten(x)[0])[0]
-            self.metrics[0].update_state(loss * replicas(), sample_weight=rows)
+            self.metrics[0].update_state(loss * num_replicas(), sample_weight=rows)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -157,7 +170,7 @@ class _Step:
             if isinstance(weight, Mapping):
                 weight = weight.get(name)
             value = loss(y[name], y_pred[name], sample_weight=weight)
-            losses.append(value / replicas() if LEGACY else value)
+            losses.append(value / num_replicas() if LEGACY else value)
             labelled.append(weight is None or tf.reduce_any(weight > 0))
         trained = tf.constant(self.weighting.task_weights) > 0
         penalty = tf.add_n([tf.cast(x, tf.float32) for x in penalties] or [tf.constant(0.0)])
@@ -167,7 +180,7 @@ class _Step:
             losses,
             total(tf.stop_gradient(tf.stack(losses))),
             (total(tf.cast(tf.stack(labelled), tf.float32)) > 0) & trained,
-            penalty / replicas(),
+            penalty / num_replicas(),
             scale,
         )
 

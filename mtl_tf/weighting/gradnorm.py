@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from mtl_tf._keras import keras
 from mtl_tf.weighting.adam import Learned, number
-from mtl_tf.weighting.products import inner_products
-from mtl_tf.weighting.replicas import total
+from mtl_tf.weighting.products import each_total, inner_products
 from mtl_tf.weighting.weighting import Batch, Weighting
 
 _LEAST = 1e-3
@@ -95,7 +94,7 @@ class GradNorm(Weighting):
     def _norms(self, batch: Batch) -> Any:
         """‖∇_W L_k‖ on the shared slices, `(tasks,)`."""
         variables = self.reach.last_shared()
-        by_task = [total(batch.tape.gradient(loss, variables)) for loss in batch.losses]
+        by_task = [each_total(batch.tape.gradient(loss, variables)) for loss in batch.losses]
         squares = tf.add_n(
             [
                 tf.linalg.diag_part(inner_products(gradients, self.reach.of(variable)))

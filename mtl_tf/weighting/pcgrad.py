@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
+from mtl_tf.layers._replicas import num_replicas
 from mtl_tf.weighting.adam import number
-from mtl_tf.weighting.products import inner_products
-from mtl_tf.weighting.replicas import replicas, total
+from mtl_tf.weighting.products import each_total, inner_products
 from mtl_tf.weighting.weighting import Batch, Weighting
 
 
@@ -47,7 +47,9 @@ class PCGrad(Weighting):
         by_task = []
         for loss, weight in zip(batch.losses, self.task_weights, strict=True):
             factor = tf.ones_like(loss) * weight * batch.scale
-            by_task.append(total(batch.tape.gradient(loss, variables, output_gradients=factor)))
+            by_task.append(
+                each_total(batch.tape.gradient(loss, variables, output_gradients=factor))
+            )
         penalty = batch.tape.gradient(
             batch.penalty, variables, output_gradients=tf.ones_like(batch.penalty) * batch.scale
         )
@@ -58,7 +60,7 @@ class PCGrad(Weighting):
         )
         order = self._order(tf.identity(self.steps))
         self.steps.assign_add(1)
-        shares = tf.unstack(tf.reduce_sum(surgery(products, order), axis=0) / replicas())
+        shares = tf.unstack(tf.reduce_sum(surgery(products, order), axis=0) / num_replicas())
         return [
             _sum(_combined(each, shares, slices), extra)
             for each, slices, extra in zip(by_variable, reach, penalty, strict=True)
@@ -103,7 +105,7 @@ def surgery(products: Any, order: Any) -> Any:
 
 def _combined(gradients: Sequence[Any], shares: Sequence[Any], slices: Any) -> Any:
     """Σ share · gradient over the tasks on shared slices, the plain sum on the others."""
-    plain = [1.0 / replicas()] * len(gradients)
+    plain = [1.0 / num_replicas()] * len(gradients)
     if not slices.shared.any():
         return _weighted(gradients, plain)
     found = _weighted(gradients, shares)

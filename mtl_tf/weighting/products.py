@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_tf.layers._replicas import total
 from mtl_tf.reach import Slices
 
 
@@ -33,6 +34,11 @@ def inner_products(gradients: Sequence[Any], slices: Slices) -> Any:
             dense = [marks * gradient for gradient in dense]
     flat = tf.stack([tf.reshape(tf.cast(x, tf.float32), (-1,)) for x in dense])
     return tf.matmul(flat, flat, transpose_b=True)
+
+
+def each_total(gradients: Sequence[Any]) -> list[Any]:
+    """The gradients summed over the replicas of a distribution strategy."""
+    return [None if gradient is None else total(gradient) for gradient in gradients]
 
 
 def _rows(gradients: Sequence[tf.IndexedSlices | None]) -> list[Any]:
