@@ -1,0 +1,178 @@
+"""Several replicas: the same figures as one, and one run folder."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mtl_tf.errors import UserError
+from mtl_tf.training import train
+from tests.training_data import config, write
+
+pytestmark = pytest.mark.keras
+
+LIMIT = 170  # seconds; a worker that waits for another would wait for ever
+COMMAND = "from mtl_tf.cli import main; main()"
+TWO_DEVICES = """
+import tensorflow as tf
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """One row in five has no `watch`: the parts of a batch hold unequal numbers of labels."""
+    return write(tmp_path_factory.mktemp("distribution") / "dataset", {"train": 1000, "eval": 300})
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("distribution") / "config.yaml"
+    training = {"epochs": 2, "steps_per_execution": 3, "save_steps": 4}
+    parts = config({"masks": {"penalty": 0.01}}, training).to_json()
+    path.write_text(yaml.safe_dump({**parts.pop("schema"), **parts}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(data, file, tmp_path_factory):
+    from mtl_tf.config import load_config
+
+    run = tmp_path_factory.mktemp("distribution") / "alone"
+    return train(load_config(file), data, run, progress=False)
+
+
+def _arguments(data, file, run, strategy):
+    return ["train", "--config", str(file), "--data", str(data), "--run", str(run),
+            "--strategy", strategy]  # fmt: skip
+
+
+def _same_figures(run: Path, alone) -> None:
+    """To float tolerance: sums are taken in another order."""
+    details = json.loads((run / "run.json").read_text())
+    for found, expected in zip(details["epochs"], alone.epochs, strict=True):
+        for name, value in expected.items():
+            if name not in ("seconds", "rows_per_second"):
+                assert found[name] == pytest.approx(value, rel=2e-4, abs=2e-5), name
+
+
+def _environment(**variables):
+    return {**os.environ, "PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": "", **variables}
+
+
+def test_two_devices_of_a_machine_train_as_one(data, file, alone, tmp_path):
+    run = tmp_path / "run"
+    subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES + COMMAND, *_arguments(data, file, run, "mirrored")],
+        timeout=LIMIT,
+        check=True,
+        env=_environment(),
+    )
+    _same_figures(run, alone)
+
+
+def _ports(count):
+    """Ports that are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for found in sockets:
+            found.bind(("127.0.0.1", 0))
+        return [found.getsockname()[1] for found in sockets]
+
+
+@contextlib.contextmanager
+def _workers(code, arguments, folder):
+    """Two processes that train together; killed at the end, whatever happens."""
+    addresses = [f"127.0.0.1:{port}" for port in _ports(2)]
+    processes = []
+    try:
+        for index in range(2):
+            told = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            scratch = folder / f"scratch-{index}"
+            scratch.mkdir(exist_ok=True)
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", code, *arguments],
+                    env=_environment(TF_CONFIG=json.dumps(told), TMPDIR=str(scratch)),
+                    stderr=(folder / f"log-{index}").open("w"),
+                )
+            )
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+
+
+def _finish(processes, folder):
+    end = time.monotonic() + LIMIT
+    for index, process in enumerate(processes):
+        code = process.wait(max(1, end - time.monotonic()))
+        assert code == 0, (folder / f"log-{index}").read_text()[-3000:]
+
+
+def test_two_workers_train_as_one_and_only_the_chief_writes(data, file, alone, tmp_path):
+    run = tmp_path / "run"
+    with _workers(COMMAND, _arguments(data, file, run, "multi_worker"), tmp_path) as processes:
+        _finish(processes, tmp_path)
+    _same_figures(run, alone)
+    assert {x.name for x in run.iterdir()} == {x.name for x in alone.run.iterdir()}
+    left = {x.name for x in tmp_path.iterdir()}
+    assert left == {"run", "log-0", "log-1", "scratch-0", "scratch-1"}
+    assert not [*(tmp_path / "scratch-0").iterdir(), *(tmp_path / "scratch-1").iterdir()]
+
+
+def test_two_workers_that_were_killed_go_on_together(data, file, alone, tmp_path):
+    run = tmp_path / "run"
+    killed = f"""
+import os, signal
+from mtl_tf.resume import State
+save = State.save
+def save_and_die(self, position, *arguments, **named):
+    save(self, position, *arguments, **named)
+    if (position.epoch, position.step) == (1, 6):
+        os.kill(os.getpid(), signal.SIGKILL)
+State.save = save_and_die
+{COMMAND}
+"""
+    arguments = _arguments(data, file, run, "multi_worker")
+    with _workers(killed, arguments, tmp_path) as processes:
+        assert [process.wait(LIMIT) for process in processes] == [-signal.SIGKILL] * 2
+    with _workers(COMMAND, arguments, tmp_path) as processes:
+        _finish(processes, tmp_path)
+    assert "resuming epoch 2, step 6" in (tmp_path / "log-0").read_text()
+    _same_figures(run, alone)
+
+
+@pytest.mark.parametrize("told", [None, "{", "{}", '{"task": {"type": "worker", "index": 0}}'])
+def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if told is not None:
+        monkeypatch.setenv("TF_CONFIG", told)
+    with pytest.raises(UserError, match="expected the environment variable TF_CONFIG"):
+        train(config(), data, tmp_path / "run", strategy="multi_worker")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_strategy_is_a_sentence(data, tmp_path):
+    with pytest.raises(UserError, match="a strategy of mirrored, multi_worker; received `tpu`"):
+        train(config(), data, tmp_path / "run", strategy="tpu")
+
+
+def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
+    from mtl_tf.distribution import Cluster
+
+    cluster = Cluster()
+    cluster.check_batch_size(1)
+    three = type("Three", (Cluster,), {"replicas": 3})()
+    with pytest.raises(UserError, match="3 replicas; received 100, take 102"):
+        three.check_batch_size(100)
