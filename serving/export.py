@@ -108,6 +108,7 @@ def export(
             extra = stage.folder / "assets.extra"
             _write_json(extra / "export_report.json", report)
             _write_json(extra / "schema.json", run.config.schema.to_json())
+            _write_json(extra / "plan.json", job.plans())
 
         path = stage.publish(before=complete)
     return ExportResult(path, report)
@@ -248,8 +249,11 @@ class _Export:
                 "tasks_alone": tasks_alone(self.captured, self.tables["dtype"]),
                 "tasks_together": after.to_json(),
                 "passes": [report.to_json() for report in self.passes],
-                "plan": self.plan.to_json(),
             }
+
+    def plans(self) -> dict[str, Any]:
+        """The plan as trained and as served, without weights."""
+        return {"before": self.captured.to_json(), "after": self.plan.to_json()}
 
     def _latency(self, folders: Mapping[str, Path], seconds: float) -> latency.Report:
         # tf.Examples cost the same parsing on top, on both sides.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,18 +20,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path")
 @click.option(
-    "--pictures", metavar="DIR", help="Where a run's pictures go.  [default: RUN/pictures]"
+    "--pictures", metavar="DIR", help="Where pictures go.  [default: `pictures` beside the report]"
 )
 def command(path: str, pictures: str | None) -> None:
     """Show what a run folder, a dataset folder or models/NAME/VERSION holds.
 
-    Of a run it also draws pictures, as PNG and SVG: how much of each field each
+    It also draws pictures, as PNG and SVG. Of a run: how much of each field each
     sub-network reads, what reaches each task, the gates and each task's figures over
-    training.
+    training. Of a version: its plan, as trained and as served.
     """
     folder = Path(path)
-    if pictures is not None and not (folder / "run.json").is_file():
-        raise UserError(f"--pictures: only a run has pictures, and {path} is none")
+    if pictures is not None and _is_dataset(folder):
+        raise UserError(f"--pictures: a dataset has none, and {path} is one")
     report = folder / "assets.extra" / "export_report.json"
     if (folder / "run.json").is_file():
         _run(folder, pictures)
@@ -39,13 +41,18 @@ def command(path: str, pictures: str | None) -> None:
         data = _read(report)
         print_sharing(data["sharing"])
         print_report(data)
-    elif (folder / "dataset.json").is_file():
+        _draw_plans(folder / "assets.extra", pictures)
+    elif _is_dataset(folder):
         _dataset(folder)
     else:
         raise UserError(
             f"{path}: expected a run, a dataset or an exported version (a folder with run.json, "
             "dataset.json or assets.extra/export_report.json)"
         )
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "dataset.json").is_file() and not (folder / "run.json").is_file()
 
 
 def _run(folder: Path, pictures: str | None) -> None:
@@ -71,20 +78,46 @@ def _run(folder: Path, pictures: str | None) -> None:
 
 
 def _draw(run: Run, plan: Plan, wanted: str | None) -> None:
-    from mtl_tf.cli.output import note, table
     from mtl_tf.pictures import draw_run
 
-    folder = run.folder / "pictures" if wanted is None else Path(wanted)
-    try:
+    missing: dict[str, str] = {}
+
+    def draw(folder: Path) -> list[Path]:
         drawn = draw_run(run, folder, plan)
+        missing.update(drawn.missing)
+        return list(drawn.files)
+
+    _pictures(draw, run.folder / "pictures", wanted, missing)
+
+
+def _draw_plans(extra: Path, wanted: str | None) -> None:
+    from mtl_tf.pictures import draw_plans
+
+    if not (extra / "plan.json").is_file():  # an older export
+        return
+    plans, report = _read(extra / "plan.json"), _read(extra / "export_report.json")
+    _pictures(lambda folder: draw_plans(plans, report, folder), extra / "pictures", wanted)
+
+
+def _pictures(
+    draw: Callable[[Path], list[Path]],
+    default: Path,
+    wanted: str | None,
+    missing: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    from mtl_tf.cli.output import note, table
+
+    folder = default if wanted is None else Path(wanted)
+    try:
+        files = draw(folder)
     except OSError as error:
         problem = f"{folder}: pictures cannot be written there ({error.strerror})"
         if wanted is not None:
             raise UserError(f"{problem}; give another folder") from None
         note(f"{problem}; name another folder with --pictures")
         return
-    rows = [(file.stem, str(file)) for file in drawn.files]
-    table("Pictures", ("picture", "file"), rows + list(drawn.missing.items()))
+    rows = [(file.stem, str(file)) for file in files]
+    table("Pictures", ("picture", "file"), rows + list(missing.items()))
 
 
 def _dataset(folder: Path) -> None:

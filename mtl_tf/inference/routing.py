@@ -178,7 +178,8 @@ def _blocks(plan: Plan, links: _Links, home: dict[str, str]) -> list[Block]:
     label = labels(owner, level)
     blocks = [Block(field, field, None, 0) for field in fields]
     blocks += [Block(name, label[name], owner[name], level[name]) for name in inner]
-    return blocks + [Block(task, task, task, last) for task in plan.tasks]
+    products = {output.task for output in plan.outputs if output.times}
+    return blocks + [Block(task, task, task, last + (task in products)) for task in plan.tasks]
 
 
 def _leading_to(tasks: set[str], links: Iterable[Link]) -> set[str]:
@@ -191,13 +192,14 @@ def _leading_to(tasks: set[str], links: Iterable[Link]) -> set[str]:
 
 def _titles(blocks: list[Block]) -> tuple[str, ...]:
     """A title per level: the layer's name, where it is one layer."""
-    last = max(block.level for block in blocks)
+    last = min(block.level for block in blocks if block.owner == block.name)
     titles = ["fields"]
     for level in range(1, last):
         layers = {_layer(block.name) for block in blocks if block.level == level}
         one = layers.pop() if len(layers) == 1 else f"Level_{level}"
         titles.append(one.replace("_", " "))
-    return (*titles, "tasks")
+    products = any(block.level > last for block in blocks)
+    return (*titles, "tasks", "products") if products else (*titles, "tasks")
 
 
 def _layer(name: str) -> str:

@@ -44,4 +44,5 @@ def _edge(edge: n.Edge) -> dict[str, Any]:
         "start": edge.start,
         "weight": list(edge.weight.shape),
         "gate": None if edge.gate is None else list(edge.gate.shape),
+        "open": bool(edge.folded.any()),
     }

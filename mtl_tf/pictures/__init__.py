@@ -13,6 +13,7 @@ opens, and the same run gives the same SVG, byte for byte.
 
 from mtl_tf.pictures.curves import gate_curves, task_curves
 from mtl_tf.pictures.mask_map import MaskCell, mask_map
+from mtl_tf.pictures.plan import draw_plans, plan_graph
 from mtl_tf.pictures.routing import routing_graph
 from mtl_tf.pictures.run import Drawn, draw_run
 from mtl_tf.pictures.sharing_log import SharingRow, read_sharing_log
@@ -21,9 +22,11 @@ __all__ = [
     "Drawn",
     "MaskCell",
     "SharingRow",
+    "draw_plans",
     "draw_run",
     "gate_curves",
     "mask_map",
+    "plan_graph",
     "read_sharing_log",
     "routing_graph",
     "task_curves",
