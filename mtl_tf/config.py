@@ -42,8 +42,9 @@ class Training(Strict):
     `warm_up_epochs`, which may be a fraction. In the last `fine_tune_epochs` of `epochs`
     gates and masks stay as they are, without samples and penalties, and the rest is
     trained on from the best epoch before. Neither is on by itself: on Census-Income's
-    validation rows MSSM's loss after 6 epochs was 0.2057 without warm-up and 0.2059 with
-    one epoch of it.
+    validation rows, with one seed, MSSM's loss after 6 epochs was 0.2057 without warm-up,
+    0.2059 with one epoch of it, and 0.2051 with that and 2 epochs of fine-tuning, which
+    closed 60 % of the gates instead of 65 %.
     """
 
     epochs: int = _F(default=5, ge=1)
