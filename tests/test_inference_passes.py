@@ -24,6 +24,8 @@ PASSES = {
     "fold_masks": passes.fold_masks,
     "fold_masks_without_budget": lambda plan: passes.fold_masks(plan, table_budget=0),
     "fold_numbers": passes.fold_numbers,
+    "fold_linear": passes.fold_linear,
+    "fold_linear_without_gates": lambda plan: passes.fold_linear(passes.fold_gates(plan)),
     "fuse": passes.fuse,
     "fuse_for_one_row": lambda plan: passes.fuse(passes.fold_gates(plan), batch=1),
     "fuse_for_many_rows": lambda plan: passes.fuse(passes.fold_gates(plan), batch=10**6),
@@ -290,3 +292,24 @@ def test_reports_say_what_left_and_what_it_cost():
     entry = reports[3].to_json()
     assert entry["removed"]["units"] == 1
     assert entry["before"]["flops"] > entry["after"]["flops"]
+
+
+def test_linear_sums_go_into_the_matrices_that_read_them():
+    """relu((a⊙x + 2y + b)[1:3] M + c), by hand and folded."""
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
+    a, b, m, c = rng.normal(size=3), rng.normal(size=3), rng.normal(size=(2, 2)), np.ones(2)
+    stitch = Affine("stitch", (Edge("x", a), Edge("y", np.array(2.0))), b)
+    level = Affine("level", (Edge("stitch", m, start=1),), c, "relu")
+    tower = Affine("tower", (Edge("level", np.ones((2, 1))),), np.zeros(1))
+    plan = Plan(
+        (Embed("x", ("x",), one), Embed("y", ("y",), two), stitch, level, tower,
+         Output("task/t", "t", "tower")),
+        (Feature("x", "int32"), Feature("y", "int32")),
+    )  # fmt: skip
+    rows = {"x": np.array([0, 3]), "y": np.array([4, 1])}
+    folded = passes.fold_linear(plan)
+    assert "stitch" not in folded.by_name
+    summed = (a * one[[0, 3]] + 2 * two[[4, 1]] + b)[:, 1:]
+    expected = np.maximum(summed @ m + c, 0).sum(axis=1)
+    np.testing.assert_allclose(folded.logits(rows)["t"], expected, rtol=1e-12)

@@ -228,6 +228,8 @@ def _operand(value: Value) -> n.Operand:
         return n.Operand("feature", ((value.name,),))
     if isinstance(value, Stack):
         return n.Operand("stack", tuple(vector.parts for vector in value.vectors))
+    if isinstance(value, Product):  # captured only where nothing but an output reads it
+        raise NotCapturableError
     parts = value.parts if isinstance(value, Vector) else (value.node,)
     return n.Operand("vector", (parts,))
 

@@ -9,6 +9,7 @@ scores: it rounds.
 from mtl_tf.inference.passes.drop_unread import drop_unread
 from mtl_tf.inference.passes.fold_constants import fold_constants
 from mtl_tf.inference.passes.fold_gates import fold_gates
+from mtl_tf.inference.passes.fold_linear import fold_linear
 from mtl_tf.inference.passes.fold_masks import fold_masks
 from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
@@ -20,6 +21,7 @@ __all__ = [
     "drop_unread",
     "fold_constants",
     "fold_gates",
+    "fold_linear",
     "fold_masks",
     "fold_numbers",
     "fuse",

@@ -8,12 +8,11 @@ from itertools import combinations, count
 
 import numpy as np
 
+from mtl_tf.inference.cost import FLOP, OP
 from mtl_tf.inference.nodes import Affine, Array, Edge, Node, Output, sources_of, width_of
 from mtl_tf.inference.plan import Plan
 
-# What an operation, a multiply-add and a copied number cost on one core of a server:
-# measured in microseconds, right within a factor of two, which is all that choices need.
-_OP, _FLOP, _COPY = 2.0, 1 / 80_000, 1 / 1_000
+_COPY = 1 / 1_000  # microseconds of a copied number, as right as `OP` and `FLOP` are
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +151,7 @@ def _level_cost(groups: Sequence[Group], batch: int) -> float:
         return total
     # The next level puts several nodes side by side before it reads them.
     units = sum(len(part.units) for group in groups for part in group)
-    return total + _OP + units * batch * _COPY
+    return total + OP + units * batch * _COPY
 
 
 def _microseconds(group: Group, batch: int) -> float:
@@ -163,7 +162,7 @@ def _microseconds(group: Group, batch: int) -> float:
     cut = [stop - start for start, stop, whole in ranges.values() if stop - start < whole]
     joined = rows if len(ranges) > 1 else 0
     operations = 1 + len(cut) + (len(ranges) > 1)
-    return operations * _OP + batch * (2 * rows * units * _FLOP + (joined + sum(cut)) * _COPY)
+    return operations * OP + batch * (2 * rows * units * FLOP + (joined + sum(cut)) * _COPY)
 
 
 def _ranges(group: Group) -> dict[str, tuple[int, int, int]]:
