@@ -206,7 +206,7 @@ class _Mean(keras.losses.Loss):
     """A loss function as a loss object: its mean."""
 
     def __init__(self, function: Any):
-        super().__init__()
+        super().__init__(name="mean")  # no scope may be called what Keras makes of `_Mean`
         self.call = function
 
 
