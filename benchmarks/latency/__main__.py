@@ -46,10 +46,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             times: Times = json.loads(_python("benchmarks.latency.measure", *arguments))
             sizes = _report(folder)["bytes"]
         ratios = dict(_ratios(shape, times))
-        _print(shape, times, ratios)
+        choices = _choices(times)
+        _print(shape, times, ratios, choices)
         bars |= {name: round(median(values), 3) for name, values in ratios.items()}
         bars[f"{shape}_size"] = round(sizes["before"] / sizes["after"], 3)
-        results[shape] = {"milliseconds": times, "ratios": ratios, "bytes": sizes}
+        results[shape] = {
+            "milliseconds": times,
+            "ratios": ratios,
+            "choices": choices,
+            "bytes": sizes,
+        }
     if options.json:
         whole = {"bars": bars, "clock": options.clock, "machine": machine(), **results}
         options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
@@ -108,13 +114,39 @@ def _ratio(times: Times, slow: str, fast: str, batch: str = "512") -> list[float
     return [above / below for above, below in pairs]
 
 
-def _print(shape: str, times: Times, ratios: Ratios) -> None:
+def _choices(times: Times) -> list[dict[str, Any]]:
+    """What the compiler chose beside the fastest alternative, per graph and batch."""
+    found = []
+    for state in ("open", "closed"):
+        for part in ("", "first_"):
+            prefix = f"choice_{state}_{part}"
+            names = [name for name in times if name.startswith(prefix)]
+            names = [n for n in names if part or not n.startswith(f"{prefix}first_")]
+            for batch in _BATCHES if names else ():
+                chosen = times[f"{prefix}chosen ids"][batch]
+                over = {
+                    name.removeprefix(prefix).removesuffix(" ids"): median(
+                        c / other for c, other in zip(chosen, times[name][batch], strict=True)
+                    )
+                    for name in names
+                }
+                best = max(over, key=lambda name: over[name])
+                what = f"{state}, first level" if part else f"{state}, whole graph"
+                excess = round(over[best] - 1, 3)
+                entry = {"graph": what, "batch": int(batch), "fastest": best, "excess": excess}
+                found.append(entry)
+    return found
+
+
+def _print(shape: str, times: Times, ratios: Ratios, choices: list[dict[str, Any]]) -> None:
     console = Console(width=100)
     table = Table(title=f"{shape}: milliseconds, median of the rounds' p50 (lowest - highest)")
     table.add_column("graph, input")
     for batch in _BATCHES:
         table.add_column(f"batch {batch}", justify="right")
     for name, by_batch in sorted(times.items()):
+        if name.startswith("choice_"):
+            continue
         table.add_row(name, *(_spread(by_batch[batch], 3) for batch in _BATCHES))
     console.print(table)
     table = Table(title=f"{shape}: ratios within a round, median (lowest - highest)")
@@ -122,6 +154,12 @@ def _print(shape: str, times: Times, ratios: Ratios) -> None:
     table.add_column("times", justify="right")
     for name, values in ratios.items():
         table.add_row(name, _spread(values, 2))
+    console.print(table)
+    table = Table(title=f"{shape}: what the cost model chose, over the fastest alternative")
+    for title in ("graph", "batch", "fastest", "chosen is slower by"):
+        table.add_column(title, justify="left" if title in ("graph", "fastest") else "right")
+    for row in choices:
+        table.add_row(row["graph"], str(row["batch"]), row["fastest"], f"{row['excess']:.1%}")
     console.print(table)
 
 
