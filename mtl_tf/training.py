@@ -200,6 +200,10 @@ class _Training:
                 f"{self.state.path}: the chief resumes from it, this worker does not see it; "
                 "put the run folder where every worker finds it, or start with `--restart`"
             )
+        # What the chief goes on writing, this worker goes on writing in its own folder.
+        there = self.state.path.parent
+        shutil.copytree(there / "checkpoints", self.folder / "checkpoints")
+        shutil.copy(there / "gates.csv", self.folder)
         return seen
 
     def result(self) -> RunResult:

@@ -183,7 +183,7 @@ def test_the_summary_is_json_without_weights():
     assert summary["features"] == list(plan.features)
     assert [node["name"] for node in summary["nodes"]] == [node.name for node in plan.nodes]
     affine = next(node for node in summary["nodes"] if node["kind"] == "affine")
-    assert {"source", "start", "weight", "gate"} == affine["edges"][0].keys()
+    assert {"source", "start", "weight", "gate", "open"} == affine["edges"][0].keys()
 
 
 def test_cost_counts_parameters_flops_and_bytes():

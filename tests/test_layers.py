@@ -50,6 +50,9 @@ CASES = {
     "HardConcreteGate": Case(
         lambda: layers.HardConcreteGate((2, 4), penalty=0.1), _numbers(3, 2, 4)
     ),
+    "JointProbability": Case(
+        lambda: layers.JointProbability(), [_numbers(5, 1), 2 * _numbers(5, 1)]
+    ),
     "LevelMixture": Case(lambda: layers.LevelMixture(), [CELLS, 2 * CELLS]),
     "RepeatBranches": Case(lambda: layers.RepeatBranches([2, 1, 1]), CELLS),
     "Sluice": Case(lambda: layers.Sluice(3, 4, penalty=0.1), CELLS),
@@ -60,7 +63,7 @@ CASES = {
     "Tower": Case(lambda: layers.Tower(1, [4, 3], kernel_regularizer="l2"), CELLS),
     "Tower, no hidden layer": Case(lambda: layers.Tower(0, [], link="identity"), CELLS),
 }
-WITHOUT_VARIABLES = ("RepeatBranches",)
+WITHOUT_VARIABLES = ("JointProbability", "RepeatBranches")
 
 case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

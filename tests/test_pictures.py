@@ -277,6 +277,6 @@ def test_a_folder_that_cannot_be_written(run, tmp_path, inspect):
     assert (done.code, "give another folder" in done.err) == (2, True)
 
 
-def test_only_a_run_has_pictures(tmp_path, inspect):
+def test_a_folder_of_nothing_has_no_pictures(tmp_path, inspect):
     done = inspect(tmp_path, "--pictures", tmp_path)
-    assert (done.code, "only a run has pictures" in done.err) == (2, True)
+    assert (done.code, "expected a run, a dataset or an exported version" in done.err) == (2, True)

@@ -27,8 +27,8 @@ from mtl_tf.resume import State
 
 save = State.save
 
-def save_and_die(self, position, *arguments):
-    save(self, position, *arguments)
+def save_and_die(self, position, *arguments, **options):
+    save(self, position, *arguments, **options)
     if (position.epoch, position.step) == (1, 20):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -92,8 +92,8 @@ def _interrupted(data, run, when, monkeypatch, **training):
     with monkeypatch.context() as patch:
         save = State.save
 
-        def save_and_stop(self, position, *arguments):
-            save(self, position, *arguments)
+        def save_and_stop(self, position, *arguments, **options):
+            save(self, position, *arguments, **options)
             if (position.epoch, position.step) == when:
                 raise KeyboardInterrupt
 

@@ -322,7 +322,7 @@ def test_the_result_has_flat_bars(result):
 
 
 def test_every_architecture_trains(data, tmp_path):
-    other = config(model={"architecture": "shared_bottom"}, training={"epochs": 2})
+    other = config(model={"architecture": "shared_bottom"}, training={"epochs": 8})
     result = train(other, data, tmp_path / "run", progress=False)
     assert "masks_closed" not in result.epochs[0]
     assert evaluate(result.run, data)["click"]["auc"] > 0.6
