@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf._keras import LEGACY, keras
 from mtl_tf.epochs import Epochs
 from mtl_tf.errors import UserError
 
@@ -44,6 +44,11 @@ class Cluster:
     def __init__(self, strategy: str | None = None):
         self.name = strategy
         self.chief = True
+        if strategy is not None and LEGACY:
+            raise UserError(
+                f"`--strategy {strategy}` needs Keras 3; unset TF_USE_LEGACY_KERAS (the layers' "
+                "sums over replicas differ in Keras 2, and so would the result)"
+            )
         if strategy is None:
             self.strategy = tf.distribute.get_strategy()
         elif strategy == "mirrored":

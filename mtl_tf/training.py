@@ -180,7 +180,7 @@ class _Training:
         self.validated = bool(info.splits["eval"].rows) if "eval" in info.splits else False
         keras.utils.set_random_seed(config.training.seed)
         with cluster.strategy.scope():
-            self.model = build_model(self.features, self.tasks, config.model)
+            self.model = self._new_model()
         split = "eval" if self.validated else "train"
         self.sample = dataset(info.folder, split, _EVALUATION_BATCH, shuffle=False)
         self.evaluator = Evaluator(self.model, self.sample, self.tasks)
@@ -212,13 +212,12 @@ class _Training:
             silence(self.model, unseen_ids(self.features, self._training_rows()))
         epochs = self._fit()
         best = self._best(epochs)
-        if self.validated:
-            self.model.load_weights(str(self._best_weights))
-        metrics = self.evaluator() if self.validated else {}
         # Built anew: without the optimizer's state, which is twice the size of the
         # weights and belongs to the last epoch, not to the best one.
-        finished = build_model(self.features, self.tasks, self.config.model)
-        finished.set_weights(self.model.get_weights())
+        finished = self._best_model() if self.validated else self._new_model()
+        if not self.validated:
+            finished.set_weights(self.model.get_weights())
+        metrics = Evaluator(finished, self.sample, self.tasks)() if self.validated else {}
         for layer in (*gates_of(finished), *masks_of(finished)):
             layer.release()
         finished.save(self.folder / "model.keras")
@@ -308,10 +307,20 @@ class _Training:
 
     def _freeze(self) -> None:
         if self.validated and self.position.epochs:
-            self.model.load_weights(str(self._best_weights))
+            # Not `load_weights`: Keras 2 cannot, of a model with replicas.
+            self.model.set_weights(self._best_model().get_weights())
         for layer in (*gates_of(self.model), *masks_of(self.model)):
             layer.freeze()
         self.position.fine_tuned_from = self.position.epoch
+
+    def _new_model(self) -> Any:
+        return build_model(self.features, self.tasks, self.config.model)
+
+    def _best_model(self) -> Any:
+        """The model, on one device, with the weights of the best epoch."""
+        model = self._new_model()
+        model.load_weights(str(self._best_weights))
+        return model
 
     def _say(self, line: str) -> None:
         if self.progress:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mtl_tf._keras import LEGACY
 from mtl_tf.errors import UserError
 from mtl_tf.training import train
 from tests.training_data import config, write
@@ -26,6 +27,9 @@ import tensorflow as tf
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
 """
+
+
+keras_3 = pytest.mark.skipif(LEGACY, reason="strategies need Keras 3")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,7 @@ def _environment(**variables):
     return {**os.environ, "PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": "", **variables}
 
 
+@keras_3
 def test_two_devices_of_a_machine_train_as_one(data, file, alone, tmp_path):
     run = tmp_path / "run"
     subprocess.run(
@@ -120,6 +125,7 @@ def _finish(processes, folder):
         assert code == 0, (folder / f"log-{index}").read_text()[-3000:]
 
 
+@keras_3
 def test_two_workers_train_as_one_and_only_the_chief_writes(data, file, alone, tmp_path):
     run = tmp_path / "run"
     with _workers(COMMAND, _arguments(data, file, run, "multi_worker"), tmp_path) as processes:
@@ -131,6 +137,7 @@ def test_two_workers_train_as_one_and_only_the_chief_writes(data, file, alone, t
     assert not [*(tmp_path / "scratch-0").iterdir(), *(tmp_path / "scratch-1").iterdir()]
 
 
+@keras_3
 def test_two_workers_that_were_killed_go_on_together(data, file, alone, tmp_path):
     run = tmp_path / "run"
     killed = f"""
@@ -153,6 +160,7 @@ State.save = save_and_die
     _same_figures(run, alone)
 
 
+@keras_3
 @pytest.mark.parametrize("told", [None, "{", "{}", '{"task": {"type": "worker", "index": 0}}'])
 def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
@@ -163,11 +171,13 @@ def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
+@keras_3
 def test_an_unknown_strategy_is_a_sentence(data, tmp_path):
     with pytest.raises(UserError, match="a strategy of mirrored, multi_worker; received `tpu`"):
         train(config(), data, tmp_path / "run", strategy="tpu")
 
 
+@keras_3
 def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
     from mtl_tf.distribution import Cluster
 
@@ -176,3 +186,9 @@ def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
     three = type("Three", (Cluster,), {"replicas": 3})()
     with pytest.raises(UserError, match="3 replicas; received 100, take 102"):
         three.check_batch_size(100)
+
+
+@pytest.mark.skipif(not LEGACY, reason="in Keras 3 they work")
+def test_keras_2_says_what_to_unset(data, tmp_path):
+    with pytest.raises(UserError, match="needs Keras 3; unset TF_USE_LEGACY_KERAS"):
+        train(config(), data, tmp_path / "run", strategy="mirrored")

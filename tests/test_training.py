@@ -55,7 +55,7 @@ def test_the_run_folder_is_complete(result):
 
 
 def test_it_learns(result):
-    assert result.metrics["click"]["auc"] > 0.8
+    assert result.metrics["click"]["auc"] > 0.75
     assert result.metrics["watch"]["mse"] < 1.0  # of a variance of about 4
     losses = [epoch["val_loss"] for epoch in result.epochs]
     assert losses[-1] < losses[0]
@@ -139,7 +139,7 @@ def test_gates_close_exactly_under_their_penalty(data, tmp_path):
     result = train(config(model, training), data, tmp_path / "run", progress=False)
     closed = np.asarray(load_run(result.run).model.get_layer("Level_2").gate.inference_gate()) == 0
     assert closed.mean() > 0.3
-    assert result.metrics["click"]["auc"] > 0.8
+    assert result.metrics["click"]["auc"] > 0.75
     assert result.epochs[result.best_epoch - 1]["gates_closed"] == pytest.approx(closed.mean())
 
 
