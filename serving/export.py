@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,7 +235,8 @@ class _Export:
                 "tables": self.tables,
                 "parity": self.parity.to_json(),
                 "parameters": {
-                    "before": int(self.model.count_params()),
+                    # Trained ones: what gates keep for training is no part of the model.
+                    "before": sum(math.prod(w.shape) for w in self.model.trainable_weights),
                     "after": after.parameters,
                 },
                 "flops": {"before": before.flops, "after": after.flops},
