@@ -58,7 +58,8 @@ def plan_graph(
     tallest = max(len(column) for column in columns)
     height = max(_ROW * len(names), (_BOX_HEIGHT + _BOX_GAP) * tallest, 1.2)
     texts = {name: f"{name}  {rows.get(name, '')}".strip() for name in names}
-    width = _LETTER * max(len(line) for box in boxes.values() for line in box.lines) + 0.2
+    letters = max(len(line) for box in boxes.values() for line in box.lines)
+    width = 1.12 * _LETTER * letters + 0.2  # bold ones are wider
     left = _LETTER * max(map(len, texts.values())) + 0.2
     figure = new_figure(left + (width + _GAP) * last + 0.3, height + 0.9, title)
     axes = figure.add_subplot()
@@ -127,7 +128,8 @@ def _boxes(nodes: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], dict[str
             at = home.get(source, source)
             box.reads[at] = box.reads.get(at, 0.0) + numbers
         if kind == "mask":
-            box.lines = (f"{len(box.reads)} masks", key.removeprefix("masks "))
+            what = "masks" if len(box.reads) > 1 else "mask"
+            box.lines = (f"{len(box.reads)} {what}", key.removeprefix("masks "))
         edges = node["edges"] if kind == "affine" else ()
         shut = {home[edge["source"]] for edge in edges if not edge.get("open", True)}
         box.closed |= shut - {home[edge["source"]] for edge in edges if edge.get("open", True)}
@@ -171,7 +173,8 @@ def _lines(node: Mapping[str, Any], key: str) -> tuple[str, str]:
     """What a box says: the node's name, and what it does."""
     kind, width = node["kind"], node["width"]
     if kind == "output":
-        return node["task"], f"{1 + len(node.get('times', ()))} × {node['link']}"
+        product = f"{1 + len(node['times'])} × " if node.get("times") else ""
+        return node["task"], f"{product}{node['link']}"
     if kind == "affine":
         inner = sum(edge["weight"][0] for edge in node["edges"] if len(edge["weight"]) == 2)
         what = f"{inner} → {width}" if inner else f"{len(node['edges'])} sums of {width}"
