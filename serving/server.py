@@ -106,9 +106,10 @@ class LocalServer:
     def stop(self, grace: float = 5.0) -> None:
         """Closes the port, lets running requests end within `grace` seconds."""
         self._stopping.set()
-        self._server.stop(grace).wait()
+        # Not for ever: a request that nothing ends must not keep the process.
+        self._server.stop(grace).wait(grace + 5)
         if self._poller.is_alive():
-            self._poller.join()
+            self._poller.join(grace + 5)
 
     def __enter__(self) -> LocalServer:
         return self.start()
