@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import LEGACY
+from mtl_tf._variables import resource, short_name
 from mtl_tf.reach import Reach
 
 _NO_SLOTS = ("_variables", "_trainable_variables")
@@ -38,11 +39,11 @@ class Hold:
         self._held = []  # (variable, whether it moves, value before)
         by_rows = getattr(optimizer, "row_sparse", ())
         for variable in variables:
-            if _name(variable) in by_rows:
+            if short_name(variable) in by_rows:
                 continue
             moves = reach.of(variable).alive(labelled, len(variable.shape))
             for held in (variable, *_slots(optimizer, variable)):
-                held = _resource(held)
+                held = resource(held)
                 self._held.append((held, moves, tf.identity(held)))
 
     def release(self) -> None:
@@ -73,13 +74,3 @@ def _slots(optimizer: Any, variable: Any) -> Iterator[Any]:
         slot = slots[indices[key]]
         if getattr(slot, "shape", None) == variable.shape:
             yield slot
-
-
-def _name(variable: Any) -> str:
-    """Last part of the name, the one its layer gave it."""
-    return variable.name.split(":", 1)[0].rsplit("/", 1)[-1]
-
-
-def _resource(variable: Any) -> Any:
-    """The `tf.Variable` behind a Keras 3 variable."""
-    return variable if isinstance(variable, tf.Variable) else variable.value

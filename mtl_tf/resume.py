@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf._keras import keras
+from mtl_tf._variables import resource
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.runs import write_json
 
@@ -83,7 +84,7 @@ def variables_of(model: Any) -> list[tuple[str, Any]]:
         else:
             held = owner.variables if isinstance(owner, _WITH_VARIABLES) else ()
         for variable in held:
-            key = id(_value(variable))
+            key = id(resource(variable))
             found.setdefault(key, (getattr(variable, "path", variable.name), variable))
     return list(found.values())
 
@@ -239,11 +240,6 @@ def _arrays(
     yield from first.items()
     for index, (_, variable) in enumerate(variables):
         yield f"variable_{index}", np.asarray(variable.numpy())
-
-
-def _value(variable: Any) -> Any:
-    """The tf.Variable behind a Keras 3 variable."""
-    return variable if isinstance(variable, tf.Variable) else variable.value
 
 
 def _plain(name: str) -> str:

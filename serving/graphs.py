@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
+from mtl_tf._variables import resource
 from mtl_tf.inference import LoweredModule, Plan, lower
 from mtl_tf.transform import FittedTransform
 from mtl_tf.transform.graph import TransformModule
@@ -159,7 +160,7 @@ def plain_module(
         for name, tensor in model.input.items()
     }
     # Keras 3 variables wrap tf.Variables; TF Serving finds only what is tracked plainly.
-    variables = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
+    variables = [resource(variable) for variable in model.variables]
     ranked = Ranking(context, rank) if context else None
     return ServedModule(transform, scores, scores, features, variables, ranked)
 

@@ -43,9 +43,8 @@ def save(captured: Plan, folder: Path, state: str) -> None:
         module = lower(plan)
         _save(module, module.input_signature(), folder / f"choice_{state}_{name}")
     embeds = [node for node in chosen.nodes if isinstance(node, Embed)]
-    rows = sum(len(embeds[0].table) for _ in embeds[:1])
-    units = sum(node.width for node in _first(chosen))
-    if len({node.fields for node in embeds}) == 1 and rows * units * 4 <= _LARGEST_PROJECTED:
+    numbers = len(embeds[0].table) * sum(node.width for node in _first(chosen))
+    if len({node.fields for node in embeds}) == 1 and 4 * numbers <= _LARGEST_PROJECTED:
         signature = lower(chosen).input_signature()
         for name, level in {"chosen": _looked_up, "projected": _projected}.items():
             module = tf.Module()

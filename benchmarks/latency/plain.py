@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.layers import CellSparseSharing, FieldEmbedding, FieldMask, SubNetworks, Tower
+from mtl_tf.layers import CellSparseSharing, FieldEmbedding, FieldMask, SubNetworks
 from mtl_tf.transform import FittedTransform
 
 Tensors = dict[str, tf.Tensor]
@@ -40,19 +40,14 @@ class PlainMSSM(tf.Module):
             for kernel, bias in zip(_array(first.kernel), _array(first.bias), strict=True)
         ]
         self.levels = [_level(layer) for layer in layers[CellSparseSharing]]
-        self.towers = [
-            (
-                task,
-                next(layer for layer in layers[Tower] if layer.name == f"Tower_{task}"),
-            )
-            for task in model.output
-        ]
-        self.dense = {
+        towers = {task: model.get_layer(f"Tower_{task}") for task in model.output}
+        self.reads = {task: tower.sub_network for task, tower in towers.items()}
+        self.towers = {
             task: [
                 (_variable(dense.kernel), _variable(dense.bias))
                 for dense in (*tower.hidden, tower.score)
             ]
-            for task, tower in self.towers
+            for task, tower in towers.items()
         }
         self.lookups = {name: _lookup(transform, name) for name in names}
 
@@ -71,12 +66,10 @@ class PlainMSSM(tf.Module):
             cells.append(tf.nn.relu(tf.matmul(tf.concat(seen, axis=1), kernel) + bias))
         for level in self.levels:
             cells = [_cell(cells, connections, bias) for connections, bias in level]
-        return {
-            task: _tower(cells[tower.sub_network], self.dense[task]) for task, tower in self.towers
-        }
+        return {task: _tower(cells[self.reads[task]], dense) for task, dense in self.towers.items()}
 
 
-_KINDS = (FieldEmbedding, FieldMask, SubNetworks, CellSparseSharing, Tower)
+_KINDS = (FieldEmbedding, FieldMask, SubNetworks, CellSparseSharing)
 
 
 def _masked(e: tf.Tensor, g: tf.Variable) -> tf.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mtl_tf._variables import resource
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter, stored_as
@@ -111,10 +112,7 @@ class _Arrays:
 
 def _variables(node: n.Opaque) -> list[tf.Variable]:
     # A Keras 3 variable wraps the tf.Variable that a SavedModel must track.
-    return [
-        getattr(v, "value", v) if not isinstance(v, tf.Variable) else v
-        for v in getattr(node.layer, "variables", ())
-    ]
+    return [resource(variable) for variable in getattr(node.layer, "variables", ())]
 
 
 class _TensorFlowOps:

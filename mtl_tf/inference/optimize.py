@@ -89,7 +89,10 @@ def optimize(
 def _fused(plan: Plan, batch: int, context: Collection[str]) -> Plan:
     """`fuse`, of the plan as it is or with its linear sums folded: what is estimated faster."""
     fused = passes.fuse(plan, batch, context)
-    folded = passes.fuse(passes.fold_linear(plan), batch, context)
+    linear = passes.fold_linear(plan)
+    if len(linear.nodes) == len(plan.nodes):
+        return fused
+    folded = passes.fuse(linear, batch, context)
     now, then = cost(fused), cost(folded)
     small = then.bytes - now.bytes <= _UNNOTICED
     return folded if small and then.microseconds(batch) < now.microseconds(batch) else fused

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf._keras import keras
 from mtl_tf.layers._arguments import check_not_negative, check_positive
 from mtl_tf.layers._replicas import num_replicas, total
+from mtl_tf.layers._state import add_state
 
-_FIRST_REPLICA = tf.VariableAggregation.ONLY_FIRST_REPLICA if LEGACY else "only_first_replica"
 _SMALL = 1e-4  # keeps the root's slope finite at a closed field
 
 
@@ -93,9 +93,9 @@ class FieldMask(keras.layers.Layer):
             ),
             constraint=self._kept,
         )
-        self.pressure = self._state("pressure", (), "ones")
-        self.frozen = self._state("frozen", (), "zeros")
-        self.held = self._state("held", (self.num_readers, width), "zeros")
+        self.pressure = add_state(self, "pressure", (), "ones")
+        self.frozen = add_state(self, "frozen", (), "zeros")
+        self.held = add_state(self, "held", (self.num_readers, width), "zeros")
         self.built = True
 
     def call(self, inputs, training=None):
@@ -137,17 +137,6 @@ class FieldMask(keras.layers.Layer):
         """Lets g learn again, under the whole penalty."""
         self.pressure.assign(1.0)
         self.frozen.assign(0.0)
-
-    def _state(self, name: str, shape: tuple[int, ...], initializer: str) -> Any:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            dtype="float32",
-            initializer=initializer,
-            trainable=False,
-            autocast=False,
-            aggregation=_FIRST_REPLICA,
-        )
 
     def _kept(self, g):
         """Constraint: frozen, as it was."""

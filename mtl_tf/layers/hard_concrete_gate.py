@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf._keras import keras
 from mtl_tf.layers._arguments import check_not_negative
+from mtl_tf.layers._state import FIRST_REPLICA, add_state
 
 _LOG_ALPHA_LIMIT = math.log(100.0)
 _SMALLEST_U = 1e-6
-_FIRST_REPLICA = tf.VariableAggregation.ONLY_FIRST_REPLICA if LEGACY else "only_first_replica"
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -106,16 +106,16 @@ class HardConcreteGate(keras.layers.Layer):
             constraint=self._kept,
             autocast=False,
         )
-        self.pressure = self._state("pressure", self.shape, "ones")
-        self.frozen = self._state("frozen", (), "zeros")
-        self.held = self._state("held", self.shape, "zeros")
+        self.pressure = add_state(self, "pressure", self.shape, "ones")
+        self.frozen = add_state(self, "frozen", (), "zeros")
+        self.held = add_state(self, "held", self.shape, "zeros")
         self.draws = self.add_weight(
             name="draws",
             shape=(),
             dtype="int64",
             initializer="zeros",
             trainable=False,
-            aggregation=_FIRST_REPLICA,
+            aggregation=FIRST_REPLICA,
         )
         self.built = True
 
@@ -141,17 +141,6 @@ class HardConcreteGate(keras.layers.Layer):
         """Lets the gates learn again, under the whole penalty."""
         self.pressure.assign(tf.ones(self.shape))
         self.frozen.assign(0.0)
-
-    def _state(self, name: str, shape: tuple[int, ...], initializer: str) -> Any:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            dtype="float32",
-            initializer=initializer,
-            trainable=False,
-            autocast=False,
-            aggregation=_FIRST_REPLICA,
-        )
 
     def _kept(self, log_alpha):
         """Constraint: within [log 0.01, log 100], as the authors' code; frozen, as it was."""

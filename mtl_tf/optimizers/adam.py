@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from mtl_tf._keras import LEGACY, keras
+from mtl_tf._variables import resource, short_name
 from mtl_tf.optimizers.rows import add_to_rows
 
 
@@ -57,18 +57,18 @@ class Adam(keras.optimizers.Adam):
         # Adam asks for two moments of every variable; a table has two columns instead.
         variable = arguments[0] if arguments else named["model_variable"]
         moment = named.get("variable_name" if LEGACY else "name")
-        if _name(variable) in self.row_sparse and moment in _COLUMNS:
+        if short_name(variable) in self.row_sparse and moment in _COLUMNS:
             return self._column(variable, *_COLUMNS[moment])
         return super().add_variable_from_reference(*arguments, **named)
 
     def _column(self, table: Any, dtype: str, name: str) -> Any:
         """One number per row, on the devices of the table."""
-        name = f"{_name(table)}_{name}"
-        with tf.distribute.get_strategy().extended.colocate_vars_with(_resource(table)):
+        name = f"{short_name(table)}_{name}"
+        with tf.distribute.get_strategy().extended.colocate_vars_with(resource(table)):
             return self.add_variable(shape=(table.shape[0],), dtype=dtype, name=name)
 
     def update_step(self, gradient, variable, *arguments):
-        name = _name(variable)
+        name = short_name(variable)
         multiplier = self.multipliers.get(name, 1.0)
         if name in self.row_sparse:
             # Keras 3 passes the learning rate, Keras 2 reads it itself.
@@ -109,20 +109,9 @@ _PLACES, _SUMS = ("int32", "places"), ("float32", "sums")
 _COLUMNS = {"momentum": _PLACES, "m": _PLACES, "velocity": _SUMS, "v": _SUMS}
 
 
-def _name(variable: Any) -> str:
-    """Last part of the variable's name, the one its layer gave it."""
-    name = re.sub(r"/replica_\d+$", "", variable.name.split(":", 1)[0])
-    return name.rsplit("/", 1)[-1]
-
-
 def _beside(table: Any, column: Any) -> Any:
     """The column's copy on the device of the table's copy."""
-    copies = tf.distribute.get_strategy().experimental_local_results(_resource(column))
+    copies = tf.distribute.get_strategy().experimental_local_results(resource(column))
     if len(copies) == 1:
         return copies[0]
     return next(copy for copy in copies if copy.device == table.device)
-
-
-def _resource(variable: Any) -> Any:
-    """The `tf.Variable` behind a Keras variable."""
-    return variable if isinstance(variable, tf.Variable) else variable.value
