@@ -23,6 +23,7 @@ import tensorflow as tf
 from mtl_tf._keras import LEGACY, keras
 from mtl_tf.epochs import Epochs
 from mtl_tf.errors import UserError
+from mtl_tf.resume import Position, State
 
 STRATEGIES = ("mirrored", "multi_worker")
 
@@ -108,6 +109,33 @@ class Cluster:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def position_of_chief(cluster: Cluster, state: State, folder: Path) -> Position:
+    """Where all begin: where the chief was interrupted, if it was.
+
+    Args:
+        cluster: the replicas.
+        state: the chief's, wherever this worker finds it.
+        folder: this worker's own, which gets the files to go on writing.
+
+    Raises:
+        UserError: the chief resumes, and this worker does not see from where.
+    """
+    mine = (state.position() if cluster.chief else None) or Position()
+    begin = cluster.from_chief([mine.epoch, mine.step])
+    if cluster.chief or not any(begin):
+        return mine
+    seen = state.position() or Position()
+    if [seen.epoch, seen.step] != begin:
+        raise UserError(
+            f"{state.path}: the chief resumes from it, this worker does not see it; put the run "
+            "folder where every worker finds it, or start with `--restart`"
+        )
+    # What the chief goes on writing, this worker goes on writing in its own folder.
+    shutil.copytree(state.path.parent / "checkpoints", folder / "checkpoints")
+    shutil.copy(state.path.parent / "gates.csv", folder)
+    return seen
 
 
 class Agree(keras.callbacks.Callback):

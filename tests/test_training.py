@@ -245,7 +245,7 @@ def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, mo
     def interrupt(self, epoch, logs=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mtl_tf.callbacks.SharingRecord.on_epoch_end", interrupt)
+    monkeypatch.setattr("mtl_tf.training.sharing.SharingRecord.on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config(), data, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Reads `gates.csv`, what `mtl_tf.callbacks.SharingRecord` wrote while training."""
+"""Reads `gates.csv`, what `mtl_tf.training.sharing.SharingRecord` wrote while training."""
 
 from __future__ import annotations
 

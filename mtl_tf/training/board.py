@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.callbacks import SharingRecord
+from mtl_tf.training.sharing import SharingRecord
 
 
 class SharingBoard(keras.callbacks.Callback):

@@ -1,0 +1,16 @@
+"""Training: a dataset folder in, a run folder out.
+
+run/
+  model.keras      the model with the weights of the best epoch
+  run.json         configuration, versions, seed, metrics per epoch
+  dataset.json     the dataset's description, with vocab/: a run stands alone
+  gates.csv        what was open and closed after each epoch
+  checkpoints/     the best weights, as written while training
+  logs/            for TensorBoard
+"""
+
+from mtl_tf.runs import Run, evaluate, load_run
+from mtl_tf.training.job import train
+from mtl_tf.training.result import RunResult
+
+__all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]

@@ -1,0 +1,235 @@
+"""`Trainer`: one run being made, from the first epoch to the files it leaves."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf._keras import keras
+from mtl_tf.config import Config
+from mtl_tf.dataset_check import features_for
+from mtl_tf.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
+from mtl_tf.epochs import Epochs
+from mtl_tf.evaluation import Evaluator
+from mtl_tf.losses import losses_for
+from mtl_tf.models import build_model
+from mtl_tf.optimizers import optimizer_for
+from mtl_tf.records import DatasetInfo, dataset
+from mtl_tf.resume import State
+from mtl_tf.runs import write_json
+from mtl_tf.schedule import GateSchedule, gates_of, masks_of
+from mtl_tf.training.best_epoch import BestEpoch
+from mtl_tf.training.board import SharingBoard
+from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
+from mtl_tf.training.report import EndOfSteps, Report
+from mtl_tf.training.result import RunResult, run_json
+from mtl_tf.training.sharing import CloseFields, SharingRecord
+from mtl_tf.unseen import silence, unseen_ids
+from mtl_tf.weighting import weighting_for
+
+_EVALUATION_BATCH = 8192
+
+
+class Trainer:
+    """One run being made in `folder`.
+
+    Args:
+        config: what to train.
+        info: the dataset.
+        folder: where the run's files go.
+        state: what to go on from, if there is any.
+        progress: whether to report on stderr.
+        cluster: the replicas.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        info: DatasetInfo,
+        folder: Path,
+        state: State,
+        progress: bool,
+        cluster: Cluster,
+    ):
+        self.config, self.info, self.folder = config, info, folder
+        self.state, self.cluster = state, cluster
+        self.position = position_of_chief(cluster, state, folder)
+        self.started = time.perf_counter() - self.position.seconds
+        self.tasks = config.schema.tasks
+        self.features = features_for(config.schema, info)
+        rows = info.split("train").rows
+        self.batch_size = min(config.training.batch_size, rows)
+        cluster.check_batch_size(self.batch_size)
+        self.steps = rows // self.batch_size
+        self.validated = bool(info.splits["eval"].rows) if "eval" in info.splits else False
+        self.best = BestEpoch.configured(config, self.validated)
+        keras.utils.set_random_seed(config.training.seed)
+        with cluster.strategy.scope():
+            self.model = self._new_model()
+        split = "eval" if self.validated else "train"
+        self.sample = dataset(info.folder, split, _EVALUATION_BATCH, shuffle=False)
+        self.evaluator = Evaluator(self.model, self.sample, self.tasks)
+        self.progress = progress
+        self.report = Report(self.tasks, self.batch_size, progress)
+
+    def result(self) -> RunResult:
+        """Trains to the end and writes the run's files."""
+        if not self.position.begun:
+            # Before training: nothing moves these rows, and each epoch is measured with them.
+            silence(self.model, unseen_ids(self.features, self._training_rows()))
+        epochs = self._fit()
+        finished = self._finished()
+        metrics = Evaluator(finished, self.sample, self.tasks)() if self.validated else {}
+        for layer in (*gates_of(finished), *masks_of(finished)):
+            layer.release()
+        finished.save(self.folder / "model.keras")
+        shutil.copy(self.info.folder / "dataset.json", self.folder)
+        shutil.copytree(self.info.folder / "vocab", self.folder / "vocab")
+        seconds = time.perf_counter() - self.started
+        result = RunResult(self.folder, metrics, self.best.of(epochs), epochs, seconds)
+        parameters = self.model.count_params()
+        write_json(self.folder / "run.json", run_json(self.config, self.info, parameters, result))
+        return result
+
+    def _finished(self) -> Any:
+        """The model with the weights to keep, built anew.
+
+        Without the optimizer's state, which is twice the size of the weights and belongs
+        to the last epoch, not to the best one.
+        """
+        if self.validated:
+            return self._best_model()
+        model = self._new_model()
+        model.set_weights(self.model.get_weights())
+        return model
+
+    def _fit(self) -> tuple[dict[str, float], ...]:
+        training = self.config.training
+        losses, weights = losses_for(self.tasks)
+        with self.cluster.strategy.scope():
+            self.model.compile(
+                optimizer=optimizer_for(self.model, training),
+                loss=losses,
+                loss_weights=weights,
+                weighting=weighting_for(training.loss_weighting),
+                jit_compile=training.jit_compile and self.cluster.name is None,
+                steps_per_execution=self._per_execution,
+            )
+            if self.cluster.name:
+                self.model.optimizer.build(self.model.trainable_variables)
+        loop = self._loop()
+        if self.position.begun:
+            loop.restore(self._per_execution)
+            self._say(f"resuming epoch {self.position.epoch + 1}, step {self.position.step:,}")
+        try:
+            loop.run(training.epochs, self._goes_on)
+        finally:
+            self.report.close()
+        return tuple(self.position.epochs)
+
+    def _loop(self) -> Epochs:
+        arguments = (
+            self.model,
+            self._batches,
+            self.steps,
+            self._callbacks(),
+            self.state,
+            self.position,
+            self.config.training.save_steps,
+            self.cluster.chief,
+        )
+        if self.cluster.name is None:
+            return Epochs(*arguments)
+        return DistributedEpochs(self.cluster, self._per_execution, *arguments)
+
+    @property
+    def _per_execution(self) -> int:
+        return min(self.config.training.steps_per_execution, self.steps)
+
+    def _batches(self, epoch: int) -> tf.data.Dataset:
+        """The batches of an epoch, in an order that follows from the seed and the epoch."""
+        seeds = np.random.SeedSequence([self.config.training.seed, epoch])
+        # `drop_remainder`: a batch of another size would be compiled a second time; the
+        # rows left out are others in each epoch.
+        return dataset(
+            self.info.folder,
+            "train",
+            self.batch_size,
+            seed=int(seeds.generate_state(1)[0]),
+            drop_remainder=True,
+        )
+
+    def _goes_on(self) -> bool:
+        """Whether another epoch is worth it; freezes gates and masks when their time is over."""
+        step = self.best.next_step(self.position.epochs, self.position.fine_tuned_from)
+        if step == "fine_tune":
+            self._freeze()
+        return step != "stop"
+
+    def _freeze(self) -> None:
+        if self.validated and self.position.epochs:
+            # Not `load_weights`: Keras 2 cannot, of a model with replicas.
+            self.model.set_weights(self._best_model().get_weights())
+        for layer in (*gates_of(self.model), *masks_of(self.model)):
+            layer.freeze()
+        self.position.fine_tuned_from = self.position.epoch
+
+    def _new_model(self) -> Any:
+        return build_model(self.features, self.tasks, self.config.model)
+
+    def _best_model(self) -> Any:
+        """The model, on one device, with the weights of the best epoch."""
+        model = self._new_model()
+        model.load_weights(str(self._best_weights))
+        return model
+
+    def _say(self, line: str) -> None:
+        if self.progress:
+            print(line, file=sys.stderr, flush=True)
+
+    def _training_rows(self, shuffle: bool = False) -> Any:
+        return dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=shuffle)
+
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        (self.folder / "checkpoints").mkdir(exist_ok=True)
+        # Each reads the logs that those before it completed.
+        rows = next(iter(self._training_rows(shuffle=True)))
+        warm_up = self.config.training.warm_up_epochs * self.steps
+        target = self.best.target
+        callbacks = [
+            GateSchedule(self.steps, warm_up, target, self.position),
+            EndOfSteps(self.report),
+        ]
+        masks = getattr(self.config.model, "masks", None)
+        if masks is not None:
+            callbacks += [CloseFields(masks.close_below, rows[0])]
+        if self.validated:
+            callbacks += [Validation(self.evaluator, target is not None)]
+        record = SharingRecord(
+            self.folder / "gates.csv",
+            cells=[*(task.name for task in self.tasks if not task.probability_of), "shared"],
+            fields=[feature.name for feature in self.features],
+            features=rows[0],
+            done=self.position.epoch,
+        )
+        callbacks += [
+            record,
+            StopOnNaN(),
+            keras.callbacks.TensorBoard(self.folder / "logs", write_graph=False),
+            SharingBoard(self.folder / "logs" / "sharing", record),
+            self.report,
+        ]
+        callbacks += [Agree(self.cluster)] if self.cluster.name else []
+        if self.validated:
+            callbacks += [KeepBest(self._best_weights, self.position, self.best)]
+        return callbacks
+
+    @property
+    def _best_weights(self) -> Path:
+        return self.folder / "checkpoints" / "best.weights.h5"
