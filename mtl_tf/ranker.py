@@ -174,7 +174,8 @@ class _Step:
             labelled.append(weight is None or tf.reduce_any(weight > 0))
         trained = tf.constant(self.weighting.task_weights) > 0
         penalty = tf.add_n([tf.cast(x, tf.float32) for x in penalties] or [tf.constant(0.0)])
-        scale = getattr(self.model.optimizer, "scale_loss", lambda loss: loss)(tf.constant(1.0))
+        scaled = "get_scaled_loss" if LEGACY else "scale_loss"
+        scale = getattr(self.model.optimizer, scaled, lambda loss: loss)(tf.constant(1.0))
         return Batch(
             tape,
             losses,
@@ -188,6 +189,8 @@ class _Step:
         """One application of the optimizer."""
         variables, optimizer = self.model.trainable_variables, self.model.optimizer
         gradients = self.weighting.gradients(batch, variables)
+        if hasattr(optimizer, "get_unscaled_gradients"):  # in Keras 3 the optimizer does it
+            gradients = optimizer.get_unscaled_gradients(gradients)
         hold = Hold(optimizer, variables, self.reach, batch.labelled)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         hold.release()

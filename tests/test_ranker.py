@@ -11,6 +11,7 @@ from mtl_tf.optimizers import Adam
 from mtl_tf.ranker import Ranker
 from mtl_tf.reach import Reach
 from mtl_tf.schema import Task
+from mtl_tf.weighting import PCGrad
 from tests import architectures as arch
 
 pytestmark = pytest.mark.keras
@@ -245,3 +246,30 @@ def test_the_compiled_loss_of_keras_2_and_3_is_logged_by_task():
     )
     prefix = "Tower_" if LEGACY else ""
     assert {f"{prefix}{name}_loss" for name in NAMES} < set(history)
+
+
+@pytest.fixture
+def float16():
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    keras.mixed_precision.set_global_policy(before)
+
+
+@pytest.mark.parametrize("weighting", [None, PCGrad()], ids=["fixed", "pcgrad"])
+def test_small_gradients_survive_float16(weighting, float16):
+    """∂/∂w of 1e-9·(w − 3)² is beneath float16, unless the loss is scaled for a while."""
+    weight, rate = 1e-9, 1e8
+    inputs = keras.Input((1,))
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    score = keras.layers.Activation("linear", dtype="float32")(dense(inputs))
+    model = Ranker(inputs, {"watch": score})
+    losses, weights = losses_for(
+        [Task(name="watch", kind="regression", label="seconds", weight=weight)]
+    )
+    optimizer = keras.optimizers.SGD(rate)
+    model.compile(optimizer, losses, loss_weights=weights, weighting=weighting)
+    ones = tf.ones((4, 1))
+    assert "LossScale" in type(model.optimizer).__name__
+    model.fit(tf.data.Dataset.from_tensors((ones, {"watch": 3 * ones})), verbose=0)
+    assert value(dense.kernel).item() == pytest.approx(1 + rate * weight * 4, rel=1e-2)
