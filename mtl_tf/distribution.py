@@ -9,6 +9,7 @@ part of what training does.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf._keras import keras
 from mtl_tf.epochs import Epochs
 from mtl_tf.errors import UserError
 from mtl_tf.resume import Position, State
@@ -45,16 +46,11 @@ class Cluster:
     def __init__(self, strategy: str | None = None):
         self.name = strategy
         self.chief = True
-        if strategy is not None and LEGACY:
-            raise UserError(
-                f"`--strategy {strategy}` needs Keras 3; unset TF_USE_LEGACY_KERAS (the layers' "
-                "sums over replicas differ in Keras 2, and so would the result)"
-            )
         if strategy is None:
             self.strategy = tf.distribute.get_strategy()
         elif strategy == "mirrored":
             devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-            self.strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+            self.strategy = _mirrored(*(device.name for device in devices))
         elif strategy == "multi_worker":
             self.chief = _is_chief()
             try:
@@ -203,8 +199,9 @@ class DistributedEpochs(Epochs):
             if callbacks:
                 callbacks.on_train_batch_end(done - 1, {})
         if callbacks:
+            logs = self._logs()
             self.model.weighting.end_epoch()
-            callbacks.on_epoch_end(epoch, self._logs())
+            callbacks.on_epoch_end(epoch, logs)
 
     def _shared(self, batches: tf.data.Dataset) -> Any:
         """The batches, each in as many parts as there are replicas."""
@@ -220,6 +217,16 @@ class DistributedEpochs(Epochs):
         weights = zip(weighting.tasks, np.asarray(weighting.current()).ravel(), strict=True)
         logs = {f"weight_{task}": weight for task, weight in weights}
         return {name: float(x) for name, x in {**logs, **self.model.get_metrics_result()}.items()}
+
+
+@functools.cache
+def _mirrored(*devices: str) -> Any:
+    """One strategy for all trainings of a process.
+
+    Another one on the same devices would number its sums over replicas from 1 again, and
+    TensorFlow take them for those of the first, whose shapes differ.
+    """
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _is_chief() -> bool:

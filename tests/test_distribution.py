@@ -10,12 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from mtl_tf._keras import LEGACY
+from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
-from mtl_tf.training import train
+from mtl_tf.training import load_run, train
 from tests.training_data import config, write
 
 pytestmark = pytest.mark.keras
@@ -27,9 +28,17 @@ import tensorflow as tf
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
 """
-
-
-keras_3 = pytest.mark.skipif(LEGACY, reason="strategies need Keras 3")
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from mtl_tf.cli import main
+for arguments in json.loads(sys.argv[1]):
+    main(arguments)
+"""
+TRAININGS = {  # the strategies that ask for sums over replicas themselves, one by rows
+    "plain": {},
+    "gradnorm": {"loss_weighting": {"method": "gradnorm"}},
+    "pcgrad": {"loss_weighting": {"method": "pcgrad"}, "table_optimizer": "row_adagrad"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +48,37 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("distribution") / "config.yaml"
-    training = {"epochs": 2, "steps_per_execution": 3, "save_steps": 4}
-    parts = config({"masks": {"penalty": 0.01}}, training).to_json()
-    path.write_text(yaml.safe_dump({**parts.pop("schema"), **parts}))
-    return path
+def files(tmp_path_factory):
+    """A configuration file for each of `TRAININGS`."""
+    folder = tmp_path_factory.mktemp("distribution")
+    found = {}
+    for name, options in TRAININGS.items():
+        training = {"epochs": 2, "steps_per_execution": 3, "save_steps": 4, **options}
+        parts = config({"masks": {"penalty": 0.01}}, training).to_json()
+        found[name] = folder / f"{name}.yaml"
+        found[name].write_text(yaml.safe_dump({**parts.pop("schema"), **parts}))
+    return found
 
 
 @pytest.fixture(scope="module")
-def alone(data, file, tmp_path_factory):
-    from mtl_tf.config import load_config
-
+def alone(data, files, tmp_path_factory):
+    """What one device makes of `plain`."""
     run = tmp_path_factory.mktemp("distribution") / "alone"
-    return train(load_config(file), data, run, progress=False)
+    return train(load_config(files["plain"]), data, run, progress=False)
+
+
+@pytest.fixture(scope="module")
+def mirrored(data, files, tmp_path_factory):
+    """What two devices make of each, in one process: a folder with a run by name."""
+    folder = tmp_path_factory.mktemp("distribution")
+    commands = [_arguments(data, files[name], folder / name, "mirrored") for name in files]
+    subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES + ONE_AFTER_THE_OTHER, json.dumps(commands)],
+        timeout=LIMIT,
+        check=True,
+        env=_environment(),
+    )
+    return folder
 
 
 def _arguments(data, file, run, strategy):
@@ -73,16 +99,23 @@ def _environment(**variables):
     return {**os.environ, "PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": "", **variables}
 
 
-@keras_3
-def test_two_devices_of_a_machine_train_as_one(data, file, alone, tmp_path):
-    run = tmp_path / "run"
-    subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES + COMMAND, *_arguments(data, file, run, "mirrored")],
-        timeout=LIMIT,
-        check=True,
-        env=_environment(),
-    )
-    _same_figures(run, alone)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_devices_of_a_machine_train_as_one(name, data, files, alone, mirrored, tmp_path):
+    if name != "plain":
+        alone = train(load_config(files[name]), data, tmp_path / "alone", progress=False)
+    _same_figures(mirrored / name, alone)
+    found, expected = (load_run(run).model for run in (mirrored / name, alone.run))
+    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_replicas_log_the_weights_of_the_last_step(data, tmp_path):
+    """As one device does: what an epoch's end makes of them is for the next one."""
+    options = config(training={"loss_weighting": {"method": "dwa"}, "steps_per_execution": 10})
+    result = train(options, data, tmp_path / "run", progress=False, strategy="mirrored")
+    weights = [epoch["weight_click"] for epoch in result.epochs]
+    assert weights[:2] == [1, 1]
+    assert weights[2] != 1
 
 
 def _ports(count):
@@ -106,7 +139,7 @@ def _workers(code, arguments, folder):
             scratch.mkdir(exist_ok=True)
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", code, *arguments],
+                    [sys.executable, "-c", code, *(x.format(worker=index) for x in arguments)],
                     env=_environment(TF_CONFIG=json.dumps(told), TMPDIR=str(scratch)),
                     stderr=(folder / f"log-{index}").open("w"),
                 )
@@ -125,20 +158,20 @@ def _finish(processes, folder):
         assert code == 0, (folder / f"log-{index}").read_text()[-3000:]
 
 
-@keras_3
-def test_two_workers_train_as_one_and_only_the_chief_writes(data, file, alone, tmp_path):
+def test_two_workers_train_as_one_and_only_the_chief_writes(data, files, alone, tmp_path):
     run = tmp_path / "run"
-    with _workers(COMMAND, _arguments(data, file, run, "multi_worker"), tmp_path) as processes:
+    arguments = _arguments(data, files["plain"], run, "multi_worker")
+    arguments += ["--json", str(tmp_path / "result-{worker}.json")]
+    with _workers(COMMAND, arguments, tmp_path) as processes:
         _finish(processes, tmp_path)
     _same_figures(run, alone)
     assert {x.name for x in run.iterdir()} == {x.name for x in alone.run.iterdir()}
     left = {x.name for x in tmp_path.iterdir()}
-    assert left == {"run", "log-0", "log-1", "scratch-0", "scratch-1"}
+    assert left == {"run", "result-0.json", "log-0", "log-1", "scratch-0", "scratch-1"}
     assert not [*(tmp_path / "scratch-0").iterdir(), *(tmp_path / "scratch-1").iterdir()]
 
 
-@keras_3
-def test_two_workers_that_were_killed_go_on_together(data, file, alone, tmp_path):
+def test_two_workers_that_were_killed_go_on_together(data, files, alone, tmp_path):
     run = tmp_path / "run"
     killed = f"""
 import os, signal
@@ -151,7 +184,7 @@ def save_and_die(self, position, *arguments, **named):
 State.save = save_and_die
 {COMMAND}
 """
-    arguments = _arguments(data, file, run, "multi_worker")
+    arguments = _arguments(data, files["plain"], run, "multi_worker")
     with _workers(killed, arguments, tmp_path) as processes:
         assert [process.wait(LIMIT) for process in processes] == [-signal.SIGKILL] * 2
     with _workers(COMMAND, arguments, tmp_path) as processes:
@@ -160,7 +193,6 @@ State.save = save_and_die
     _same_figures(run, alone)
 
 
-@keras_3
 @pytest.mark.parametrize("told", [None, "{", "{}", '{"task": {"type": "worker", "index": 0}}'])
 def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
@@ -171,13 +203,11 @@ def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-@keras_3
 def test_an_unknown_strategy_is_a_sentence(data, tmp_path):
     with pytest.raises(UserError, match="a strategy of mirrored, multi_worker; received `tpu`"):
         train(config(), data, tmp_path / "run", strategy="tpu")
 
 
-@keras_3
 def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
     from mtl_tf.distribution import Cluster
 
@@ -186,9 +216,3 @@ def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
     three = type("Three", (Cluster,), {"replicas": 3})()
     with pytest.raises(UserError, match="3 replicas; received 100, take 102"):
         three.check_batch_size(100)
-
-
-@pytest.mark.skipif(not LEGACY, reason="in Keras 3 they work")
-def test_keras_2_says_what_to_unset(data, tmp_path):
-    with pytest.raises(UserError, match="needs Keras 3; unset TF_USE_LEGACY_KERAS"):
-        train(config(), data, tmp_path / "run", strategy="mirrored")

@@ -38,7 +38,8 @@ def command(
 
     With `--strategy` every batch of `training.batch_size` rows is shared out evenly.
     For `multi_worker` start the same command on every machine, each with its own `task` in
-    the environment variable TF_CONFIG; the first worker (or the chief) writes the run.
+    the environment variable TF_CONFIG; the first worker (or the chief) writes the run and
+    the file of `--json`.
     """
     from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
 
@@ -53,5 +54,6 @@ def command(
         training = loaded.training.model_copy(update=changed)
         loaded = dataclasses.replace(loaded, training=training)
     result = train(loaded, data, run_folder, restart=restart, strategy=strategy)
-    write_json(target, result.to_json())
-    click.echo(str(result.run))
+    if result.chief:
+        write_json(target, result.to_json())
+        click.echo(str(result.run))

@@ -29,6 +29,7 @@ class RunResult:
         best_epoch: the epoch they come from, counted from 1.
         epochs: the logs of each epoch.
         seconds: wall time of the whole training.
+        chief: False in a worker that only helped; what it wrote is gone.
     """
 
     run: Path
@@ -36,6 +37,7 @@ class RunResult:
     best_epoch: int
     epochs: tuple[dict[str, float], ...]
     seconds: float
+    chief: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; `bars` holds the figures to compare over time."""

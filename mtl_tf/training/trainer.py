@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf._keras import LEGACY, keras
 from mtl_tf.config import Config
 from mtl_tf.dataset_check import features_for
 from mtl_tf.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
@@ -92,7 +92,9 @@ class Trainer:
         shutil.copy(self.info.folder / "dataset.json", self.folder)
         shutil.copytree(self.info.folder / "vocab", self.folder / "vocab")
         seconds = time.perf_counter() - self.started
-        result = RunResult(self.folder, metrics, self.best.of(epochs), epochs, seconds)
+        result = RunResult(
+            self.folder, metrics, self.best.of(epochs), epochs, seconds, self.cluster.chief
+        )
         parameters = self.model.count_params()
         write_json(self.folder / "run.json", run_json(self.config, self.info, parameters, result))
         return result
@@ -155,15 +157,23 @@ class Trainer:
     def _batches(self, epoch: int) -> tf.data.Dataset:
         """The batches of an epoch, in an order that follows from the seed and the epoch."""
         seeds = np.random.SeedSequence([self.config.training.seed, epoch])
-        # `drop_remainder`: a batch of another size would be compiled a second time; the
-        # rows left out are others in each epoch.
-        return dataset(
-            self.info.folder,
-            "train",
-            self.batch_size,
-            seed=int(seeds.generate_state(1)[0]),
-            drop_remainder=True,
-        )
+        seed = int(seeds.generate_state(1)[0])
+
+        @tf.autograph.experimental.do_not_convert
+        def batches(_: Any = None) -> tf.data.Dataset:
+            # `drop_remainder`: a batch of another size would be compiled a second time; the
+            # rows left out are others in each epoch.
+            return dataset(
+                self.info.folder, "train", self.batch_size, seed=seed, drop_remainder=True
+            )
+
+        once = batches()
+        if not LEGACY:
+            return once
+        # Keras 2's `fit` begins a dataset twice, and a second pass has another order than
+        # the first, which replicas take; in here every pass is a first one.
+        again = tf.data.Dataset.range(1).flat_map(batches).with_options(once.options())
+        return again.apply(tf.data.experimental.assert_cardinality(self.steps))
 
     def _goes_on(self) -> bool:
         """Whether another epoch is worth it; freezes gates and masks when their time is over."""
