@@ -46,15 +46,21 @@ from pipelines.settings import Settings
 from pipelines.sources import Piece, Source, plan
 from pipelines.split import shares
 
+_PROGRAM = "python -m pipelines.preprocess"
 
-def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+
+def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str, Any]:
     """Runs the job and returns the content of `dataset.json`.
+
+    Args:
+        argv: what follows on the command line; None takes this process's own.
+        program: what `--help` calls the job.
 
     Raises:
         UserError: a mistake in the call; `DataError`: in the data. Either way nothing
             is left behind but, for too many rejected rows, OUTPUT.rejected.jsonl.
     """
-    args, beam_flags, parser = _parse(sys.argv[1:] if argv is None else argv)
+    args, beam_flags, parser = _parse(sys.argv[1:] if argv is None else argv, program)
     started = time.monotonic()
     options = _options(args, beam_flags, parser)
     schema = load_config(args.config).schema
@@ -122,10 +128,12 @@ def _work(
         raise
 
 
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], argparse.ArgumentParser]:
+def _parse(
+    argv: Sequence[str], program: str
+) -> tuple[argparse.Namespace, list[str], argparse.ArgumentParser]:
     parser = _Parser(
-        prog="python -m pipelines.preprocess",
-        description=__doc__,
+        prog=program,
+        description=(__doc__ or "").replace(_PROGRAM, program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

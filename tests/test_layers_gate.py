@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl_tf._keras import keras
 from mtl_tf.layers import HardConcreteGate
+from tests.gates import gate_of
 
 pytestmark = pytest.mark.keras
 
@@ -20,14 +21,6 @@ TABLE = [
 table = pytest.mark.parametrize(("beta", "gamma", "zeta", "zero", "one", "closed", "opened"), TABLE)
 
 
-def _gate(log_alpha, **options) -> HardConcreteGate:
-    log_alpha = np.asarray(log_alpha, np.float32)
-    gate = HardConcreteGate(log_alpha.shape, **options)
-    gate.build(log_alpha.shape)
-    gate.log_alpha.assign(log_alpha)
-    return gate
-
-
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -37,7 +30,7 @@ def test_evaluation_reaches_zero_and_one_exactly_at_the_thresholds(
     beta, gamma, zeta, zero, one, closed, opened
 ):
     log_alpha = [zero - 0.001, zero + 0.001, 0.0, one - 0.001, one + 0.001]
-    gate = _gate(log_alpha, beta=beta, gamma=gamma, zeta=zeta).inference_gate().numpy()
+    gate = gate_of(log_alpha, beta=beta, gamma=gamma, zeta=zeta).inference_gate().numpy()
     assert gate[0] == 0 and gate[1] > 0
     assert gate[3] < 1 and gate[4] == 1
     assert gate[2] == pytest.approx(0.5 * (zeta - gamma) + gamma)
@@ -45,7 +38,7 @@ def test_evaluation_reaches_zero_and_one_exactly_at_the_thresholds(
 
 @table
 def test_penalty_is_the_probability_of_being_open(beta, gamma, zeta, zero, one, closed, opened):
-    gate = _gate(np.zeros((2, 3)), beta=beta, gamma=gamma, zeta=zeta, penalty=0.5)
+    gate = gate_of(np.zeros((2, 3)), beta=beta, gamma=gamma, zeta=zeta, penalty=0.5)
     gate(tf.ones((4, 2, 3)))
     assert float(tf.add_n(gate.losses)) == pytest.approx(0.5 * 6 * opened, abs=0.002)
     assert closed == pytest.approx(1 - opened)
@@ -53,7 +46,7 @@ def test_penalty_is_the_probability_of_being_open(beta, gamma, zeta, zero, one, 
 
 def test_penalty_and_its_gradient_in_closed_form():
     log_alpha = np.linspace(-4, 4, 7)
-    gate = _gate(log_alpha, beta=0.8, gamma=-0.3, zeta=1.2, penalty=0.01)
+    gate = gate_of(log_alpha, beta=0.8, gamma=-0.3, zeta=1.2, penalty=0.01)
     with tf.GradientTape() as tape:
         gate(tf.ones(7))
         loss = tf.add_n(gate.losses)
@@ -67,7 +60,7 @@ def test_penalty_and_its_gradient_in_closed_form():
 @table
 def test_samples_follow_the_closed_forms(log_alpha, beta, gamma, zeta, zero, one, closed, opened):
     n = 200_000
-    gate = _gate(np.full(n, log_alpha), beta=beta, gamma=gamma, zeta=zeta, seed=1)
+    gate = gate_of(np.full(n, log_alpha), beta=beta, gamma=gamma, zeta=zeta, seed=1)
     z = gate.sample().numpy()
     at_zero = _sigmoid(beta * math.log(-gamma / zeta) - log_alpha)
     at_one = _sigmoid(log_alpha - beta * math.log((1 - gamma) / (zeta - 1)))
@@ -82,7 +75,7 @@ def test_samples_follow_the_closed_forms(log_alpha, beta, gamma, zeta, zero, one
 
 
 def test_training_draws_one_fresh_sample_per_batch_and_evaluation_none():
-    gate = _gate(np.zeros((3, 50)))
+    gate = gate_of(np.zeros((3, 50)))
     rows = tf.ones((4, 3, 50))
     first, second = gate(rows, training=True).numpy(), gate(rows, training=True).numpy()
     assert (first == first[0]).all(), "one sample for all rows"
@@ -95,24 +88,24 @@ def test_training_draws_one_fresh_sample_per_batch_and_evaluation_none():
 
 
 def test_a_compiled_step_draws_afresh_each_time():
-    gate = _gate(np.zeros(50))
+    gate = gate_of(np.zeros(50))
     step = tf.function(lambda rows: gate(rows, training=True), jit_compile=True)
     assert (step(tf.ones(50)).numpy() != step(tf.ones(50)).numpy()).mean() > 0.5
 
 
 def test_samples_follow_from_the_seed_and_go_on_after_a_restart():
-    one, two = (_gate(np.zeros(20), seed=5) for _ in range(2))
+    one, two = (gate_of(np.zeros(20), seed=5) for _ in range(2))
     np.testing.assert_array_equal(one.sample(), two.sample())
-    later = _gate(np.zeros(20), seed=5)
+    later = gate_of(np.zeros(20), seed=5)
     later.set_weights(one.get_weights())  # as a checkpoint does
     np.testing.assert_array_equal(one.sample(), later.sample())
-    assert (one.sample().numpy() != _gate(np.zeros(20), seed=6).sample().numpy()).any()
+    assert (one.sample().numpy() != gate_of(np.zeros(20), seed=6).sample().numpy()).any()
 
 
 def test_the_model_seed_seeds_the_samples():
     def sample():
         keras.utils.set_random_seed(3)
-        return _gate(np.zeros(20)).sample()
+        return gate_of(np.zeros(20)).sample()
 
     np.testing.assert_array_equal(sample(), sample())
 
@@ -127,7 +120,7 @@ def test_log_alpha_starts_at_the_drop_rate(drop):
 
 
 def test_log_alpha_is_clamped_by_training():
-    gate = _gate([4.6, -4.6])
+    gate = gate_of([4.6, -4.6])
     inputs = keras.Input((2,))
     model = keras.Model(inputs, gate(inputs))
     model.compile(keras.optimizers.SGD(10.0), loss=lambda y, p: -tf.reduce_sum(y * p))

@@ -7,11 +7,12 @@ import tensorflow as tf
 from mtl_tf._keras import keras
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
-from mtl_tf.layers import FieldMask, HardConcreteGate
+from mtl_tf.layers import FieldMask
 from mtl_tf.models import build_model
 from mtl_tf.resume import Position
 from mtl_tf.schedule import GateSchedule, closed_share, gates_of, masks_of
 from mtl_tf.training import load_run, train
+from tests.gates import gate_of
 from tests.training_data import SCHEMA, config, write
 
 pytestmark = pytest.mark.keras
@@ -22,21 +23,13 @@ def data(tmp_path_factory):
     return write(tmp_path_factory.mktemp("schedule") / "dataset", {"train": 3000, "eval": 500})
 
 
-def _gate(log_alpha, **options) -> HardConcreteGate:
-    log_alpha = np.asarray(log_alpha, np.float32)
-    gate = HardConcreteGate(log_alpha.shape, **options)
-    gate.build(log_alpha.shape)
-    gate.log_alpha.assign(log_alpha)
-    return gate
-
-
 def _loss(layer, inputs, training):
     layer(inputs, training=training)
     return float(tf.add_n(layer.losses))
 
 
 def test_pressure_weighs_each_gates_penalty_in_training_only():
-    gate = _gate([[-1.0, 2.0]], penalty=0.5)
+    gate = gate_of([[-1.0, 2.0]], penalty=0.5)
     gate.pressure.assign([[0.0, 3.0]])
     p = np.asarray(gate.open_probability())
     ones = tf.ones((1, 2))
@@ -55,7 +48,7 @@ def test_pressure_weighs_the_masks_penalty_in_training_only():
 
 
 def test_a_frozen_gate_does_not_sample_and_does_not_move():
-    gate = _gate(np.linspace(-4, 4, 6), penalty=0.5)
+    gate = gate_of(np.linspace(-4, 4, 6), penalty=0.5)
     inputs = keras.Input((6,))
     model = keras.Model(inputs, gate(inputs))
     model.compile(keras.optimizers.Adam(0.1), loss=lambda y, p: tf.reduce_mean((y - p) ** 2))

@@ -15,4 +15,4 @@ def command(ctx: click.Context) -> None:
     """Turn raw rows into a dataset; `mtl-tf preprocess --help` lists its options."""
     from pipelines import preprocess
 
-    preprocess.run(ctx.args)
+    preprocess.run(ctx.args, ctx.command_path)
