@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mtl_tf.errors import UserError
 from mtl_tf.inference import cost, lower, optimize, passes
 from mtl_tf.inference.memory import rows_in, stacked
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output, Projected
 from mtl_tf.inference.plan import Plan
+from tests.graphs import count_operations
 from tests.random_plans import PlanMaker, assert_same, plans, rows_for
 
 
@@ -67,12 +68,7 @@ def test_lowered(seed, budget):
     for count in (0, 1, 7):
         once, repeated = ranked(plan, context, count, seed)
         assert_same(plan.scores(repeated), module(once))
-    operations = [
-        op
-        for op in function.graph.get_operations()
-        if op.type not in ("Const", "Placeholder", "Identity", "NoOp", "ReadVariableOp")
-    ]
-    assert cost(split).ops == len(operations)
+    assert cost(split).ops == count_operations(function.graph)
 
 
 def two_readers(maker, context):
@@ -91,10 +87,9 @@ def two_readers(maker, context):
     return Plan(tuple(nodes), tuple(inputs))
 
 
-@pytest.mark.parametrize("budget", [0, None])
-def test_the_contexts_share_is_computed_for_one_row(budget):
+def test_the_contexts_share_is_computed_for_one_row():
     context = {"f1", "f3", "f5"}
-    plan = optimize(two_readers(PlanMaker(0), context), context=context, table_budget=budget)[0]
+    plan = optimize(two_readers(PlanMaker(0), context), context=context, table_budget=0)[0]
     split = passes.split_sides(plan, context)
     inputs = [node for node in split.nodes if isinstance(node, (Embed, Mask))]
     for node in inputs:
@@ -105,6 +100,19 @@ def test_the_contexts_share_is_computed_for_one_row(budget):
     # Half of every matrix that reads fields is left for the candidates.
     whole = sum(e.weight.size for e in plan.by_name[first.name.removesuffix("/context")].edges)
     assert sum(edge.weight.size for edge in first.edges) == whole / 2
+
+
+def test_the_contexts_projected_rows_are_added_once():
+    context = {"f1", "f3", "f5"}
+    plan = optimize(two_readers(PlanMaker(0), context), context=context)[0]
+    split = passes.split_sides(plan, context)
+    (whole,) = (node for node in plan.nodes if isinstance(node, Projected))
+    own, others = (node for node in split.nodes if isinstance(node, Projected))
+    assert set(own.fields) == context and own.name in split.once
+    assert set(others.fields) == set(whole.fields) - context and others.name not in split.once
+    assert own.blocks is others.blocks is whole.blocks  # one table in memory
+    once, repeated = ranked(plan, context, 7)
+    assert_same(plan.logits(repeated), split.logits(once))
 
 
 def test_no_weight_is_stored_twice():

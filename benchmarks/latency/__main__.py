@@ -118,23 +118,20 @@ def _choices(times: Times) -> list[dict[str, Any]]:
     """What the compiler chose beside the fastest alternative, per graph and batch."""
     found = []
     for state in ("open", "closed"):
-        for part in ("", "first_"):
-            prefix = f"choice_{state}_{part}"
-            names = [name for name in times if name.startswith(prefix)]
-            names = [n for n in names if part or not n.startswith(f"{prefix}first_")]
-            for batch in _BATCHES if names else ():
-                chosen = times[f"{prefix}chosen ids"][batch]
-                over = {
-                    name.removeprefix(prefix).removesuffix(" ids"): median(
-                        c / other for c, other in zip(chosen, times[name][batch], strict=True)
-                    )
-                    for name in names
-                }
-                best = max(over, key=lambda name: over[name])
-                what = f"{state}, first level" if part else f"{state}, whole graph"
-                excess = round(over[best] - 1, 3)
-                entry = {"graph": what, "batch": int(batch), "fastest": best, "excess": excess}
-                found.append(entry)
+        prefix = f"choice_{state}_"
+        names = [name for name in times if name.startswith(prefix)]
+        for batch in _BATCHES if names else ():
+            chosen = times[f"{prefix}chosen ids"][batch]
+            over = {
+                name.removeprefix(prefix).removesuffix(" ids"): median(
+                    c / other for c, other in zip(chosen, times[name][batch], strict=True)
+                )
+                for name in names
+            }
+            best = max(over, key=lambda name: over[name])
+            excess = round(over[best] - 1, 3)
+            entry = {"graph": state, "batch": int(batch), "fastest": best, "excess": excess}
+            found.append(entry | {"slower": {n: round(1 / over[n] - 1, 3) for n in over}})
     return found
 
 

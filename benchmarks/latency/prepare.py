@@ -15,7 +15,7 @@ from benchmarks.latency import choices
 from benchmarks.latency.plain import PlainMSSM
 from benchmarks.latency.shapes import SHAPES, Shape, make_run
 from mtl_tf.inference import capture, optimize
-from mtl_tf.inference.nodes import Affine, Embed
+from mtl_tf.inference.nodes import Affine, Embed, Projected
 from mtl_tf.inference.plan import Plan
 from serving.export import export
 
@@ -49,6 +49,10 @@ def bare_work(plan: Plan) -> dict[str, Any]:
         {"rows": len(node.table), "dim": node.dim, "fields": len(node.fields)}
         for node in plan.nodes
         if isinstance(node, Embed)
+    ] + [
+        {"rows": node.rows, "dim": node.width, "fields": len(node.fields)}
+        for node in plan.nodes
+        if isinstance(node, Projected)
     ]
     return {"matrices": matrices, "lookups": lookups}
 

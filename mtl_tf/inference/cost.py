@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.emit import Emitter, stored_as
+from mtl_tf.inference.emit import Branch, Emitter, Weights, stored_as
 from mtl_tf.inference.memory import stacked
 from mtl_tf.inference.plan import Plan
 
-# What an operation and a floating-point operation cost on one core of a server: measured in
-# microseconds, right within a factor of two, which is all that choices need.
-OP, FLOP = 2.0, 1 / 80_000
+# Microseconds on one core of a server, measured, right within a factor of two, which is all
+# that choices need: an operation, a floating-point operation of a product, a number of a
+# product's matrix (read once per request), a number looked up, copied or added elsewhere.
+OP, FLOP, READ, MOVE = 1.5, 1 / 90_000, 1 / 5_000, 1 / 4_000
+_ROW = 24  # numbers that would take as long as finding a row
+_ADDED = 1.35  # how much longer than copying a row adding it up takes
+_FAR = 2  # how much longer what is beyond the core's own cache takes
+_CACHE = 4 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -26,20 +31,40 @@ class Cost:
     parameters: numbers in its weights that are not zero. flops: floating-point
     operations for one row (a multiplication and an addition are two), products with
     stored zeros included. bytes: what weights and indices occupy, zeros included.
-    ops: operations in the graph, constants and inputs not counted.
+    ops: operations in the graph, constants and inputs not counted. moved: numbers looked
+    up, copied or added for one row, outside of products. projected: bytes of the tables
+    that are made when the model is loaded. Where the size of a request decides between
+    two ways, the costlier counts.
     """
 
     parameters: int
     flops: int
     bytes: int
     ops: int
+    moved: int
+    projected: int
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
 
     def microseconds(self, batch: int) -> float:
         """Rough estimate of the time for `batch` rows on one core."""
-        return self.ops * OP + batch * self.flops * FLOP
+        return self._once + batch * self._each
+
+    def faster_up_to(self, other: Cost) -> float:
+        """The rows per request up to which this is faster than `other`, estimated."""
+        gained, lost = other._once - self._once, self._each - other._each
+        if lost <= 0:
+            return math.inf if gained >= 0 or lost < 0 else 0.0
+        return max(gained, 0.0) / lost
+
+    @property
+    def _once(self) -> float:
+        return self.ops * OP + self.flops / 2 * READ
+
+    @property
+    def _each(self) -> float:
+        return self.flops * FLOP + self.moved * MOVE
 
 
 def cost(plan: Plan) -> Cost:
@@ -62,6 +87,8 @@ def cost(plan: Plan) -> Cost:
         bytes=sum(array.size * stored_as(array).itemsize for array in ops.weights.values())
         + 4 * (ops.indices + opaque),
         ops=ops.count,
+        moved=ops.moved,
+        projected=sum(ops.projected_tables.values()),
     )
 
 
@@ -85,13 +112,26 @@ class _CountingOps:
         self.rows = rows
         self.count = 0
         self.flops = 0
+        self.moved = 0
+        self.projected_tables: dict[tuple[n.Block, ...], int] = {}
         self.weights: dict[str, np.ndarray] = {}
         self.indices = 0
 
     def _op(self, shape: Sequence[int], flops: int = 0) -> _Shape:
+        """An operation that moves nothing."""
         self.count += 1
         self.flops += flops
         return _Shape(shape)
+
+    def _copy(self, shape: Sequence[int], flops: int = 0) -> _Shape:
+        """One that writes every number of its result."""
+        result = self._op(shape, flops)
+        self.moved += result.size
+        return result
+
+    def _look_up(self, rows: int, table: _Shape, work: float = 1.0) -> None:
+        near = 4 * table.size <= _CACHE
+        self.moved += round(rows * (table[1] + _ROW) * (work if near else work * _FAR))
 
     def weight(self, key: str, *arrays: np.ndarray) -> _Shape:
         self.weights[key] = stacked(arrays)
@@ -104,13 +144,13 @@ class _CountingOps:
     def stack(self, tensors: Sequence[_Shape], axis: int) -> _Shape:
         shape = list(tensors[0])
         shape.insert(axis, len(tensors))
-        return self._op(shape)
+        return self._copy(shape)
 
     def concat(self, tensors: Sequence[_Shape]) -> _Shape:
-        return self._op((self.rows, sum(tensor[1] for tensor in tensors)))
+        return self._copy((self.rows, sum(tensor[1] for tensor in tensors)))
 
     def split(self, x: _Shape, sizes: Sequence[int]) -> list[_Shape]:
-        self.count += 1
+        self._copy(x)
         return [_Shape((x[0], size)) for size in sizes]
 
     def unstack(self, x: _Shape, count: int) -> list[_Shape]:
@@ -118,23 +158,49 @@ class _CountingOps:
         return [_Shape((x[0],))] * count
 
     def columns(self, x: _Shape, start: int, stop: int) -> _Shape:
-        return self._op((x[0], stop - start))
+        return self._copy((x[0], stop - start))
 
     def pieces(self, x: _Shape, index: _Shape) -> _Shape:
-        return self._op((x[0], index[0], *x[2:]))
+        return self._copy((x[0], index[0], *x[2:]))
 
     def gather(self, table: _Shape, ids: _Shape) -> _Shape:
+        self._look_up(ids.size, table)
         return self._op((*ids, table[1]))
 
+    def projected(self, node: n.Projected, weights: Weights) -> _Shape:
+        weights()
+        table = _Shape((node.rows, node.width))
+        self.projected_tables[node.blocks] = 4 * table.size
+        return table
+
+    def add_rows(self, table: _Shape, ids: _Shape, count: int) -> _Shape:
+        self.count += 3  # which row each id belongs to
+        self._look_up(ids.size, table, _ADDED)
+        return self._op((ids.size // count, table[1]), ids.size * table[1])
+
+    def by_size(self, ids: _Shape, most: int, few: Branch, many: Branch) -> _Shape:
+        """Counts what the costlier branch does, and the decision."""
+        self.count += 4
+        before, taken = self._counts(), []
+        for branch in (few, many):
+            self.count, self.flops, self.moved = before
+            result = branch()
+            taken.append(self._counts())
+        self.count, self.flops, self.moved = map(max, zip(*taken, strict=True))
+        return result
+
+    def _counts(self) -> tuple[int, int, int]:
+        return self.count, self.flops, self.moved
+
     def to_float(self, x: _Shape) -> _Shape:
-        return self._op(x)
+        return self._copy(x)
 
     def reshape(self, x: _Shape, shape: Sequence[int]) -> _Shape:
         known = math.prod(size for size in shape if size >= 0)
         return self._op([size if size >= 0 else x.size // known for size in shape])
 
     def transpose(self, x: _Shape) -> _Shape:
-        return self._op(x[::-1])
+        return self._copy(x[::-1])
 
     def add(self, x: _Shape, y: _Shape) -> _Shape:
         return self._each(np.broadcast_shapes(x, y))
@@ -142,16 +208,18 @@ class _CountingOps:
     multiply = divide_no_nan = add
 
     def _each(self, shape: Sequence[int], flops: int = 1) -> _Shape:
-        return self._op(shape, flops * math.prod(shape))
+        return self._copy(shape, flops * math.prod(shape))
 
     def matmul(self, x: _Shape, y: _Shape) -> _Shape:
-        return self._each((x[0], y[1]), 2 * x[1])
+        return self._op((x[0], y[1]), 2 * x.size * y[1])
+
+    # TensorFlow does these two while it writes the product before them.
 
     def bias_add(self, x: _Shape, bias: _Shape) -> _Shape:
-        return self._each(x)
+        return self._op(x, x.size)
 
     def activation(self, name: str, x: _Shape) -> _Shape:
-        return x if name == "linear" else self._each(x)
+        return x if name == "linear" else self._op(x, x.size)
 
     def softmax(self, x: _Shape) -> _Shape:
         return self._each(x, 3)
@@ -159,6 +227,7 @@ class _CountingOps:
     def sum(self, x: _Shape, axis: int) -> _Shape:
         shape = list(x)
         del shape[axis]
+        self.moved += x.size
         return self._op(shape, x.size)
 
     def expand_last(self, x: _Shape) -> _Shape:

@@ -7,7 +7,7 @@ say what that graph costs: both see the same operations because both come from h
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -20,12 +20,16 @@ from mtl_tf.inference.plan import Plan
 Tensor = Any
 Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
 Part = tuple[str, int, int]  # node, first unit, end
+Branch = Callable[[], Tensor]
+Weights = Callable[[], list[tuple[Tensor, Tensor | None, Tensor]]]  # table, scale, matrix
 
 
 class Ops(Protocol):
     """What the emitter needs; each method but the first two is one graph operation.
 
-    `weight`: one or several arrays, below each other.
+    `weight`: one or several arrays, below each other. `projected`: the table of a
+    `Projected`, made at load of `weights`. `add_rows`: sums of `count` rows each.
+    `by_size`: one branch for up to `most` rows of ids, the other for more.
     """
 
     def weight(self, key: str, *arrays: np.ndarray) -> Tensor: ...
@@ -37,6 +41,9 @@ class Ops(Protocol):
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor: ...
     def pieces(self, x: Tensor, index: Tensor) -> Tensor: ...
     def gather(self, table: Tensor, ids: Tensor) -> Tensor: ...
+    def projected(self, node: n.Projected, weights: Weights) -> Tensor: ...
+    def add_rows(self, table: Tensor, ids: Tensor, count: int) -> Tensor: ...
+    def by_size(self, ids: Tensor, most: int, few: Branch, many: Branch) -> Tensor: ...
     def to_float(self, x: Tensor) -> Tensor: ...
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
     def transpose(self, x: Tensor) -> Tensor: ...
@@ -146,6 +153,24 @@ class Emitter:
         key = f"{node.name}/"
         return self._rows(key, ids, np.reshape(node.offsets, shape), np.reshape(node.sizes, shape))
 
+    def _projected(self, node: n.Projected) -> Tensor:
+        return self._added_up(node, self._index(node))
+
+    def _added_up(self, node: n.Projected, index: Tensor) -> Tensor:
+        ops = self.ops
+        table = ops.projected(node, lambda: [self._block(node, i) for i in range(len(node.blocks))])
+        ids = ops.reshape(index, (-1,))
+        count = len(node.fields)
+        return ops.gather(table, ids) if count == 1 else ops.add_rows(table, ids, count)
+
+    def _block(self, node: n.Projected, index: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What a block's rows and products are made of."""
+        block = node.blocks[index]
+        embed, key = block.embed, self._table_keys[id(block.embed.table)]
+        table = self.ops.weight(key, embed.table)
+        scale = None if embed.scale is None else self.ops.weight(f"{key}/scale", embed.scale)
+        return table, scale, self.ops.weight(f"{node.name}/{index}/matrix", block.matrix)
+
     def _rows(self, key: str, ids: Tensor, offsets: np.ndarray, sizes: np.ndarray) -> Tensor:
         """Rows of joined tables: ids plus offsets."""
         if self.check_ids:
@@ -154,7 +179,7 @@ class Emitter:
             return ids
         return self.ops.add(ids, self.ops.index(f"{key}offsets", offsets))
 
-    def _index(self, node: n.Embed) -> Tensor:
+    def _index(self, node: n.Embed | n.Projected) -> Tensor:
         """Rows of the node's table, `(n, fields)`: one stack for all nodes of as many rows."""
         key = (node.fields, node.offsets, node.sizes)
         if key not in self._indices:
@@ -165,7 +190,8 @@ class Emitter:
         wanted = dict.fromkeys(
             (node.fields, node.offsets, node.sizes)
             for node in self.plan.nodes
-            if isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1
+            if isinstance(node, n.Projected)
+            or (isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1)
             if (node.name in self.plan.once) == once
         )
         # Stacking rows and transposing once is faster than interleaving columns.
@@ -238,16 +264,61 @@ class Emitter:
         else:  # one row for all others: a bias too, and as cheap
             node = replace(node, edges=tuple(edge for edge in node.edges if edge is not added))
             bias = ops.reshape(self.value(added.source), (-1,))
+        projected = self._by_size(node)
+        if projected is not None:
+            return self._either(node, projected, bias, added is None)
         terms = self._products(node)
         if not terms:
             like = None if node.name in self.plan.once else self._some_rows()
             row = ops.reshape(bias, (1, -1))
             return ops.activation(node.activation, row if like is None else ops.repeat(row, like))
-        total = terms[0]
-        for term in terms[1:]:
-            total = ops.add(total, term)
+        return self._activated(node, terms, bias)
+
+    def _activated(self, node: n.Affine, terms: Sequence[Tensor], bias: Tensor) -> Tensor:
+        total = functools.reduce(self.ops.add, terms)
         # Matrix product, bias and activation in a row: TensorFlow fuses them into one.
-        return ops.activation(node.activation, ops.bias_add(total, bias))
+        return self.ops.activation(node.activation, self.ops.bias_add(total, bias))
+
+    def _by_size(self, node: n.Affine) -> n.Projected | None:
+        """The source that large requests multiply instead of adding up its rows."""
+        for edge in node.edges:
+            source = self.plan.by_name[edge.source]
+            if isinstance(source, n.Projected) and source.most is not None:
+                alone = self.plan.readers[source.name] == (node,)
+                if alone and is_identity(edge) and source.name not in self.plan.once:
+                    return source
+        return None
+
+    def _either(
+        self, node: n.Affine, projected: n.Projected, bias: Tensor, own_bias: bool
+    ) -> Tensor:
+        """activation(projected + other edges + bias), in the way that is faster for the size."""
+        ops, index = self.ops, self._index(projected)
+        rest = tuple(edge for edge in node.edges if edge.source != projected.name)
+        others = self._products(replace(node, edges=rest))
+
+        def few() -> Tensor:
+            return self._activated(node, [self._added_up(projected, index), *others], bias)
+
+        def many() -> Tensor:
+            products = []
+            for i, block in enumerate(projected.blocks):
+                matrix = projected.matrix(block)
+                assert matrix is not None
+                rows = ops.reshape(self._looked_up(block.embed, index), (-1, len(matrix)))
+                kernel = ops.weight(f"{projected.name}/{i}/matrix", matrix)
+                products.append(ops.matmul(rows, kernel))
+            if len(products) == 1 or others or not own_bias:
+                whole = products[0] if len(products) == 1 else ops.concat(products)
+                return self._activated(node, [whole, *others], bias)
+            cells = []  # each product with its own bias and activation is one operation
+            for i, (block, product) in enumerate(zip(projected.blocks, products, strict=True)):
+                part = ops.weight(f"{node.name}/bias/{i}", node.bias[block.start : block.stop])
+                cells.append(self._activated(node, [product], part))
+            return ops.concat(cells)
+
+        assert projected.most is not None
+        return ops.by_size(index, projected.most, few, many)
 
     def _added_row(self, node: n.Affine) -> n.Edge | None:
         """The edge that adds a node of one row to this one of many, as it is."""
@@ -266,6 +337,9 @@ class Emitter:
             terms.append(ops.matmul(self._join(parts), kernel))
         for index, edge in enumerate(node.edges):
             if edge.weight.ndim == 2 and edge.gate is None:
+                continue
+            if is_identity(edge):
+                terms.append(self.value(edge.source))
                 continue
             weight = ops.weight(f"{node.name}/{index}/weight", edge.weight)
             if edge.weight.ndim == 2:
@@ -345,6 +419,6 @@ def _table_keys(plan: Plan) -> dict[int, str]:
     """A name per table; one that several nodes share is one weight."""
     keys: dict[int, str] = {}
     for node in plan.nodes:
-        if isinstance(node, n.Embed):
-            keys.setdefault(id(node.table), f"{node.name}/table")
+        for embed in n.tables_of(node):
+            keys.setdefault(id(embed.table), f"{embed.name}/table")
     return keys

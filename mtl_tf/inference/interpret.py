@@ -68,6 +68,22 @@ def _(node: n.Embed, values: Values, features: Values, count: int) -> Array:
 
 
 @_value.register
+def _(node: n.Projected, values: Values, features: Values, count: int) -> Array:
+    total = np.zeros((count, node.width))
+    for block in node.blocks:
+        embed, matrix = block.embed, block.matrix.astype(np.float64)
+        for index, (field, offset, size) in enumerate(
+            zip(embed.fields, embed.offsets, embed.sizes, strict=True)
+        ):
+            if field in node.fields:
+                ids = features[field].astype(np.int64)
+                _check_ids(field, ids, size, 0)
+                rows = matrix[index * embed.dim : (index + 1) * embed.dim]
+                total[:, block.start : block.stop] += embed.rows(ids + offset) @ rows
+    return total
+
+
+@_value.register
 def _(node: n.Numeric, values: Values, features: Values, count: int) -> Array:
     x = np.stack([features[field].astype(np.float64) for field in node.fields], axis=1)
     return (x[:, :, None] * node.vectors + node.biases).reshape(count, node.width)

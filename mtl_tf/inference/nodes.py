@@ -83,6 +83,95 @@ class Embed:
 
 
 @dataclass(frozen=True, eq=False)
+class Block:
+    """A product that a `Projected` holds: looked-up rows times a matrix.
+
+    The matrix `(embed.width, units)` gives the sum's units from `start` on.
+    """
+
+    embed: Embed  # without pooling
+    matrix: Array
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if self.embed.pooling is not None or len(self.matrix) != self.embed.width:
+            raise ValueError(f"a matrix {self.matrix.shape} does not fit {self.embed.name}")
+
+    @property
+    def stop(self) -> int:
+        return self.start + int(self.matrix.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """Σ over blocks of embed · matrix, as one row per field, added up.
+
+    A field's part of the product depends on the id alone. So it is computed for every
+    id when the model is loaded, and a request adds up one row per field:
+
+        projected[first_f + id] = row_f(id) · M_f        value = Σ_f projected[first_f + id_f]
+
+    The rows of all blocks' fields are below each other, the blocks' units side by side.
+    What is stored is the blocks. A node that sums only some `fields` of them shares the
+    projected table with others of the same `blocks`.
+
+    Many rows are faster multiplied: a request of more than `most` rows is.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    most: int | None = None
+
+    @property
+    def width(self) -> int:
+        return max(block.stop for block in self.blocks)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.fields
+
+    @property
+    def layout(self) -> dict[str, tuple[int, int]]:
+        """Each field of the blocks: its first row in the projected table, and its ids."""
+        found: dict[str, tuple[int, int]] = {}
+        rows = 0
+        for block in self.blocks:
+            for field, size in zip(block.embed.fields, block.embed.sizes, strict=True):
+                if field not in found:
+                    found[field] = rows, size
+                    rows += size
+        return found
+
+    @property
+    def rows(self) -> int:
+        return sum(size for _, size in self.layout.values())
+
+    def matrix(self, block: Block) -> Array | None:
+        """The block's matrix on rows of this node's `fields`.
+
+        None where these rows are not next to each other, or not where the projected ones
+        are: one index would not do for both.
+        """
+        embed, count = block.embed, len(self.fields)
+        first = embed.fields.index(self.fields[0]) if self.fields[0] in embed.fields else 0
+        same = slice(first, first + count)
+        if (embed.fields[same], embed.offsets[same]) != (self.fields, self.offsets):
+            return None
+        return block.matrix[first * embed.dim : (first + count) * embed.dim]
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        layout = self.layout
+        return tuple(layout[field][0] for field in self.fields)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        layout = self.layout
+        return tuple(layout[field][1] for field in self.fields)
+
+
+@dataclass(frozen=True, eq=False)
 class Numeric:
     """x·vector + bias per field, side by side; vectors and biases are `(fields, dim)`."""
 
@@ -241,7 +330,7 @@ class Output:
         return ((self.source, self.unit), *self.times)
 
 
-Node = Embed | Numeric | Mask | Affine | Mix | Opaque | Output
+Node = Embed | Projected | Numeric | Mask | Affine | Mix | Opaque | Output
 
 
 def sources_of(node: Node) -> tuple[str, ...]:
@@ -260,6 +349,13 @@ def sources_of(node: Node) -> tuple[str, ...]:
             n for o in node.operands if o.kind != "feature" for group in o.names for n in group
         )
     return tuple(dict.fromkeys(names))
+
+
+def tables_of(node: Node) -> tuple[Embed, ...]:
+    """The lookups whose tables the graph of a node holds."""
+    if isinstance(node, Projected):
+        return tuple(block.embed for block in node.blocks)
+    return (node,) if isinstance(node, Embed) else ()
 
 
 def width_of(node: Node) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from mtl_tf.inference import passes
 from mtl_tf.inference.cost import Cost, cost
-from mtl_tf.inference.nodes import Affine, Embed, sources_of
+from mtl_tf.inference.nodes import Affine, Embed, Node, Projected, sources_of
 from mtl_tf.inference.plan import Plan
 
+_FEW, _MANY = 8, 4096  # rows: what is faster for fewer is not chosen, nor bounded above
 _UNNOTICED = 16 << 20  # bytes more that no server notices
 _UNNAMED = "fuse"  # gives new names to what it keeps: nothing of it has left
 
@@ -66,9 +67,12 @@ def optimize(
         tasks: the tasks to keep, all by default; an unknown one is a `UserError`, and so
             is one whose every input is closed.
         batch: rows per request that the choices between alternatives are made for.
-        table_budget: bytes that masked tables may take; see `passes.fold_masks`.
+        table_budget: bytes that masked tables may take, stored, and as many that projected
+            ones may take in memory; see `passes.fold_masks` and `passes.project_tables`. By
+            default no more than the plan, or 16 MiB.
         context: fields to put first, so that `split_sides` cuts matrices in two.
     """
+    projected = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
     steps: list[tuple[str, Callable[[Plan], Plan]]] = [
         ("fold_gates", passes.fold_gates),
         ("keep_tasks", partial(passes.keep_tasks, tasks=tasks)),
@@ -77,7 +81,7 @@ def optimize(
         ("fold_masks", partial(passes.fold_masks, table_budget=table_budget)),
         ("drop_unread", _drop_to_fixpoint),
         ("fold_numbers", passes.fold_numbers),
-        ("fuse", partial(_fused, batch=batch, context=context)),
+        ("fuse", partial(_fused, batch=batch, context=context, budget=projected)),
     ]
     reports = []
     for name, step in steps:
@@ -86,16 +90,51 @@ def optimize(
     return plan, reports
 
 
-def _fused(plan: Plan, batch: int, context: Collection[str]) -> Plan:
-    """`fuse`, of the plan as it is or with its linear sums folded: what is estimated faster."""
-    fused = passes.fuse(plan, batch, context)
+def _fused(plan: Plan, batch: int, context: Collection[str], budget: int) -> Plan:
+    """`fuse`, of the plan as it is, with its linear sums folded, with its tables projected.
+
+    What is estimated fastest, of the alternatives that take hardly more bytes.
+    """
     linear = passes.fold_linear(plan)
-    if len(linear.nodes) == len(plan.nodes):
-        return fused
-    folded = passes.fuse(linear, batch, context)
-    now, then = cost(fused), cost(folded)
-    small = then.bytes - now.bytes <= _UNNOTICED
-    return folded if small and then.microseconds(batch) < now.microseconds(batch) else fused
+    starts = [plan] if len(linear.nodes) == len(plan.nodes) else [plan, linear]
+    multiplied = [passes.fuse(start, batch, context) for start in starts]
+    costs = [cost(each) for each in multiplied]
+    allowed = [i for i, each in enumerate(costs) if each.bytes <= costs[0].bytes + _UNNOTICED]
+    best = min(allowed, key=lambda i: costs[i].microseconds(batch))
+    gains = [(0.0, multiplied[best])]
+    for start in starts:
+        for together in (True, False):
+            projected = passes.project_tables(start, budget, together, context)
+            if projected is not start:
+                added = passes.fuse(projected, batch, context)
+                gains += _gain(added, costs[best], batch)
+    return max(gains, key=lambda gain: gain[0])[1]
+
+
+def _gain(added: Plan, multiplied: Cost, batch: int) -> list[tuple[float, Plan]]:
+    """Microseconds that adding up rows gains where it is faster, and the plan that does so.
+
+    Larger requests are multiplied. Nothing if that cannot be, or is most of them.
+    """
+    estimate = cost(added)
+    most = estimate.faster_up_to(multiplied)
+    if most < _FEW or estimate.bytes > multiplied.bytes + _UNNOTICED:
+        return []
+    rows = int(min(batch, most))
+    gain = multiplied.microseconds(rows) - estimate.microseconds(rows)
+    if most >= _MANY:
+        return [(gain, added)]
+    nodes = [_up_to(node, int(most)) for node in added.nodes]
+    return [] if None in nodes else [(gain, added.with_nodes(filter(None, nodes)))]
+
+
+def _up_to(node: Node, most: int) -> Node | None:
+    """A sum of projected rows for up to `most` rows; None where it cannot be multiplied."""
+    if not isinstance(node, Projected):
+        return node
+    if any(node.matrix(block) is None for block in node.blocks):
+        return None
+    return replace(node, most=most)
 
 
 def _drop_to_fixpoint(plan: Plan) -> Plan:

@@ -16,8 +16,10 @@ def describe(node: n.Node) -> dict[str, Any]:
         "kind": type(node).__name__.lower(),
         "width": n.width_of(node),
     }
-    if isinstance(node, (n.Embed, n.Numeric)):
+    if isinstance(node, (n.Embed, n.Numeric, n.Projected)):
         entry["fields"] = list(node.fields)
+    if isinstance(node, n.Projected):
+        entry |= {"rows": node.rows, "products": [list(b.matrix.shape) for b in node.blocks]}
     if isinstance(node, n.Embed):
         entry |= {"rows": len(node.table), "pooling": node.pooling, "weighted": node.weighted}
         if node.table.dtype in (np.float16, np.int8):

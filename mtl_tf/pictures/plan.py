@@ -152,7 +152,7 @@ def _readers(nodes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 def _reads(node: Mapping[str, Any]) -> list[tuple[str, float]]:
     kind = node["kind"]
-    if kind in ("embed", "numeric"):
+    if kind in ("embed", "numeric", "projected"):
         return [(name, 0.0) for name in node["fields"]]
     if kind == "affine":
         return [(edge["source"], _numbers(edge["weight"])) for edge in node["edges"]]
@@ -181,6 +181,8 @@ def _lines(node: Mapping[str, Any], key: str) -> tuple[str, str]:
         gated = " gated" if any(edge["gate"] for edge in node["edges"]) else ""
         activation = "" if node["activation"] == "linear" else f" {node['activation']}"
         return _short(key), f"{what}{gated}{activation}"
+    if kind == "projected":
+        return _short(key), f"adds {len(node['fields'])} rows of {width}"
     if kind == "embed":
         return _short(key), f"{len(node['fields'])} fields, {node['rows']:,} rows"
     if kind == "mix":

@@ -1,6 +1,6 @@
 """Rewrites of a plan: each takes a plan and gives one with the same scores.
 
-Gates, masks and tasks go first (1-5), then what is left is made fast (7). Each pass
+Gates, masks and tasks go first (1-5), then what is left is made fast (6, 7). Each pass
 is a function of its own file, usable and testable alone. `split_sides` comes after them,
 for requests of one user and many candidates; so does `store_tables`, which alone changes
 scores: it rounds.
@@ -14,6 +14,7 @@ from mtl_tf.inference.passes.fold_masks import fold_masks
 from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
 from mtl_tf.inference.passes.keep_tasks import keep_tasks
+from mtl_tf.inference.passes.project_tables import project_tables
 from mtl_tf.inference.passes.split_sides import split_sides
 from mtl_tf.inference.passes.store_tables import store_tables
 
@@ -26,6 +27,7 @@ __all__ = [
     "fold_numbers",
     "fuse",
     "keep_tasks",
+    "project_tables",
     "split_sides",
     "store_tables",
 ]

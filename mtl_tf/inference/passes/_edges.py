@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +39,13 @@ def through(edge: Edge, value: Array) -> Array:
 def substituted(nodes: Iterable[Node], new: Mapping[str, Node]) -> list[Node]:
     """`nodes`, those that `new` names replaced."""
     return [new.get(node.name, node) for node in nodes]
+
+
+def joined_name(names: Sequence[str]) -> str:
+    """`Level_1/0+1+2` for three nodes of one level."""
+    first, *others = names
+    prefix = first.rpartition("/")[0] + "/"
+    return "+".join([first, *(name.removeprefix(prefix) for name in others)])
 
 
 def packed(plan: Plan) -> Plan:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import combinations, count
+from itertools import combinations, count, pairwise
 
 import numpy as np
 
-from mtl_tf.inference.cost import FLOP, OP
+from mtl_tf.inference.cost import FLOP, MOVE, OP, READ
 from mtl_tf.inference.nodes import Affine, Array, Edge, Node, Output, sources_of, width_of
+from mtl_tf.inference.passes._edges import joined_name
 from mtl_tf.inference.plan import Plan
-
-_COPY = 1 / 1_000  # microseconds of a copied number, as right as `OP` and `FLOP` are
 
 
 @dataclass(frozen=True, eq=False)
 class _Units:
-    """Some units of one affine: their matrices on whole (already regrouped) sources."""
+    """Some units of one affine: their matrices on whole (already regrouped) sources.
+
+    `reads`: of which sources they read which segment (see `_segments`).
+    """
 
     origin: str
     units: Array  # indices in the origin
+    reads: frozenset[tuple[str, int]]
     matrices: Mapping[str, Array]  # source -> (its width, units)
     bias: Array
 
@@ -42,7 +45,8 @@ def join_affines(plan: Plan, batch: int) -> Plan:
             else:
                 nodes.append(_reading(node, places, widths))
         for activation, affines in joinable.items():
-            parts = [part for node in affines for part in _parts(node, places, widths)]
+            cuts = _segments(affines, places)
+            parts = [part for node in affines for part in _parts(node, places, widths, cuts)]
             for group in _best_groups(parts, batch):
                 name = _name(group, plan, {node.name for node in nodes})
                 nodes.append(_node(name, group, activation))
@@ -109,26 +113,46 @@ def _on_whole_sources(node: Affine, places: Places, widths: Mapping[str, int]) -
     return found
 
 
-def _parts(node: Affine, places: Places, widths: Mapping[str, int]) -> list[_Units]:
-    """The node's units, cut by the set of sources that they read."""
+def _segments(affines: Iterable[Affine], places: Places) -> dict[str, list[int]]:
+    """Where each source is cut by what was one node before, or is read apart."""
+    cuts: dict[str, set[int]] = {}
+    for node in affines:
+        for edge in node.edges:
+            for name, start, units in places.get(edge.source, ()):
+                cuts.setdefault(name, set()).update((start, start + len(units)))
+            if edge.source not in places:
+                cuts.setdefault(edge.source, set()).update((edge.start, edge.stop or 0))
+    return {name: sorted(cut) for name, cut in cuts.items()}
+
+
+def _parts(
+    node: Affine, places: Places, widths: Mapping[str, int], cuts: Mapping[str, list[int]]
+) -> list[_Units]:
+    """The node's units, cut by the set of segments that they read."""
     matrices = _on_whole_sources(node, places, widths)
-    read = np.array([matrix.any(axis=0) for matrix in matrices.values()])  # (sources, units)
+    segments = [
+        (name, start, stop)
+        for name in matrices
+        for start, stop in pairwise(cuts[name])
+        if matrices[name][start:stop].any()
+    ]
+    read = np.array([matrices[name][a:b].any(axis=0) for name, a, b in segments], bool)
+    read = read.reshape(len(segments), node.width)
     parts = []
     for pattern in dict.fromkeys(map(tuple, read.T)):
-        units = np.flatnonzero([tuple(reads) == pattern for reads in read.T])
-        sources = [name for name, reads in zip(matrices, pattern, strict=True) if reads]
-        on = {name: matrices[name][:, units] for name in sources}
-        parts.append(_Units(node.name, units, on, node.bias[units]))
+        units = np.flatnonzero(np.all(np.array(pattern, bool) == read.T, axis=1))
+        reads = [segment[:2] for segment, reads in zip(segments, pattern, strict=True) if reads]
+        on = {name: matrices[name][:, units] for name in dict(reads)}
+        parts.append(_Units(node.name, units, frozenset(reads), on, node.bias[units]))
     return parts
 
 
 def _best_groups(parts: Sequence[_Units], batch: int) -> list[Group]:
     """Groups that share one product each, greedily joined while the estimate falls."""
-    by_sources: dict[frozenset[str], Group] = {}
+    alike: dict[frozenset[tuple[str, int]], Group] = {}
     for part in parts:
-        key = frozenset(part.matrices)
-        by_sources[key] = (*by_sources.get(key, ()), part)
-    groups = list(by_sources.values())
+        alike[part.reads] = (*alike.get(part.reads, ()), part)
+    groups = list(alike.values())
     everything: Group = tuple(part for group in groups for part in group)
     while len(groups) > 1:
         now = {id(group): _microseconds(group, batch) for group in groups}
@@ -151,7 +175,7 @@ def _level_cost(groups: Sequence[Group], batch: int) -> float:
         return total
     # The next level puts several nodes side by side before it reads them.
     units = sum(len(part.units) for group in groups for part in group)
-    return total + OP + units * batch * _COPY
+    return total + OP + units * batch * MOVE
 
 
 def _microseconds(group: Group, batch: int) -> float:
@@ -162,7 +186,8 @@ def _microseconds(group: Group, batch: int) -> float:
     cut = [stop - start for start, stop, whole in ranges.values() if stop - start < whole]
     joined = rows if len(ranges) > 1 else 0
     operations = 1 + len(cut) + (len(ranges) > 1)
-    return operations * OP + batch * (2 * rows * units * FLOP + (joined + sum(cut)) * _COPY)
+    once = operations * OP + rows * units * READ
+    return once + batch * (2 * rows * units * FLOP + (joined + sum(cut)) * MOVE)
 
 
 def _ranges(group: Group) -> dict[str, tuple[int, int, int]]:
@@ -203,9 +228,7 @@ def _name(group: Group, plan: Plan, taken: Set[str]) -> str:
     first = group[0]
     if len(group) == 1 and len(first.units) == width_of(plan.by_name[first.origin]):
         return first.origin
-    origins = list(dict.fromkeys(part.origin for part in group))
-    prefix = origins[0].rpartition("/")[0] + "/"
-    whole = "+".join([origins[0], *(name.removeprefix(prefix) for name in origins[1:])])
+    whole = joined_name(list(dict.fromkeys(part.origin for part in group)))
     number = next(i for i in count(1) if _numbered(whole, i) not in taken)
     return _numbered(whole, number)
 

@@ -25,11 +25,11 @@ def join_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
         sorted(members, key=lambda member: member.fields[0] not in context)
         for members in _blocks(plan)
     ]
-    storage = _joined_tables(blocks)
+    storage = joined_tables(blocks)
     new: list[Node] = []
     places: dict[str, Place] = {}
     for members in blocks:
-        joined = _join(members, storage)
+        joined = join(members, storage)
         new.append(joined)
         places |= {m.name: (joined.name, i * m.dim) for i, m in enumerate(members)}
         masks = _join_masks(plan, joined, members, places)
@@ -78,14 +78,14 @@ def _reads_by_matrices(reader: Node, source: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Storage:
+class Storage:
     """Where each table went: an array that holds several, and its first row there."""
 
     arrays: dict[int, Array]
     offsets: dict[int, int]
 
 
-def _joined_tables(blocks: Sequence[Sequence[Field]]) -> _Storage:
+def joined_tables(blocks: Sequence[Sequence[Field]]) -> Storage:
     """One array per block; blocks that share a table share their array."""
     groups: list[dict[int, Array]] = []
     for members in blocks:
@@ -102,10 +102,11 @@ def _joined_tables(blocks: Sequence[Sequence[Field]]) -> _Storage:
         starts = np.cumsum([0, *(len(part) for part in parts)])
         for key, start in zip(group, starts, strict=False):
             arrays[key], offsets[key] = whole, int(start)
-    return _Storage(arrays, offsets)
+    return Storage(arrays, offsets)
 
 
-def _join(members: Sequence[Field], storage: _Storage) -> Field:
+def join(members: Sequence[Field], storage: Storage) -> Field:
+    """Fields of one kind and width as one node, its table among those of `storage`."""
     first, name = members[0], _joined_name([member.name for member in members])
     fields = tuple(member.fields[0] for member in members)
     if isinstance(first, Numeric):

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Mask, Node, Numeric, sources_of
+from mtl_tf.inference.nodes import (
+    Affine,
+    Array,
+    Edge,
+    Embed,
+    Mask,
+    Node,
+    Numeric,
+    Projected,
+    sources_of,
+)
 from mtl_tf.inference.plan import Plan
 
 
@@ -22,6 +32,7 @@ class _Range:
 
 
 Moved = dict[str, list[_Range]]
+Sums = dict[str, list[str]]  # a sum -> the sums of its parts
 
 
 def split_sides(plan: Plan, context: Collection[str]) -> Plan:
@@ -42,22 +53,25 @@ def split_sides(plan: Plan, context: Collection[str]) -> Plan:
     single = {feature.name for feature in inputs if feature.once}
     once: set[str] = set()
     moved: Moved = {}
+    sums: Sums = {}
     nodes: list[Node] = []
     for node in plan.nodes:
-        for new in _split(node, single, once, moved):
+        for new in _split(node, single, once, moved, sums):
             nodes.append(new)
             if single.issuperset(getattr(new, "features", ())) and once.issuperset(sources_of(new)):
                 once.add(new.name)
     return Plan(tuple(nodes), inputs)
 
 
-def _split(node: Node, single: set[str], once: set[str], moved: Moved) -> list[Node]:
+def _split(node: Node, single: set[str], once: set[str], moved: Moved, sums: Sums) -> list[Node]:
+    if isinstance(node, Projected):
+        return _summed(node, single, sums)
     if isinstance(node, (Embed, Numeric)):
         return _by_side(node, [field in single for field in node.fields], moved)
     if isinstance(node, Mask) and node.source in moved:
         return _masks(node, once, moved)
     if isinstance(node, Affine):
-        return _affines(node, once, moved)
+        return _affines(node, once, moved, sums)
     return [node]
 
 
@@ -69,6 +83,21 @@ def _by_side(node: Embed | Numeric, is_once: Sequence[bool], moved: Moved) -> li
         places = [i for i, each in enumerate(is_once) if each == side]
         new.append(_only(node, f"{node.name}/{suffix}", places))
         _note(moved, node.name, new[-1].name, places, node.dim)
+    return new
+
+
+def _summed(node: Projected, single: set[str], sums: Sums) -> list[Node]:
+    """One sum for each side; both look up the same table."""
+    sides = {
+        "context": tuple(field for field in node.fields if field in single),
+        "candidates": tuple(field for field in node.fields if field not in single),
+    }
+    if not all(sides.values()):
+        return [node]
+    new: list[Node] = [
+        replace(node, name=f"{node.name}/{side}", fields=fields) for side, fields in sides.items()
+    ]
+    sums[node.name] = [each.name for each in new]
     return new
 
 
@@ -118,8 +147,8 @@ def _note(moved: Moved, old: str, new: str, places: Iterable[int], dim: int) -> 
     ranges.sort(key=lambda r: r.first)
 
 
-def _affines(node: Affine, once: set[str], moved: Moved) -> list[Node]:
-    edges = [new for edge in node.edges for new in _cut(edge, moved)]
+def _affines(node: Affine, once: set[str], moved: Moved, sums: Sums) -> list[Node]:
+    edges = [new for edge in node.edges for new in _cut(edge, moved, sums)]
     shared = tuple(edge for edge in edges if edge.source in once)
     if len(shared) in (0, len(edges)):
         return [replace(node, edges=tuple(edges))]
@@ -129,8 +158,12 @@ def _affines(node: Affine, once: set[str], moved: Moved) -> list[Node]:
     return [row, replace(node, edges=(*rest, one), bias=np.zeros_like(node.bias))]
 
 
-def _cut(edge: Edge, moved: Moved) -> Iterator[Edge]:
-    """The edge on what its source fell into; only matrices read a source of two sides."""
+def _cut(edge: Edge, moved: Moved, sums: Sums) -> Iterator[Edge]:
+    """The edge on what its source fell into; of a source of two sides, matrices read columns."""
+    if edge.source in sums:
+        for name in sums[edge.source]:
+            yield replace(edge, source=name)
+        return
     if edge.source not in moved:
         yield edge
         return

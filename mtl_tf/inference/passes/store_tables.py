@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Array, Embed
+from mtl_tf.inference.nodes import Array, Embed, Node, Projected, tables_of
 from mtl_tf.inference.plan import Plan
 
 TYPES = ("float32", "float16", "int8")
@@ -33,17 +34,23 @@ def store_tables(plan: Plan, dtype: str) -> Plan:
     store = _halved if dtype == "float16" else _rounded
     stored: dict[int, Stored] = {}
     for node in plan.nodes:
-        if isinstance(node, Embed) and id(node.table) not in stored:
-            stored[id(node.table)] = store(node.table)
-    return plan.with_nodes(
-        _with(node, stored[id(node.table)]) if isinstance(node, Embed) else node
-        for node in plan.nodes
-    )
+        for embed in tables_of(node):
+            if id(embed.table) not in stored:
+                stored[id(embed.table)] = store(embed.table)
+    return plan.with_nodes(_with(node, stored) for node in plan.nodes)
 
 
-def _with(node: Embed, stored: Stored) -> Embed:
-    table, scale = stored
-    return replace(node, table=table, scale=scale)
+def _with(node: Node, stored: Mapping[int, Stored]) -> Node:
+    if isinstance(node, Embed):
+        table, scale = stored[id(node.table)]
+        return replace(node, table=table, scale=scale)
+    if isinstance(node, Projected):
+        blocks = []
+        for block in node.blocks:
+            table, scale = stored[id(block.embed.table)]
+            blocks.append(replace(block, embed=replace(block.embed, table=table, scale=scale)))
+        return replace(node, blocks=tuple(blocks))
+    return node
 
 
 def _halved(table: Array) -> Stored:
