@@ -41,10 +41,8 @@ class Training(Strict):
     The penalties of gates and masks rise from 0 to their full weight in the first
     `warm_up_epochs`, which may be a fraction. In the last `fine_tune_epochs` of `epochs`
     gates and masks stay as they are, without samples and penalties, and the rest is
-    trained on from the best epoch before. Neither is on by itself: on Census-Income's
-    validation rows, with one seed, MSSM's loss after 6 epochs was 0.2057 without warm-up,
-    0.2059 with one epoch of it, and 0.2051 with that and 2 epochs of fine-tuning, which
-    closed 60 % of the gates instead of 65 %.
+    trained on from the best epoch before. Neither is on by itself: on Census-Income, with
+    three seeds, both together changed MSSM's and SNR-Trans's figures no more than a seed does.
     """
 
     epochs: int = _F(default=5, ge=1)
