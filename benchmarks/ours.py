@@ -104,7 +104,9 @@ def table(rows: int, ids: str) -> Epochs:
     y = {task.name: rng.integers(0, 2, (count, 1)).astype(np.float32) for task in TASKS}
     weights = {task.name: np.ones(count, np.float32) for task in TASKS}
     batches = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(BATCH, True).cache()
-    return Epochs(compiled(features, TASKS, MODELS["mmoe"]), batches)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # as `mtl_tf.records.dataset` has it
+    return Epochs(compiled(features, TASKS, MODELS["mmoe"]), batches.with_options(options))
 
 
 def write_arrays(folder: Path, path: str) -> None:

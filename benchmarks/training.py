@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,18 +70,36 @@ def rounds(count: int, data: Path) -> Iterator[Round]:
         for name in ("mmoe", "ple"):
             peer.ask(name)
         for index in range(1, count + 1):
-            measured: Round = {"numpy_gflops": numpy.rate() / 1e9}
-            measured["mmoe"] = _rate(ours.ask("mmoe"))
-            measured["deepctr_mmoe"] = _rate(peer.ask("mmoe"))
-            measured["ple"] = _rate(ours.ask("ple"))
-            measured["deepctr_ple"] = _rate(peer.ask("ple"))
-            measured["mssm"] = _rate(ours.ask("mssm"))
-            for name in _tables():
-                answer = ours.ask(name)
-                measured[name] = answer["seconds"] / (answer["rows"] / 1024) * 1e3
-            measured["numpy_gflops"] = (measured["numpy_gflops"] + numpy.rate() / 1e9) / 2
+            measured = _round(ours, peer, numpy)
             _say(f"round {index}: " + ", ".join(f"{k} {v:,.4g}" for k, v in measured.items()))
             yield measured
+
+
+def _round(ours: Side, peer: Side, numpy: NumPy) -> Round:
+    """Rows per second, milliseconds per step of tables, NumPy's rate: means over the turns.
+
+    What is compared runs one after the other, there and back, so that a slower minute of
+    the machine falls on both.
+    """
+    rows: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+
+    def turns(*asked: tuple[str, Side, str]) -> None:
+        for name, side, line in (*asked, *reversed(asked)):
+            answer = side.ask(line)
+            rows[name] += answer["rows"]
+            seconds[name] += answer["seconds"]
+
+    gflops = [numpy.rate()]
+    for model in ("mmoe", "ple"):
+        turns((model, ours, model), (f"deepctr_{model}", peer, model))
+        gflops += [numpy.rate()] if model == "mmoe" else []
+    turns(("mssm", ours, "mssm"))
+    for ids in ("same", "uniform"):
+        turns(*((name, ours, name) for name in _tables() if name.endswith(ids)))
+    measured = {name: rows[name] / seconds[name] for name in rows}
+    measured |= {name: 1024e3 / measured[name] for name in _tables()}
+    return {**measured, "numpy_gflops": float(np.mean(gflops)) / 1e9}
 
 
 def summary(measured: list[Round]) -> dict[str, list[float]]:
@@ -119,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__)
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     parser.add_argument("--data", help="a dataset folder, or a folder with Census-Income's CSVs")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args(argv)
     figures = summary(list(rounds(arguments.rounds, dataset_folder(arguments.data))))
     result: dict[str, Any] = {
@@ -136,10 +155,6 @@ def main(argv: list[str] | None = None) -> int:
 def _tables() -> list[str]:
     """What is asked of our side about tables."""
     return [f"table {rows} {ids}" for ids in ("same", "uniform") for rows in (SMALL, LARGE)]
-
-
-def _rate(answer: dict[str, float]) -> float:
-    return answer["rows"] / answer["seconds"]
 
 
 def _short(value: float) -> str:
