@@ -123,8 +123,8 @@ class Trainer:
                 jit_compile=training.jit_compile and self.cluster.name is None,
                 steps_per_execution=self._per_execution,
             )
-            if self.cluster.name:
-                self.model.optimizer.build(self.model.trainable_variables)
+            # A step that creates variables is traced a second time.
+            self.model.optimizer.build(self.model.trainable_variables)
         loop = self._loop()
         if self.position.begun:
             loop.restore(self._per_execution)
