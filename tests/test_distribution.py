@@ -22,7 +22,7 @@ from tests.training_data import config, write
 
 pytestmark = pytest.mark.keras
 
-LIMIT = 300  # seconds; a worker that waits for another would wait for ever
+LIMIT = 600  # seconds; a worker that waits for another would wait for ever
 COMMAND = "from mtl_tf.cli import main; main()"
 TWO_DEVICES = """
 import tensorflow as tf
