@@ -201,11 +201,6 @@ def _node_of(source: str) -> str:
 
 
 def _weight(node: Any, functions: Mapping[str, Any]) -> int:
-    def inside(attribute: str) -> int:
-        return sum(_weight(n, functions) for n in functions[node.attr[attribute].func.name])
-
     if "f" in node.attr and node.op.endswith("PartitionedCall"):
-        return inside("f")
-    if node.op in ("If", "StatelessIf"):  # a request takes one of the branches
-        return 1 + max(inside("then_branch"), inside("else_branch"))
+        return sum(_weight(inner, functions) for inner in functions[node.attr["f"].func.name])
     return int(node.op not in _NOT_COUNTED)

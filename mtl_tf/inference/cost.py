@@ -34,7 +34,7 @@ class Cost:
     ops: operations in the graph, constants and inputs not counted. moved: numbers looked
     up, copied or added for one row, outside of products. projected: bytes of the tables
     that are made when the model is loaded. Where the size of a request decides between
-    two ways, the costlier counts.
+    two ways, flops and moved are the costlier one's.
     """
 
     parameters: int
@@ -179,18 +179,14 @@ class _CountingOps:
         return self._op((ids.size // count, table[1]), ids.size * table[1])
 
     def by_size(self, ids: _Shape, most: int, few: Branch, many: Branch) -> _Shape:
-        """Counts what the costlier branch does, and the decision."""
-        self.count += 4
-        before, taken = self._counts(), []
+        self.count += 5  # the number of rows in two, a comparison, a switch, a merge
+        before, taken = (self.flops, self.moved), []
         for branch in (few, many):
-            self.count, self.flops, self.moved = before
-            result = branch()
-            taken.append(self._counts())
-        self.count, self.flops, self.moved = map(max, zip(*taken, strict=True))
+            self.flops, self.moved = before
+            result = branch(ids)
+            taken.append((self.flops, self.moved))
+        self.flops, self.moved = map(max, zip(*taken, strict=True))
         return result
-
-    def _counts(self) -> tuple[int, int, int]:
-        return self.count, self.flops, self.moved
 
     def to_float(self, x: _Shape) -> _Shape:
         return self._copy(x)

@@ -20,7 +20,7 @@ from mtl_tf.inference.plan import Plan
 Tensor = Any
 Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
 Part = tuple[str, int, int]  # node, first unit, end
-Branch = Callable[[], Tensor]
+Branch = Callable[[Tensor], Tensor]
 Weights = Callable[[], list[tuple[Tensor, Tensor | None, Tensor]]]  # table, scale, matrix
 
 
@@ -29,7 +29,7 @@ class Ops(Protocol):
 
     `weight`: one or several arrays, below each other. `projected`: the table of a
     `Projected`, made at load of `weights`. `add_rows`: sums of `count` rows each.
-    `by_size`: one branch for up to `most` rows of ids, the other for more.
+    `by_size`: one branch, of the ids, for up to `most` rows of them, the other for more.
     """
 
     def weight(self, key: str, *arrays: np.ndarray) -> Tensor: ...
@@ -297,10 +297,10 @@ class Emitter:
         rest = tuple(edge for edge in node.edges if edge.source != projected.name)
         others = self._products(replace(node, edges=rest))
 
-        def few() -> Tensor:
+        def few(index: Tensor) -> Tensor:
             return self._activated(node, [self._added_up(projected, index), *others], bias)
 
-        def many() -> Tensor:
+        def many(index: Tensor) -> Tensor:
             products = []
             for i, block in enumerate(projected.blocks):
                 matrix = projected.matrix(block)
