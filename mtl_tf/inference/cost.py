@@ -179,7 +179,7 @@ class _CountingOps:
         return self._op((ids.size // count, table[1]), ids.size * table[1])
 
     def by_size(self, ids: _Shape, most: int, few: Branch, many: Branch) -> _Shape:
-        self.count += 5  # the number of rows in two, a comparison, a switch, a merge
+        self.count += 4  # the number of ids, a comparison, a switch, a merge
         before, taken = (self.flops, self.moved), []
         for branch in (few, many):
             self.flops, self.moved = before

@@ -189,7 +189,7 @@ class _TensorFlowOps:
         return tf.sparse.segment_sum(table, ids, rows)
 
     def by_size(self, ids: Any, most: int, few: Branch, many: Branch) -> Any:
-        is_small = tf.shape(ids)[0] <= most
+        is_small = tf.size(ids) <= most * ids.shape[1]
         if tf.executing_eagerly():
             return few(ids) if is_small else many(ids)
         # Not `tf.cond`: a function of its own is not optimized, and one that is unrolled
