@@ -141,6 +141,40 @@ def test_rows_are_added_for_few_and_multiplied_for_many():
     assert_same(plan.scores(few), module(few))
 
 
+def test_candidates_too_are_added_or_multiplied():
+    plan, context = toy(sizes=(5, 3, 4, 6), dims=(2,) * 4, own=True), {"f1", "f3"}
+    added = passes.fuse(passes.project_tables(plan, PLENTY, context=context), context=context)
+    whole = up_to(added, 3)
+    module = lower(whole)
+    tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
+    split = lower(passes.split_sides(whole, context), like=module)
+    scores = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
+    assert "f1" in scores.structured_input_signature[1]
+    for count in (1, 3, 4, 50):
+        rows = rows_for(plan, count, seed=count)
+        rows |= {name: np.repeat(rows[name][:1], count) for name in context}
+        once = {name: x[:1] if name in context else x for name, x in rows.items()}
+        assert_same(plan.scores(rows), scores(**{k: tf.constant(v) for k, v in once.items()}))
+
+
+def test_a_field_that_is_read_twice_is_added_up():
+    """Two lookups of every field by one cell: their products are one sum, never two cells."""
+    plan = toy(sizes=(30,) * 20, dims=(4,) * 20, units=(64,), own=True)
+    again = toy(sizes=(30,) * 20, dims=(4,) * 20, units=(64,), own=True, seed=1)
+    embeds = [n for n in again.nodes if isinstance(n, Embed)]
+    embeds = [replace(node, name=f"again/{node.name}") for node in embeds]
+    cell, other = plan.by_name["level/0"], again.by_name["level/0"]
+    edges = [replace(edge, source=f"again/{edge.source}") for edge in other.edges]
+    both = replace(cell, edges=(*cell.edges, *edges))
+    nodes = [both if node is cell else node for node in plan.nodes]
+    twice = plan.with_nodes([*embeds, *nodes])
+    final = optimize(twice)[0]
+    rows = rows_for(twice, 700)
+    for count in (1, 700):
+        some = {name: column[:count] for name, column in rows.items()}
+        assert_same(twice.scores(some), lower(final)(some))
+
+
 def test_no_budget_means_no_projection():
     plan = toy(sizes=(60,) * 40, dims=(8,) * 40, units=(64, 64, 64), own=True)
     assert not sums(optimize(plan, table_budget=0)[0])

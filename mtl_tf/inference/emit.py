@@ -267,17 +267,33 @@ class Emitter:
                 rows = ops.reshape(self._looked_up(block.embed, index), (-1, len(matrix)))
                 kernel = ops.weight(f"{projected.name}/{i}/matrix", matrix)
                 products.append(ops.matmul(rows, kernel))
-            if len(products) == 1 or others or not own_bias:
+            if len(products) == 1 or others:
                 whole = products[0] if len(products) == 1 else ops.concat(products)
                 return self._activated(node, [whole, *others], bias)
-            cells = []  # each product with its own bias and activation is one operation
-            for i, (block, product) in enumerate(zip(projected.blocks, products, strict=True)):
-                part = ops.weight(f"{node.name}/bias/{i}", node.bias[block.start : block.stop])
-                cells.append(self._activated(node, [product], part))
-            return ops.concat(cells)
+            # Each product with its own part of the bias: TensorFlow fuses them.
+            biases = self._parts_of_bias(node, projected.blocks, None if own_bias else bias)
+            return ops.concat(
+                [
+                    self._activated(node, [product], part)
+                    for product, part in zip(products, biases, strict=True)
+                ]
+            )
 
         assert projected.most is not None
         return ops.by_size(index, projected.most, few, many)
+
+    def _parts_of_bias(
+        self, node: n.Affine, blocks: Sequence[n.Block], row: Tensor | None
+    ) -> list[Tensor]:
+        """The bias of each block's units; of `row` where that is added instead."""
+        ops = self.ops
+        if row is None:
+            return [
+                ops.weight(f"{node.name}/bias/{i}", node.bias[block.start : block.stop])
+                for i, block in enumerate(blocks)
+            ]
+        sizes = [block.stop - block.start for block in blocks]
+        return [ops.reshape(part, (-1,)) for part in ops.split(ops.reshape(row, (1, -1)), sizes)]
 
     def _added_row(self, node: n.Affine) -> n.Edge | None:
         """The edge that adds a node of one row to this one of many, as it is."""

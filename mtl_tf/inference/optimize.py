@@ -132,7 +132,8 @@ def _up_to(node: Node, most: int) -> Node | None:
     """A sum of projected rows for up to `most` rows; None where it cannot be multiplied."""
     if not isinstance(node, Projected):
         return node
-    if any(node.matrix(block) is None for block in node.blocks):
+    starts = {block.start for block in node.blocks}
+    if len(starts) < len(node.blocks) or any(node.matrix(b) is None for b in node.blocks):
         return None
     return replace(node, most=most)
 
