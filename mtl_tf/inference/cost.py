@@ -18,7 +18,7 @@ from mtl_tf.inference.plan import Plan
 # Microseconds on one core of a server, measured, right within a factor of two, which is all
 # that choices need: an operation, a floating-point operation of a product, a number of a
 # product's matrix (read once per request), a number looked up, copied or added elsewhere.
-OP, FLOP, READ, MOVE = 1.5, 1 / 90_000, 1 / 5_000, 1 / 4_000
+OP, FLOP, READ, MOVE = 2.5, 1 / 90_000, 1 / 5_000, 1 / 4_000
 _ROW = 24  # numbers that would take as long as finding a row
 _ADDED = 1.35  # how much longer than copying a row adding it up takes
 _FAR = 2  # how much longer what is beyond the core's own cache takes

@@ -56,7 +56,7 @@ def optimize(
     plan: Plan,
     tasks: Sequence[str] | None = None,
     *,
-    batch: int = 128,
+    batch: int = 64,
     table_budget: int | None = None,
     context: Collection[str] = (),
 ) -> tuple[Plan, list[PassReport]]:

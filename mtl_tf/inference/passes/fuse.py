@@ -10,7 +10,7 @@ from mtl_tf.inference.passes._join_inputs import join_inputs
 from mtl_tf.inference.plan import Plan
 
 
-def fuse(plan: Plan, batch: int = 128, context: Collection[str] = ()) -> Plan:
+def fuse(plan: Plan, batch: int = 64, context: Collection[str] = ()) -> Plan:
     """Joins fields into one lookup per width, and units of one level into wide products.
 
     Units of one level and activation that read the same sources become one node,
