@@ -107,7 +107,7 @@ class _Shape(tuple[int, ...]):
 
 
 class _CountingOps:
-    """`emit.Ops` on shapes: counts operations, flops and distinct weights."""
+    """`Ops` on shapes: counts operations, flops and distinct weights."""
 
     def __init__(self, rows: int):
         self.rows = rows

@@ -1,7 +1,7 @@
-"""A plan as a sequence of tensor operations, for whichever `Ops` carries them out.
+"""A plan as a sequence of tensor operations, for whichever `Ops` (`ops.py`) carries them out.
 
-TensorFlow's `Ops` (`lower.py`) builds the served graph, the counting ones (`cost.py`)
-say what that graph costs: both see the same operations because both come from here.
+TensorFlow's (in `lower.py`) build the served graph, the counting ones (in `cost.py`) say
+what that graph costs: both see the same operations because both come from here.
 """
 
 from __future__ import annotations

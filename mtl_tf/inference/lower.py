@@ -124,7 +124,7 @@ def _variables(node: n.Opaque) -> list[tf.Variable]:
 
 
 class _TensorFlowOps:
-    """`emit.Ops` as TensorFlow operations; weights are made once, in `weights`."""
+    """`Ops` as TensorFlow operations; weights are made once, in `weights`."""
 
     def __init__(self, weights: dict[str, Any], arrays: _Arrays):
         self._weights = weights

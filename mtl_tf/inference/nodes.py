@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Projected:
     def features(self) -> tuple[str, ...]:
         return self.fields
 
-    @property
+    @cached_property
     def layout(self) -> dict[str, tuple[int, int]]:
         """Each field of the blocks: its first row in the projected table, and its ids."""
         found: dict[str, tuple[int, int]] = {}
@@ -162,13 +163,11 @@ class Projected:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        layout = self.layout
-        return tuple(layout[field][0] for field in self.fields)
+        return tuple(self.layout[field][0] for field in self.fields)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        layout = self.layout
-        return tuple(layout[field][1] for field in self.fields)
+        return tuple(self.layout[field][1] for field in self.fields)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -26,27 +27,28 @@ from mtl_tf.inference.plan import Plan
 
 _INPUTS = (Embed, Numeric, Mask)
 Order = Mapping[str, bool]  # the fields to project, and whether they come last
+Lookups = Mapping[Embed, Sequence[Edge]]  # what can be projected, and who reads it by a matrix
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Group:
     """Affines that become one, side by side."""
 
-    members: tuple[Affine, ...]
+    members: Mapping[Affine, Lookups]
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return joined_name([member.name for member in self.members])
+        return joined_name([node.name for node in self.members])
 
-    @property
+    @cached_property
     def width(self) -> int:
-        return sum(member.width for member in self.members)
+        return sum(node.width for node in self.members)
 
-    @property
+    @cached_property
     def starts(self) -> dict[str, int]:
-        """Each member's first unit in the whole."""
-        ends = np.cumsum([member.width for member in self.members])
-        return {m.name: int(end) - m.width for m, end in zip(self.members, ends, strict=True)}
+        """Each affine's first unit in the whole."""
+        ends = np.cumsum([node.width for node in self.members])
+        return {n.name: int(end) - n.width for n, end in zip(self.members, ends, strict=True)}
 
 
 def project_tables(
@@ -73,19 +75,22 @@ def project_tables(
     """
     budget = cost(plan).bytes if budget is None else budget
     groups = _groups(plan, together)
-    affordable = _affordable(plan, groups, budget)
+    affordable = _affordable(groups, budget)
     if not affordable:
         return plan
     fields = {field: field not in context for field in affordable}
-    storage = joined_tables(
-        [block for group in groups for m in group.members for block in _blocks(plan, m, fields)]
-    )
+    cut = {
+        node: _blocks(lookups, fields)
+        for group in groups
+        for node, lookups in group.members.items()
+    }
+    storage = joined_tables([embeds for blocks in cut.values() for embeds in blocks])
     new: dict[str, list[Node]] = {}
     moved: dict[str, tuple[str, int]] = {}
     for group in groups:
-        nodes = _projected(plan, group, fields, storage)
+        nodes = _projected(group, cut, fields, storage)
         if nodes:
-            new[group.members[0].name] = nodes
+            new[next(iter(group.members)).name] = nodes
             moved |= {name: (group.name, start) for name, start in group.starts.items()}
     # What reads fields alone may go before everything else; a group needs all of it.
     nodes = [node for node in plan.nodes if isinstance(node, _INPUTS)]
@@ -100,24 +105,29 @@ def project_tables(
 
 
 def _groups(plan: Plan, together: bool) -> list[_Group]:
-    found: dict[str, list[Affine]] = {}
+    found: dict[str, dict[Affine, Lookups]] = {}
     for node in plan.nodes:
-        if isinstance(node, Affine) and any(_projectable(plan, edge) for edge in node.edges):
+        if isinstance(node, Affine) and (lookups := _lookups(plan, node)):
             free = together and _movable(plan, node)
-            found.setdefault(f"/{node.activation}" if free else node.name, []).append(node)
-    return [_Group(tuple(members)) for members in found.values()]
+            found.setdefault(f"/{node.activation}" if free else node.name, {})[node] = lookups
+    return [_Group(members) for members in found.values()]
 
 
-def _projectable(plan: Plan, edge: Edge) -> bool:
-    source = plan.by_name[edge.source]
-    return (
-        isinstance(source, Embed)
-        and source.pooling is None
-        and len(source.fields) == 1
-        and edge.weight.ndim == 2
-        and edge.gate is None
-        and len(edge.weight) == source.dim
-    )
+def _lookups(plan: Plan, node: Affine) -> Lookups:
+    """Rows of one field, and the node's edges that are matrices on all of them."""
+    found: dict[Embed, list[Edge]] = {}
+    for edge in node.edges:
+        source = plan.by_name[edge.source]
+        if (
+            isinstance(source, Embed)
+            and source.pooling is None
+            and len(source.fields) == 1
+            and edge.weight.ndim == 2
+            and edge.gate is None
+            and len(edge.weight) == source.dim
+        ):
+            found.setdefault(source, []).append(edge)
+    return found
 
 
 def _movable(plan: Plan, node: Affine) -> bool:
@@ -133,15 +143,15 @@ def _movable(plan: Plan, node: Affine) -> bool:
     return all(edge.weight.ndim == 2 and edge.gate is None for edge in edges)
 
 
-def _affordable(plan: Plan, groups: Sequence[_Group], budget: int) -> set[str]:
+def _affordable(groups: Sequence[_Group], budget: int) -> set[str]:
     """The fields whose projected rows fit the budget, smallest vocabularies first."""
     needed: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for group in groups:
         read = {
             source.fields[0]: source.sizes[0]
-            for member in group.members
-            for source in _sources(plan, member)
+            for lookups in group.members.values()
+            for source in lookups
         }
         for field, size in read.items():
             sizes[field] = size
@@ -155,17 +165,10 @@ def _affordable(plan: Plan, groups: Sequence[_Group], budget: int) -> set[str]:
     return chosen
 
 
-def _sources(plan: Plan, node: Affine) -> Iterable[Embed]:
-    for edge in node.edges:
-        source = plan.by_name[edge.source]
-        if isinstance(source, Embed) and _projectable(plan, edge):
-            yield source
-
-
-def _blocks(plan: Plan, node: Affine, fields: Order) -> list[list[Embed]]:
+def _blocks(lookups: Lookups, fields: Order) -> list[list[Embed]]:
     """The lookups to project, by width; a field that is read twice is in two blocks."""
     found: dict[tuple[int, int], list[Embed]] = {}
-    for source in dict.fromkeys(_sources(plan, node)):
+    for source in lookups:
         if source.fields[0] in fields:
             turn = 0
             while any(source.fields == e.fields for e in found.get((source.dim, turn), ())):
@@ -174,22 +177,24 @@ def _blocks(plan: Plan, node: Affine, fields: Order) -> list[list[Embed]]:
     return [sorted(embeds, key=lambda embed: fields[embed.fields[0]]) for embeds in found.values()]
 
 
-def _projected(plan: Plan, group: _Group, fields: Order, storage: Storage) -> list[Node]:
+def _projected(
+    group: _Group,
+    cut: Mapping[Affine, Sequence[Sequence[Embed]]],
+    fields: Order,
+    storage: Storage,
+) -> list[Node]:
     """The group as one sum of projected rows and one affine on it."""
     blocks: list[Block] = []
     done: set[Edge] = set()
-    for member in group.members:
-        for embeds in _blocks(plan, member, fields):
+    for node, lookups in group.members.items():
+        for embeds in cut[node]:
             matrices = []
             for embed in embeds:
-                edges = [
-                    e for e in member.edges if e.source == embed.name and _projectable(plan, e)
-                ]
-                matrices.append(sum(edge.weight for edge in edges))
-                done.update(edges)
+                matrices.append(sum(edge.weight for edge in lookups[embed]))
+                done.update(lookups[embed])
             joined = join(embeds, storage)
             assert isinstance(joined, Embed)
-            blocks.append(Block(joined, np.concatenate(matrices), group.starts[member.name]))
+            blocks.append(Block(joined, np.concatenate(matrices), group.starts[node.name]))
     if not blocks:
         return []
     names = dict.fromkeys(field for block in blocks for field in block.embed.fields)
@@ -198,24 +203,24 @@ def _projected(plan: Plan, group: _Group, fields: Order, storage: Storage) -> li
         tuple(sorted(names, key=lambda name: fields[name])),
         tuple(blocks),
     )
-    bias = np.concatenate([member.bias for member in group.members])
+    bias = np.concatenate([node.bias for node in group.members])
     edges = [Edge(total.name, np.ones((), bias.dtype)), *_others(group, done)]
-    return [total, Affine(group.name, tuple(edges), bias, group.members[0].activation)]
+    return [total, Affine(group.name, tuple(edges), bias, next(iter(group.members)).activation)]
 
 
 def _others(group: _Group, done: Collection[Edge]) -> Iterable[Edge]:
     """The members' other edges; of several members, as matrices for all their units."""
     if len(group.members) == 1:
-        return (edge for edge in group.members[0].edges if edge not in done)
+        return (edge for node in group.members for edge in node.edges if edge not in done)
     wide: dict[tuple[str, int, int], Array] = {}
-    for member in group.members:
-        start = group.starts[member.name]
-        for edge in member.edges:
+    for node in group.members:
+        start = group.starts[node.name]
+        for edge in node.edges:
             if edge not in done:
                 rows = (edge.source, edge.start, len(edge.weight))
                 if rows not in wide:
                     wide[rows] = np.zeros((len(edge.weight), group.width), edge.weight.dtype)
-                wide[rows][:, start : start + member.width] += edge.weight
+                wide[rows][:, start : start + node.width] += edge.weight
     return (Edge(source, weight, start=start) for (source, start, _), weight in wide.items())
 
 
