@@ -68,6 +68,7 @@ class Ranker(keras.Model):
             weights = inspect.signature(super().compile).bind(optimizer, loss, *args, **kwargs)
             weights = weights.arguments.get("loss_weights") or {}
             step = _Step(self, loss, weights, weighting or Fixed())
+            self._build_losses(loss)
         elif weighting is not None:
             raise ValueError(
                 "`weighting` needs `loss`, a dict by task, and a model whose outputs are one. "
@@ -75,6 +76,16 @@ class Ranker(keras.Model):
             )
         # Past Keras' tracking: what a step needs is no part of the model's weights.
         object.__setattr__(self, "_step", step)
+
+    def _build_losses(self, loss: Mapping[str, Any]) -> None:
+        """Keras' means of the losses: a step that creates variables is traced a second time."""
+        if any(loss.get(name) is None for name in self.output):
+            return  # Keras matches labels to losses once it sees them
+        with self.distribute_strategy.scope():
+            if LEGACY:
+                self.compiled_loss.build(self.output)
+            else:
+                self._compile_loss.build(self.output, self.output)
 
     @property
     def weighting(self) -> Weighting | None:

@@ -204,6 +204,19 @@ def test_other_losses_than_by_task_train_as_keras_does():
         model.compile("sgd", loss="mse", weighting=Fixed())
 
 
+def test_a_step_that_finds_its_optimizer_built_is_traced_once(monkeypatch):
+    traced, step = [], Ranker.train_step
+    monkeypatch.setattr(
+        Ranker, "train_step", lambda model, data: traced.append(1) or step(model, data)
+    )
+    inputs = keras.Input((2,))
+    model = Ranker(inputs, {name: keras.layers.Dense(1)(inputs) for name in NAMES})
+    model.compile("adam", loss=dict.fromkeys(NAMES, "mse"), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    model.fit(np.ones((8, 2)), dict.fromkeys(NAMES, np.ones((8, 1))), batch_size=4, verbose=0)
+    assert len(traced) == 1
+
+
 def test_a_loss_without_an_output_is_named():
     model = arch.build(arch.ROWS["shared_bottom"].config)
     with pytest.raises(ValueError, match="Received: loss for `clock`"):
