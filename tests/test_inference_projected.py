@@ -1,6 +1,7 @@
 """Products taken into tables when a model is loaded: same scores, a bounded size."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -139,6 +140,29 @@ def test_rows_are_added_for_few_and_multiplied_for_many():
     assert_same(plan.scores(rows), module(rows))
     few = {name: column[: node.most] for name, column in rows.items()}
     assert_same(plan.scores(few), module(few))
+
+
+def test_the_reports_name_the_passes_that_were_chosen():
+    plan = toy(sizes=(60,) * 40, dims=(8,) * 40, units=(64, 64, 64), own=True)
+    final, reports = optimize(plan)
+    chosen = ["fold_numbers", "project_tables", "fuse", "multiply_many"]
+    assert [report.name for report in reports][-4:] == chosen
+    assert all(one.after == other.before for one, other in pairwise(reports))
+    assert reports[-1].after == cost(final)
+    assert optimize(plan, table_budget=0)[1][-1].name == "fuse"
+
+
+def test_a_sum_that_cannot_be_multiplied_is_added_up():
+    """A field that is read twice has two products for the same units."""
+    plan = toy(units=(3,))
+    cell = plan.by_name["level/0"]
+    twice = replace(cell, edges=(*cell.edges, replace(cell.edges[0], source="again")))
+    again = replace(plan.by_name[cell.edges[0].source], name="again")
+    nodes = [twice if node is cell else node for node in plan.nodes]
+    added = passes.fuse(passes.project_tables(plan.with_nodes([again, *nodes]), PLENTY))
+    assert passes.multiply_many(added, 8) is added
+    (node,) = sums(passes.multiply_many(passes.project_tables(plan, PLENTY), 8))
+    assert node.most == 8
 
 
 def test_candidates_too_are_added_or_multiplied():

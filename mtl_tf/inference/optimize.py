@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mtl_tf.inference import passes
 from mtl_tf.inference.cost import Cost, cost
-from mtl_tf.inference.nodes import Affine, Embed, Node, Projected, sources_of
+from mtl_tf.inference.nodes import Affine, Embed, sources_of
 from mtl_tf.inference.plan import Plan
 
 _FEW, _MANY = 8, 4096  # rows: what is faster for fewer is not chosen, nor bounded above
 _UNNOTICED = 16 << 20  # bytes more that no server notices
-_UNNAMED = "fuse"  # gives new names to what it keeps: nothing of it has left
+# These give new names to what they keep: nothing of it has left.
+_UNNAMED = ("fold_linear", "project_tables", "fuse", "multiply_many")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def optimize(
     table_budget: int | None = None,
     context: Collection[str] = (),
 ) -> tuple[Plan, list[PassReport]]:
-    """The plan with every pass applied, and one report per pass.
+    """The plan with every pass applied, and one report per pass, in their order.
+
+    Every plan is fused in the end. Where that is estimated to be faster, `fold_linear` and
+    `project_tables` come before `fuse`, and `multiply_many` after it.
 
     Args:
         plan: as `capture` gives it.
@@ -72,7 +77,7 @@ def optimize(
             default no more than the plan, or 16 MiB.
         context: fields to put first, so that `split_sides` cuts matrices in two.
     """
-    projected = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
+    budget = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
     steps: list[tuple[str, Callable[[Plan], Plan]]] = [
         ("fold_gates", passes.fold_gates),
         ("keep_tasks", partial(passes.keep_tasks, tasks=tasks)),
@@ -81,61 +86,74 @@ def optimize(
         ("fold_masks", partial(passes.fold_masks, table_budget=table_budget)),
         ("drop_unread", _drop_to_fixpoint),
         ("fold_numbers", passes.fold_numbers),
-        ("fuse", partial(_fused, batch=batch, context=context, budget=projected)),
     ]
-    reports = []
+    way = _Way(plan, cost(plan))
     for name, step in steps:
-        before, plan = plan, step(plan)
-        reports.append(_report(name, before, plan))
-    return plan, reports
+        way = way.then(name, step)
+    way = _fastest(way, batch, context, budget)
+    return way.plan, [*way.reports]
 
 
-def _fused(plan: Plan, batch: int, context: Collection[str], budget: int) -> Plan:
+@dataclass(frozen=True)
+class _Way:
+    """A plan, what it costs, and the reports of the passes that made it."""
+
+    plan: Plan
+    cost: Cost
+    reports: tuple[PassReport, ...] = ()
+
+    def then(self, name: str, step: Callable[[Plan], Plan]) -> _Way:
+        """One pass further."""
+        plan = step(self.plan)
+        after = cost(plan)
+        report = PassReport(name, self.cost, after, **_left(name, self.plan, plan))
+        return _Way(plan, after, (*self.reports, report))
+
+
+class _Choice(NamedTuple):
+    """A way, and the microseconds that it is estimated to gain."""
+
+    gain: float
+    way: _Way
+
+
+def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _Way:
     """`fuse`, of the plan as it is, with its linear sums folded, with its tables projected.
 
     What is estimated fastest, of the alternatives that take hardly more bytes.
     """
-    linear = passes.fold_linear(plan)
-    starts = [plan] if len(linear.nodes) == len(plan.nodes) else [plan, linear]
-    multiplied = [passes.fuse(start, batch, context) for start in starts]
-    costs = [cost(each) for each in multiplied]
-    allowed = [i for i, each in enumerate(costs) if each.bytes <= costs[0].bytes + _UNNOTICED]
-    best = min(allowed, key=lambda i: costs[i].microseconds(batch))
-    gains = [(0.0, multiplied[best])]
-    for start in starts:
-        for together in (True, False):
-            projected = passes.project_tables(start, budget, together, context)
-            if projected is not start:
-                added = passes.fuse(projected, batch, context)
-                gains += _gain(added, costs[best], batch)
-    return max(gains, key=lambda gain: gain[0])[1]
+    fuse = partial(passes.fuse, batch=batch, context=context)
+    linear = way.then("fold_linear", passes.fold_linear)
+    starts = [way] if len(linear.plan.nodes) == len(way.plan.nodes) else [way, linear]
+    multiplied = [start.then("fuse", fuse) for start in starts]
+    most = multiplied[0].cost.bytes + _UNNOTICED
+    allowed = [each for each in multiplied if each.cost.bytes <= most]
+    best = min(allowed, key=lambda each: each.cost.microseconds(batch))
+    choices = [_Choice(0.0, best)]
+    for start, together in product(starts, (True, False)):
+        project = partial(passes.project_tables, budget=budget, together=together, context=context)
+        projected = start.then("project_tables", project)
+        if projected.plan is not start.plan:
+            choice = _added_up(projected.then("fuse", fuse), best.cost, batch)
+            if choice is not None:
+                choices.append(choice)
+    return max(choices, key=lambda choice: choice.gain).way
 
 
-def _gain(added: Plan, multiplied: Cost, batch: int) -> list[tuple[float, Plan]]:
-    """Microseconds that adding up rows gains where it is faster, and the plan that does so.
+def _added_up(added: _Way, multiplied: Cost, batch: int) -> _Choice | None:
+    """Rows added up for as many of them as that is faster for, and multiplied beyond.
 
-    Larger requests are multiplied. Nothing if that cannot be, or is most of them.
+    None where that is hardly any, where it takes too many bytes, or cannot be.
     """
-    estimate = cost(added)
-    most = estimate.faster_up_to(multiplied)
-    if most < _FEW or estimate.bytes > multiplied.bytes + _UNNOTICED:
-        return []
-    rows = int(min(batch, most))
-    gain = multiplied.microseconds(rows) - estimate.microseconds(rows)
-    if most >= _MANY:
-        return [(gain, added)]
-    nodes = [_up_to(node, int(most)) for node in added.nodes]
-    return [] if None in nodes else [(gain, added.with_nodes(filter(None, nodes)))]
-
-
-def _up_to(node: Node, most: int) -> Node | None:
-    """A sum of projected rows for up to `most` rows; None where it cannot be multiplied."""
-    if not isinstance(node, Projected):
-        return node
-    starts = {block.start for block in node.blocks}
-    if len(starts) < len(node.blocks) or any(node.matrix(b) is None for b in node.blocks):
+    most = added.cost.faster_up_to(multiplied)
+    if most < _FEW or added.cost.bytes > multiplied.bytes + _UNNOTICED:
         return None
-    return replace(node, most=most)
+    rows = int(min(batch, most))
+    gain = multiplied.microseconds(rows) - added.cost.microseconds(rows)
+    if most >= _MANY:
+        return _Choice(gain, added)
+    both = added.then("multiply_many", partial(passes.multiply_many, most=int(most)))
+    return None if both.plan is added.plan else _Choice(gain, both)
 
 
 def _drop_to_fixpoint(plan: Plan) -> Plan:
@@ -169,16 +187,17 @@ def _empty_rows(plan: Plan) -> int:
     return sum(int((~rows).sum()) for rows in used.values())
 
 
-def _report(name: str, before: Plan, after: Plan) -> PassReport:
+def _left(name: str, before: Plan, after: Plan) -> dict[str, Any]:
+    """What a pass removed, as `PassReport` holds it."""
     left: dict[str, Any] = {"features": _gone(before.features, after.features)}
-    if name != _UNNAMED:
+    if name not in _UNNAMED:
         left |= {
             "nodes": _gone(before.by_name, after.by_name),
             "edges": _gone(_edges(before), _edges(after)),
             "units": _units(before) - _units(after),
             "rows": max(0, _empty_rows(after) - _empty_rows(before)),
         }
-    return PassReport(name, cost(before), cost(after), **left)
+    return left
 
 
 def _gone(before: Any, after: Any) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from mtl_tf.inference.passes.fold_masks import fold_masks
 from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
 from mtl_tf.inference.passes.keep_tasks import keep_tasks
+from mtl_tf.inference.passes.multiply_many import multiply_many
 from mtl_tf.inference.passes.project_tables import project_tables
 from mtl_tf.inference.passes.split_sides import split_sides
 from mtl_tf.inference.passes.store_tables import store_tables
@@ -27,6 +28,7 @@ __all__ = [
     "fold_numbers",
     "fuse",
     "keep_tasks",
+    "multiply_many",
     "project_tables",
     "split_sides",
     "store_tables",
