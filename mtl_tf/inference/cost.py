@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.emit import Emitter, stored_as
+from mtl_tf.inference.emit import Emitter
 from mtl_tf.inference.memory import stacked
-from mtl_tf.inference.ops import Branch, Weights
+from mtl_tf.inference.ops import Branch, Weights, stored_as
 from mtl_tf.inference.plan import Plan
 
 # Microseconds on one core of a server, measured, right within a factor of two, which is all

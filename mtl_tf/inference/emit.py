@@ -9,16 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.activations import LINKS
+from mtl_tf.inference.emit_inputs import InputEmitter
 from mtl_tf.inference.ops import Ops, Tensor
 from mtl_tf.inference.plan import Plan
 
-Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
 Part = tuple[str, int, int]  # node, first unit, end
 
 
@@ -29,14 +26,12 @@ class Emitter:
         self, plan: Plan, ops: Ops, features: Mapping[str, Tensor], check_ids: bool = False
     ):
         self.plan = plan
-        self.check_ids = check_ids
         self.ops = ops
         self.features = features
-        self._table_keys = _table_keys(plan)
+        self._inputs = InputEmitter(plan, ops, features, check_ids)
         self._values: dict[str, Tensor] = {}
         self._parts: dict[Part, Tensor] = {}
         self._joined: dict[tuple[Part, ...], Tensor] = {}
-        self._indices: dict[Combination, Tensor] = {}
 
     def scores(self) -> dict[str, Tensor]:
         """Each task's score `(n,)`."""
@@ -70,9 +65,21 @@ class Emitter:
     def value(self, name: str) -> Tensor:
         """The value `(n, width)` of a node."""
         if name not in self._values:
-            node = self.plan.by_name[name]
-            self._values[name] = getattr(self, f"_{type(node).__name__.lower()}")(node)
+            self._values[name] = self._emitted(self.plan.by_name[name])
         return self._values[name]
+
+    def _emitted(self, node: n.Node) -> Tensor:
+        if isinstance(node, (n.Embed, n.Projected, n.Numeric)):
+            return self._inputs.value(node)
+        if isinstance(node, n.Mask):
+            return self._inputs.masked(node, self.value(node.source))
+        if isinstance(node, n.Affine):
+            return self._affine(node)
+        if isinstance(node, n.Mix):
+            return self._mix(node)
+        if isinstance(node, n.Opaque):
+            return self._opaque(node)
+        raise TypeError(f"nothing reads a {type(node).__name__}")
 
     def _for(self, node: n.Node, source: str) -> Tensor:
         """A source's value, with as many rows as `node` has."""
@@ -87,133 +94,6 @@ class Emitter:
         """A feature that has a value for each row."""
         names = [name for name in self.features if not self.plan.feature(name).once]
         return self.features[names[0]] if names else None
-
-    # Inputs ---------------------------------------------------------------------
-
-    def _embed(self, node: n.Embed) -> Tensor:
-        if node.pooling is not None:
-            return self._bag(node)
-        if len(node.fields) == 1:
-            ids = self.features[node.fields[0]]
-            return self._looked_up(node, self._shifted(node, ids, (1,)))
-        rows = self._looked_up(node, self._index(node))  # (n, fields, dim)
-        return self.ops.reshape(rows, (-1, node.width))
-
-    def _looked_up(self, node: n.Embed, ids: Tensor) -> Tensor:
-        ops, key = self.ops, self._table_keys[id(node.table)]
-        rows = ops.gather(ops.weight(key, node.table), ids)
-        if stored_as(node.table) != np.float32:
-            rows = ops.to_float(rows)
-        if node.scale is None:
-            return rows
-        return ops.multiply(rows, ops.gather(ops.weight(f"{key}/scale", node.scale), ids))
-
-    def _shifted(self, node: n.Embed, ids: Tensor, shape: tuple[int, ...]) -> Tensor:
-        key = f"{node.name}/"
-        return self._rows(key, ids, np.reshape(node.offsets, shape), np.reshape(node.sizes, shape))
-
-    def _projected(self, node: n.Projected) -> Tensor:
-        return self._added_up(node, self._index(node))
-
-    def _added_up(self, node: n.Projected, index: Tensor) -> Tensor:
-        ops = self.ops
-        table = ops.projected(node, lambda: [self._block(node, i) for i in range(len(node.blocks))])
-        ids = ops.reshape(index, (-1,))
-        count = len(node.fields)
-        return ops.gather(table, ids) if count == 1 else ops.add_rows(table, ids, count)
-
-    def _block(self, node: n.Projected, index: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """What a block's rows and products are made of."""
-        block = node.blocks[index]
-        embed, key = block.embed, self._table_keys[id(block.embed.table)]
-        table = self.ops.weight(key, embed.table)
-        scale = None if embed.scale is None else self.ops.weight(f"{key}/scale", embed.scale)
-        return table, scale, self.ops.weight(f"{node.name}/{index}/matrix", block.matrix)
-
-    def _rows(self, key: str, ids: Tensor, offsets: np.ndarray, sizes: np.ndarray) -> Tensor:
-        """Rows of joined tables: ids plus offsets."""
-        if self.check_ids:
-            ids = self.ops.refuse_outside(ids, self.ops.index(f"{key}sizes", sizes))
-        if not offsets.any():
-            return ids
-        return self.ops.add(ids, self.ops.index(f"{key}offsets", offsets))
-
-    def _index(self, node: n.Embed | n.Projected) -> Tensor:
-        """Rows of the node's table, `(n, fields)`: one stack for all nodes of as many rows."""
-        key = (node.fields, node.offsets, node.sizes)
-        if key not in self._indices:
-            self._indices |= self._make_indices(node.name in self.plan.once)
-        return self._indices[key]
-
-    def _make_indices(self, once: bool) -> dict[Combination, Tensor]:
-        wanted = dict.fromkeys(
-            (node.fields, node.offsets, node.sizes)
-            for node in self.plan.nodes
-            if isinstance(node, n.Projected)
-            or (isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1)
-            if (node.name in self.plan.once) == once
-        )
-        # Stacking rows and transposing once is faster than interleaving columns.
-        ids = self.ops.stack([self.features[f] for fields, *_ in wanted for f in fields], axis=0)
-        offsets = np.concatenate([offsets for _, offsets, _ in wanted])[:, None]
-        sizes = np.concatenate([sizes for *_, sizes in wanted])[:, None]
-        rows = self.ops.transpose(self._rows("once/" if once else "", ids, offsets, sizes))
-        widths = [len(fields) for fields, *_ in wanted]
-        parts = self.ops.split(rows, widths) if len(widths) > 1 else [rows]
-        return dict(zip(wanted, parts, strict=True))
-
-    def _bag(self, node: n.Embed) -> Tensor:
-        ops, single = self.ops, len(node.fields) == 1
-        ids = self._side_by_side(node.fields)  # (n, values) or (n, fields, values)
-        weights = ops.not_negative(ids)
-        if node.weighted:
-            given = self._side_by_side([f"{field}__weights" for field in node.fields])
-            weights = ops.multiply(weights, given)
-        ids = self._shifted(node, ops.clip_negative(ids), (1,) if single else (-1, 1))
-        rows = self._looked_up(node, ids)  # (n, [fields,] values, dim)
-        shape = (-1, 1) if single else (-1, len(node.fields), 1)
-        total = ops.sum(ops.multiply(rows, ops.expand_last(weights)), axis=-2)
-        if node.pooling == "mean":
-            total = ops.divide_no_nan(total, ops.reshape(ops.sum(weights, axis=-1), shape))
-        return total if single else ops.reshape(total, (-1, node.width))
-
-    def _side_by_side(self, names: Sequence[str]) -> Tensor:
-        tensors = [self.features[name] for name in names]
-        return tensors[0] if len(tensors) == 1 else self.ops.stack(tensors, axis=1)
-
-    def _numeric(self, node: n.Numeric) -> Tensor:
-        ops, count, flat = self.ops, len(node.fields), node.dim == 1
-        x, shape = self._side_by_side(node.fields), (-1,) if flat else (count, node.dim)
-        if not flat or count == 1:
-            x = ops.reshape(x, (-1, 1) if flat else (-1, count, 1))
-        if not flat or (node.vectors != 1).any():
-            vectors = ops.weight(f"{node.name}/vectors", node.vectors.reshape(shape))
-            x = ops.multiply(x, vectors)
-        if node.biases.any():
-            x = ops.add(x, ops.weight(f"{node.name}/biases", node.biases.reshape(shape)))
-        return x if flat else ops.reshape(x, (-1, node.width))
-
-    def _mask(self, node: n.Mask) -> Tensor:
-        ops, dim = self.ops, node.dim
-        count = n.width_of(self.plan.by_name[node.source]) // dim
-        source, every = self.value(node.source), tuple(range(count))
-        shape: tuple[int, ...]
-        if node.pieces == every:  # one reader of every piece
-            pieces, shape = ops.reshape(source, (-1, count, dim)), (count, dim)
-        elif node.pieces == every * (len(node.pieces) // count):  # several readers of all
-            pieces = ops.reshape(source, (-1, 1, count, dim))
-            shape = (len(node.pieces) // count, count, dim)
-        else:
-            pieces = ops.reshape(source, (-1, count, dim))
-            index = ops.index(f"{node.name}/pieces", np.asarray(node.pieces, np.int32))
-            pieces, shape = ops.pieces(pieces, index), (len(node.pieces), dim)
-        g = ops.weight(f"{node.name}/g", node.g.reshape(shape))
-        products = ops.sum(ops.multiply(pieces, g), axis=-1)
-        weights = ops.activation("relu", ops.activation("tanh", products))
-        masked = ops.multiply(pieces, ops.expand_last(weights))
-        return ops.reshape(masked, (-1, node.width))
-
-    # Hidden nodes ---------------------------------------------------------------
 
     def _affine(self, node: n.Affine) -> Tensor:
         ops = self.ops
@@ -244,7 +124,7 @@ class Emitter:
             source = self.plan.by_name[edge.source]
             if isinstance(source, n.Projected) and source.most is not None:
                 alone = self.plan.readers[source.name] == (node,)
-                if alone and is_identity(edge) and source.name not in self.plan.once:
+                if alone and edge.is_identity and source.name not in self.plan.once:
                     return source
         return None
 
@@ -252,21 +132,15 @@ class Emitter:
         self, node: n.Affine, projected: n.Projected, bias: Tensor, own_bias: bool
     ) -> Tensor:
         """activation(projected + other edges + bias), in the way that is faster for the size."""
-        ops, index = self.ops, self._index(projected)
+        ops, index = self.ops, self._inputs.index(projected)
         rest = tuple(edge for edge in node.edges if edge.source != projected.name)
         others = self._products(replace(node, edges=rest))
 
         def few(index: Tensor) -> Tensor:
-            return self._activated(node, [self._added_up(projected, index), *others], bias)
+            return self._activated(node, [self._inputs.added_up(projected, index), *others], bias)
 
         def many(index: Tensor) -> Tensor:
-            products = []
-            for i, block in enumerate(projected.blocks):
-                matrix = projected.matrix(block)
-                assert matrix is not None
-                rows = ops.reshape(self._looked_up(block.embed, index), (-1, len(matrix)))
-                kernel = ops.weight(f"{projected.name}/{i}/matrix", matrix)
-                products.append(ops.matmul(rows, kernel))
+            products = self._inputs.products(projected, index)
             if len(products) == 1 or others:
                 whole = products[0] if len(products) == 1 else ops.concat(products)
                 return self._activated(node, [whole, *others], bias)
@@ -300,7 +174,7 @@ class Emitter:
         once = self.plan.once
         if node.name in once or node.bias.any():
             return None
-        rows = [edge for edge in node.edges if edge.source in once and is_identity(edge)]
+        rows = [edge for edge in node.edges if edge.source in once and edge.is_identity]
         return rows[0] if len(rows) == 1 < len(node.edges) else None
 
     def _products(self, node: n.Affine) -> list[Tensor]:
@@ -313,7 +187,7 @@ class Emitter:
         for index, edge in enumerate(node.edges):
             if edge.weight.ndim == 2 and edge.gate is None:
                 continue
-            if is_identity(edge):
+            if edge.is_identity:
                 terms.append(self.value(edge.source))
                 continue
             weight = ops.weight(f"{node.name}/{index}/weight", edge.weight)
@@ -377,23 +251,3 @@ class Emitter:
             values = [self._for(node, name) for name in names]
             groups.append(values[0] if len(values) == 1 else self.ops.concat(values))
         return groups[0] if operand.kind == "vector" else self.ops.stack(groups, axis=1)
-
-
-def stored_as(array: np.ndarray) -> np.dtype[Any]:
-    """The type of a weight in the graph: float32, or what a table was made smaller with."""
-    small = array.dtype in (np.float16, np.int8)
-    return array.dtype if small else np.dtype(np.float32)
-
-
-def is_identity(edge: n.Edge) -> bool:
-    """Whether the edge hands its source on unchanged."""
-    return edge.gate is None and edge.weight.ndim == 0 and float(edge.weight) == 1.0
-
-
-def _table_keys(plan: Plan) -> dict[int, str]:
-    """A name per table; one that several nodes share is one weight."""
-    keys: dict[int, str] = {}
-    for node in plan.nodes:
-        for embed in n.tables_of(node):
-            keys.setdefault(id(embed.table), f"{embed.name}/table")
-    return keys

@@ -12,9 +12,9 @@ import tensorflow as tf
 from mtl_tf._variables import resource
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.emit import Emitter, stored_as
+from mtl_tf.inference.emit import Emitter
 from mtl_tf.inference.memory import rows_in, stacked
-from mtl_tf.inference.ops import Branch, Weights
+from mtl_tf.inference.ops import Branch, Weights, stored_as
 from mtl_tf.inference.plan import Plan
 from mtl_tf.inference.projected_table import ProjectedTable
 

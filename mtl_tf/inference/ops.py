@@ -51,3 +51,9 @@ class Ops(Protocol):
     def divide_no_nan(self, x: Tensor, y: Tensor) -> Tensor: ...
     def repeat(self, row: Tensor, like: Tensor) -> Tensor: ...
     def opaque(self, node: n.Opaque, operands: Sequence[Tensor]) -> Tensor: ...
+
+
+def stored_as(array: np.ndarray) -> np.dtype[Any]:
+    """The type of a weight in the graph: float32, or what a table was made smaller with."""
+    small = array.dtype in (np.float16, np.int8)
+    return array.dtype if small else np.dtype(np.float32)

@@ -1,0 +1,179 @@
+"""The input part of `emit.py`: lookups, sums of projected rows, numbers and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mtl_tf.inference import nodes as n
+from mtl_tf.inference.ops import Ops, Tensor, stored_as
+from mtl_tf.inference.plan import Plan
+
+Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
+
+
+class InputEmitter:
+    """Emits the nodes of one plan that read features, and masks of them.
+
+    `Emitter` asks for each value once, and for what a sum of projected rows is made of
+    where the size of a request decides between two ways.
+    """
+
+    def __init__(self, plan: Plan, ops: Ops, features: Mapping[str, Tensor], check_ids: bool):
+        self.plan = plan
+        self.ops = ops
+        self.features = features
+        self.check_ids = check_ids
+        self._table_keys = _table_keys(plan)
+        self._indices: dict[Combination, Tensor] = {}
+
+    def value(self, node: n.Embed | n.Projected | n.Numeric) -> Tensor:
+        """The value `(n, width)` of a node."""
+        if isinstance(node, n.Embed):
+            return self._embed(node)
+        if isinstance(node, n.Projected):
+            return self.added_up(node, self.index(node))
+        return self._numeric(node)
+
+    def masked(self, node: n.Mask, source: Tensor) -> Tensor:
+        """The value `(n, width)` of a mask, of that of its source."""
+        ops, dim = self.ops, node.dim
+        count = n.width_of(self.plan.by_name[node.source]) // dim
+        every = tuple(range(count))
+        shape: tuple[int, ...]
+        if node.pieces == every:  # one reader of every piece
+            pieces, shape = ops.reshape(source, (-1, count, dim)), (count, dim)
+        elif node.pieces == every * (len(node.pieces) // count):  # several readers of all
+            pieces = ops.reshape(source, (-1, 1, count, dim))
+            shape = (len(node.pieces) // count, count, dim)
+        else:
+            pieces = ops.reshape(source, (-1, count, dim))
+            index = ops.index(f"{node.name}/pieces", np.asarray(node.pieces, np.int32))
+            pieces, shape = ops.pieces(pieces, index), (len(node.pieces), dim)
+        g = ops.weight(f"{node.name}/g", node.g.reshape(shape))
+        products = ops.sum(ops.multiply(pieces, g), axis=-1)
+        weights = ops.activation("relu", ops.activation("tanh", products))
+        masked = ops.multiply(pieces, ops.expand_last(weights))
+        return ops.reshape(masked, (-1, node.width))
+
+    def index(self, node: n.Embed | n.Projected) -> Tensor:
+        """Rows of the node's table, `(n, fields)`: one stack for all nodes of as many rows."""
+        key = (node.fields, node.offsets, node.sizes)
+        if key not in self._indices:
+            self._indices |= self._make_indices(node.name in self.plan.once)
+        return self._indices[key]
+
+    def added_up(self, node: n.Projected, index: Tensor) -> Tensor:
+        """Sums of the projected rows that the index names."""
+        ops = self.ops
+        table = ops.projected(node, lambda: [self._block(node, i) for i in range(len(node.blocks))])
+        ids = ops.reshape(index, (-1,))
+        count = len(node.fields)
+        return ops.gather(table, ids) if count == 1 else ops.add_rows(table, ids, count)
+
+    def products(self, node: n.Projected, index: Tensor) -> list[Tensor]:
+        """The products that the projected rows were made of, one per block."""
+        products = []
+        for i, block in enumerate(node.blocks):
+            matrix = node.matrix(block)
+            assert matrix is not None
+            rows = self.ops.reshape(self._looked_up(block.embed, index), (-1, len(matrix)))
+            kernel = self.ops.weight(f"{node.name}/{i}/matrix", matrix)
+            products.append(self.ops.matmul(rows, kernel))
+        return products
+
+    def _block(self, node: n.Projected, index: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What a block's rows and products are made of."""
+        block = node.blocks[index]
+        embed, key = block.embed, self._table_keys[id(block.embed.table)]
+        table = self.ops.weight(key, embed.table)
+        scale = None if embed.scale is None else self.ops.weight(f"{key}/scale", embed.scale)
+        return table, scale, self.ops.weight(f"{node.name}/{index}/matrix", block.matrix)
+
+    def _make_indices(self, once: bool) -> dict[Combination, Tensor]:
+        wanted = dict.fromkeys(
+            (node.fields, node.offsets, node.sizes)
+            for node in self.plan.nodes
+            if isinstance(node, n.Projected)
+            or (isinstance(node, n.Embed) and node.pooling is None and len(node.fields) > 1)
+            if (node.name in self.plan.once) == once
+        )
+        # Stacking rows and transposing once is faster than interleaving columns.
+        ids = self.ops.stack([self.features[f] for fields, *_ in wanted for f in fields], axis=0)
+        offsets = np.concatenate([offsets for _, offsets, _ in wanted])[:, None]
+        sizes = np.concatenate([sizes for *_, sizes in wanted])[:, None]
+        rows = self.ops.transpose(self._rows("once/" if once else "", ids, offsets, sizes))
+        widths = [len(fields) for fields, *_ in wanted]
+        parts = self.ops.split(rows, widths) if len(widths) > 1 else [rows]
+        return dict(zip(wanted, parts, strict=True))
+
+    def _embed(self, node: n.Embed) -> Tensor:
+        if node.pooling is not None:
+            return self._bag(node)
+        if len(node.fields) == 1:
+            ids = self.features[node.fields[0]]
+            return self._looked_up(node, self._shifted(node, ids, (1,)))
+        rows = self._looked_up(node, self.index(node))  # (n, fields, dim)
+        return self.ops.reshape(rows, (-1, node.width))
+
+    def _bag(self, node: n.Embed) -> Tensor:
+        ops, single = self.ops, len(node.fields) == 1
+        ids = self._side_by_side(node.fields)  # (n, values) or (n, fields, values)
+        weights = ops.not_negative(ids)
+        if node.weighted:
+            given = self._side_by_side([f"{field}__weights" for field in node.fields])
+            weights = ops.multiply(weights, given)
+        ids = self._shifted(node, ops.clip_negative(ids), (1,) if single else (-1, 1))
+        rows = self._looked_up(node, ids)  # (n, [fields,] values, dim)
+        shape = (-1, 1) if single else (-1, len(node.fields), 1)
+        total = ops.sum(ops.multiply(rows, ops.expand_last(weights)), axis=-2)
+        if node.pooling == "mean":
+            total = ops.divide_no_nan(total, ops.reshape(ops.sum(weights, axis=-1), shape))
+        return total if single else ops.reshape(total, (-1, node.width))
+
+    def _shifted(self, node: n.Embed, ids: Tensor, shape: tuple[int, ...]) -> Tensor:
+        key = f"{node.name}/"
+        return self._rows(key, ids, np.reshape(node.offsets, shape), np.reshape(node.sizes, shape))
+
+    def _rows(self, key: str, ids: Tensor, offsets: np.ndarray, sizes: np.ndarray) -> Tensor:
+        """Rows of joined tables: ids plus offsets."""
+        if self.check_ids:
+            ids = self.ops.refuse_outside(ids, self.ops.index(f"{key}sizes", sizes))
+        if not offsets.any():
+            return ids
+        return self.ops.add(ids, self.ops.index(f"{key}offsets", offsets))
+
+    def _looked_up(self, node: n.Embed, ids: Tensor) -> Tensor:
+        ops, key = self.ops, self._table_keys[id(node.table)]
+        rows = ops.gather(ops.weight(key, node.table), ids)
+        if stored_as(node.table) != np.float32:
+            rows = ops.to_float(rows)
+        if node.scale is None:
+            return rows
+        return ops.multiply(rows, ops.gather(ops.weight(f"{key}/scale", node.scale), ids))
+
+    def _numeric(self, node: n.Numeric) -> Tensor:
+        ops, count, flat = self.ops, len(node.fields), node.dim == 1
+        x, shape = self._side_by_side(node.fields), (-1,) if flat else (count, node.dim)
+        if not flat or count == 1:
+            x = ops.reshape(x, (-1, 1) if flat else (-1, count, 1))
+        if not flat or (node.vectors != 1).any():
+            vectors = ops.weight(f"{node.name}/vectors", node.vectors.reshape(shape))
+            x = ops.multiply(x, vectors)
+        if node.biases.any():
+            x = ops.add(x, ops.weight(f"{node.name}/biases", node.biases.reshape(shape)))
+        return x if flat else ops.reshape(x, (-1, node.width))
+
+    def _side_by_side(self, names: Sequence[str]) -> Tensor:
+        tensors = [self.features[name] for name in names]
+        return tensors[0] if len(tensors) == 1 else self.ops.stack(tensors, axis=1)
+
+
+def _table_keys(plan: Plan) -> dict[int, str]:
+    """A name per table; one that several nodes share is one weight."""
+    keys: dict[int, str] = {}
+    for node in plan.nodes:
+        for embed in n.tables_of(node):
+            keys.setdefault(id(embed.table), f"{embed.name}/table")
+    return keys
