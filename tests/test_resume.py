@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +14,11 @@ from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
 from mtl_tf.resume import Position, State, partial_folder
 from mtl_tf.training import load_run, train
-from tests.training_data import config, write
+from tests.processes import command, finish, start
+from tests.training_data import LIGHT, config, write
 
 pytestmark = pytest.mark.keras
 
-KILLED = """
-import os, signal, sys
-from mtl_tf.cli import main
-from mtl_tf.resume import State
-
-save = State.save
-
-def save_and_die(self, position, *arguments, **options):
-    save(self, position, *arguments, **options)
-    if (position.epoch, position.step) == (1, 20):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-State.save = save_and_die
-sys.exit(main())
-"""
 LIMIT = 150  # seconds, on a machine busy with other tests
 
 
@@ -54,25 +38,29 @@ def _without_times(epochs):
     return [{k: v for k, v in x.items() if k not in ("seconds", "rows_per_second")} for x in epochs]
 
 
+def killed(*arguments):
+    """`mtl_tf`, which dies after a save in the middle of the second epoch."""
+    save = State.save
+
+    def save_and_die(self, position, *arguments, **options):
+        save(self, position, *arguments, **options)
+        if (position.epoch, position.step) == (1, 20):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    State.save = save_and_die
+    command(*arguments)
+
+
 def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
     file = _yaml(tmp_path / "config.yaml")
     whole = train(load_config(file), data, tmp_path / "whole", progress=False)
     run = tmp_path / "run"
     arguments = ["train", "--config", str(file), "--data", str(data), "--run", str(run)]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], timeout=LIMIT, capture_output=True
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    log = tmp_path / "log"
+    assert finish(start(killed, *arguments, log=log), LIMIT) == -signal.SIGKILL, log.read_text()
     assert not run.exists()
-    resumed = subprocess.run(
-        [sys.executable, "-c", "from mtl_tf.cli import main; main()", *arguments],
-        timeout=LIMIT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming epoch 2, step 20" in resumed.stderr
+    assert finish(start(command, *arguments, log=log), LIMIT) == 0, log.read_text()
+    assert "resuming epoch 2, step 20" in log.read_text()
     details = json.loads((run / "run.json").read_text())
     assert details["metrics"] == whole.metrics
     assert details["best_epoch"] == whole.best_epoch
@@ -84,10 +72,10 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
     one, other = ((x / "gates.csv").read_text() for x in (run, whole.run))
     assert one == other
     assert {x.name for x in run.iterdir()} == {x.name for x in whole.run.iterdir()}
-    assert sorted(x.name for x in tmp_path.iterdir()) == ["config.yaml", "run", "whole"]
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["config.yaml", "log", "run", "whole"]
 
 
-def _interrupted(data, run, when, monkeypatch, **training):
+def _interrupted(data, run, when, monkeypatch, model=None, **training):
     """Leaves what an interrupt after the save at `when`, (epoch, step), leaves."""
     with monkeypatch.context() as patch:
         save = State.save
@@ -99,22 +87,28 @@ def _interrupted(data, run, when, monkeypatch, **training):
 
         patch.setattr(State, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            train(config(training=training), data, run, progress=False)
+            train(config(model, training), data, run, progress=False)
     assert (run.parent / f".{run.name}.partial" / "state.npz").is_file()
 
 
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A training that nothing interrupts, but for its saves."""
+    keras.backend.clear_session()
+    run = tmp_path_factory.mktemp("resume") / "whole"
+    return train(config(training={"save_steps": 10}), data, run, progress=False)
+
+
 @pytest.mark.parametrize("when", [(0, 10), (1, 0), (3, 0)])
-def test_wherever_it_stops_it_ends_the_same(when, data, tmp_path, monkeypatch, capsys):
+def test_wherever_it_stops_it_ends_the_same(when, data, whole, tmp_path, monkeypatch, capsys):
     """Within the first epoch, between two, and after the last one."""
     options = {"save_steps": 10}
     _interrupted(data, tmp_path / "run", when, monkeypatch, **options)
     capsys.readouterr()
-    one = train(config(training=options), data, tmp_path / "run")
+    found = train(config(training=options), data, tmp_path / "run")
     assert f"resuming epoch {when[0] + 1}, step {when[1]}" in capsys.readouterr().err
-    keras.backend.clear_session()
-    two = train(config(training=options), data, tmp_path / "whole", progress=False)
-    assert one.metrics == two.metrics
-    assert _without_times(one.epochs) == _without_times(two.epochs)
+    assert found.metrics == whole.metrics
+    assert _without_times(found.epochs) == _without_times(whole.epochs)
 
 
 def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp_path, monkeypatch):
@@ -137,17 +131,17 @@ def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp
 
 
 def test_how_often_it_saves_may_change(data, tmp_path, monkeypatch):
-    _interrupted(data, tmp_path / "run", (1, 0), monkeypatch)
-    again = config(training={"save_steps": 7})
+    _interrupted(data, tmp_path / "run", (1, 0), monkeypatch, LIGHT)
+    again = config(LIGHT, {"save_steps": 7})
     assert len(train(again, data, tmp_path / "run", progress=False).epochs) == 3
 
 
 def test_a_broken_state_is_a_sentence(data, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    _interrupted(data, run, (1, 0), monkeypatch)
+    _interrupted(data, run, (1, 0), monkeypatch, LIGHT)
     (tmp_path / ".run.partial" / "state.npz").write_bytes(b"PK broken")
     with pytest.raises(UserError, match=r"state\.npz: cannot be read .* with `--restart`"):
-        train(config(), data, run, progress=False)
+        train(config(LIGHT), data, run, progress=False)
 
 
 def test_two_trainings_do_not_make_the_same_run(tmp_path):

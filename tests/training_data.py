@@ -14,6 +14,9 @@ from mtl_tf.transform.fitted import make_table
 READS = {"click": ("color", "amount"), "watch": ("color", "shop")}
 """Task → the fields that its label depends on; `noise` and `tags` tell nothing."""
 
+LIGHT = {"architecture": "shared_bottom", "units": [4], "tower_units": []}
+"""The model that is traced soonest, where a test is about something else."""
+
 SCHEMA = {
     "name": "shop",
     "fields": [
