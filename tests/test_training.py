@@ -1,7 +1,9 @@
 """Training from the outside: folders, figures, determinism, what closes, what is refused."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import shutil
 
@@ -13,7 +15,7 @@ from mtl_tf._keras import LEGACY, keras
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.records import dataset
 from mtl_tf.training import evaluate, load_run, train
-from tests.training_data import READS, SCHEMA, config, rows, write
+from tests.training_data import LIGHT, READS, SCHEMA, config, rows, write
 
 pytestmark = pytest.mark.keras
 
@@ -31,6 +33,22 @@ def result(data, tmp_path_factory):
     training = {"jit_compile": True, "steps_per_execution": 4}
     run = tmp_path_factory.mktemp("runs") / "deep" / "run"
     return train(config(training=training), data, run, progress=False)
+
+
+@pytest.fixture(scope="module")
+def short(data, tmp_path_factory):
+    """One epoch."""
+    run = tmp_path_factory.mktemp("runs") / "short"
+    return train(config(training={"epochs": 1}), data, run, progress=False)
+
+
+@pytest.fixture(scope="module")
+def reported(data, tmp_path_factory):
+    """A run from another seed, and what it wrote to stdout and stderr."""
+    run, out, err = tmp_path_factory.mktemp("runs") / "reported", io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        result = train(config(training={"epochs": 2, "seed": 1}), data, run)
+    return result, out.getvalue(), err.getvalue()
 
 
 def _weights(run):
@@ -105,14 +123,19 @@ def test_a_loaded_run_stands_alone(result, tmp_path):
     assert set(run.model.output) == {"click", "watch"}
 
 
-def test_the_same_seed_gives_the_same_run(data, tmp_path):
-    short = config(training={"epochs": 1})
-    one, two = (train(short, data, tmp_path / name, progress=False) for name in "ab")
-    assert one.metrics == two.metrics
-    for a, b in zip(_weights(one.run), _weights(two.run), strict=True):
+def test_the_same_seed_gives_the_same_run_and_no_progress_is_silent(data, short, tmp_path, capfd):
+    again = train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
+    assert "epoch" not in capfd.readouterr().err
+    assert again.metrics == short.metrics
+    for a, b in zip(_weights(again.run), _weights(short.run), strict=True):
         np.testing.assert_array_equal(a, b)
-    other = train(config(training={"epochs": 1, "seed": 1}), data, tmp_path / "c", progress=False)
-    assert other.metrics != one.metrics
+
+
+def test_another_seed_gives_another_run(short, reported):
+    result, _, _ = reported
+    one, other = ({k: v for k, v in x.epochs[0].items() if "val" in k} for x in (short, result))
+    assert one.keys() == other.keys()
+    assert all(one[name] != other[name] for name in one)
 
 
 def test_useless_fields_close_exactly_and_useful_ones_stay_open(data, tmp_path):
@@ -158,17 +181,18 @@ def test_gates_csv_says_what_was_open(result):
 
 def test_training_stops_when_validation_does_not_improve(data, tmp_path):
     # A huge rate: after the first epochs it only gets worse.
-    wild = config(training={"epochs": 12, "patience": 1, "learning_rate": 0.3})
+    wild = config(LIGHT, {"epochs": 12, "patience": 1, "learning_rate": 0.3})
     result = train(wild, data, tmp_path / "run", progress=False)
     assert len(result.epochs) == result.best_epoch + 1 < 12
 
 
-def test_without_validation_rows_all_epochs_are_trained(tmp_path):
-    data = write(tmp_path / "dataset", {"train": 300})
-    result = train(config(), data, tmp_path / "run", progress=False)
+def test_without_validation_rows_all_epochs_are_trained_also_of_fewer_rows_than_a_batch(tmp_path):
+    data = write(tmp_path / "dataset", {"train": 30})
+    result = train(config(LIGHT), data, tmp_path / "run", progress=False)
     assert len(result.epochs) == result.best_epoch == 3
+    assert all(np.isfinite(epoch["loss"]) for epoch in result.epochs)
     assert result.metrics == {}
-    assert evaluate(result.run, data, "train")["click"]["rows"] == 300
+    assert evaluate(result.run, data, "train")["click"]["rows"] == 30
 
 
 def test_a_task_without_labels_does_no_harm(tmp_path):
@@ -179,17 +203,11 @@ def test_a_task_without_labels_does_no_harm(tmp_path):
     json.loads((result.run / "run.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_fewer_rows_than_a_batch(tmp_path):
-    data = write(tmp_path / "dataset", {"train": 30, "eval": 5})
-    result = train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
-    assert np.isfinite(result.epochs[0]["loss"])
-
-
 def test_model_options_may_differ_from_the_datasets(data, tmp_path):
     schema = json.loads(json.dumps(SCHEMA))
     schema["fields"][0]["embedding_dim"] = 7
     schema["tasks"][0]["weight"] = 0.25
-    short = config(training={"epochs": 1}, schema=schema)
+    short = config(LIGHT, {"epochs": 1}, schema)
     run = load_run(train(short, data, tmp_path / "run", progress=False).run)
     assert run.model.get_layer("Embedding").field_dims[0] == 7
     last = run.details["epochs"][-1]
@@ -237,7 +255,7 @@ def test_an_existing_run_is_left_alone(data, tmp_path):
 
 def test_a_loss_that_is_no_number_ends_with_a_sentence_and_nothing_left(data, tmp_path):
     with pytest.raises(DataError, match="no number any more after epoch 1; lower"):
-        train(config(training={"learning_rate": 1e30}), data, tmp_path / "run", progress=False)
+        train(config(LIGHT, {"learning_rate": 1e30}), data, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -247,7 +265,7 @@ def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, mo
 
     monkeypatch.setattr("mtl_tf.training.sharing.SharingRecord.on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(config(), data, tmp_path / "run", progress=False)
+        train(config(LIGHT), data, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -259,23 +277,17 @@ def test_no_dataset_no_training_rows(tmp_path):
         train(config(), data, tmp_path / "run")
 
 
-def test_progress_is_plain_lines_off_a_terminal(data, tmp_path, capsys):
-    train(config(training={"epochs": 2}), data, tmp_path / "run")
-    captured = capsys.readouterr()
-    groups, header, *lines = captured.err.rstrip().splitlines()
+def test_progress_is_plain_lines_off_a_terminal(reported):
+    _, out, err = reported
+    groups, header, *lines = err.rstrip().splitlines()
     assert groups.split() == ["click", "watch", "closed"]
     titles = "epoch loss val loss auc logloss mse mae gates masks rows/s"
     assert header.split() == titles.split()
     assert groups.index("click") + len("click") == header.index("logloss") + len("logloss")
     assert [line.split()[0] for line in lines] == ["1", "2"]
     assert all(len(line) == len(header) for line in lines)
-    assert "\x1b" not in captured.err
-    assert captured.out == ""
-
-
-def test_no_progress_is_silent(data, tmp_path, capfd):
-    train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
-    assert "epoch" not in capfd.readouterr().err
+    assert "\x1b" not in err
+    assert out == ""
 
 
 def test_evaluate_refuses_what_the_run_does_not_know(data, result, tmp_path):
@@ -346,6 +358,6 @@ def test_fit_accepts_the_dataset_as_it_is(data):
     info = load_info(data)
     model = build_model(info.transform, info.schema.tasks, config().model)
     losses, weights = losses_for(info.schema.tasks)
-    model.compile("adam", loss=losses, loss_weights=weights)
+    model.compile("adam", loss=losses, loss_weights=weights, jit_compile=False)
     history = model.fit(dataset(data, "train", 100), epochs=1, verbose=0, shuffle=False).history
     assert np.isfinite(history["loss"][0])
