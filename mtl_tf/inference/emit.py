@@ -179,13 +179,13 @@ class Emitter:
 
     def _products(self, node: n.Affine) -> list[Tensor]:
         ops, terms = self.ops, []
-        plain = [edge for edge in node.edges if edge.weight.ndim == 2 and edge.gate is None]
+        plain = [edge for edge in node.edges if edge.is_plain]
         if plain:
             parts = tuple((e.source, e.start, e.start + len(e.weight)) for e in plain)
             kernel = ops.weight(f"{node.name}/kernel", *(edge.weight for edge in plain))
             terms.append(ops.matmul(self._join(parts), kernel))
         for index, edge in enumerate(node.edges):
-            if edge.weight.ndim == 2 and edge.gate is None:
+            if edge.is_plain:
                 continue
             if edge.is_identity:
                 terms.append(self.value(edge.source))

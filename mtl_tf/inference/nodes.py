@@ -55,6 +55,11 @@ class Edge:
         return self.weight if self.gate is None else self.weight * self.gate
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is a matrix without a gate."""
+        return self.weight.ndim == 2 and self.gate is None
+
+    @property
     def is_identity(self) -> bool:
         """Whether it hands its source on unchanged."""
         return self.gate is None and self.weight.ndim == 0 and float(self.weight) == 1.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Node
+from mtl_tf.inference.nodes import Affine, Array, Edge, Node, Output
 from mtl_tf.inference.plan import Plan
+
+Place = tuple[str, int]  # the node that holds a value now, and its first unit there
 
 
 def with_edges(node: Affine, edges: Iterable[Edge], more_bias: Array | float = 0.0) -> Affine:
@@ -36,6 +38,36 @@ def through(edge: Edge, value: Array) -> Array:
     return value[edge.start : edge.stop] @ weight if weight.ndim == 2 else value * weight
 
 
+def reads_by_matrices(reader: Node, source: str) -> bool:
+    """Whether `reader` reads `source` through matrices only, from its first unit on."""
+    return isinstance(reader, Affine) and all(
+        edge.weight.ndim == 2 and edge.start == 0 for edge in reader.edges if edge.source == source
+    )
+
+
+def is_movable(plan: Plan, node: Affine) -> bool:
+    """Whether the node's units may go anywhere: plain matrices before and behind."""
+    edges = [*node.edges]
+    for reader in plan.readers[node.name]:
+        if isinstance(reader, Affine):
+            edges += [edge for edge in reader.edges if edge.source == node.name]
+        elif not isinstance(reader, Output):
+            return False
+    return all(edge.is_plain for edge in edges)
+
+
+def at_places(output: Output, place: Callable[[str, int], Place]) -> Output:
+    """`output` reading each source and unit where `place` says that it is now."""
+    (source, unit), *times = (place(*factor) for factor in output.factors)
+    return replace(output, source=source, unit=unit, times=tuple(times))
+
+
+def without_dead(plan: Plan) -> Plan:
+    """The plan without nodes that no output depends on."""
+    needed = plan.needed(output.name for output in plan.outputs)
+    return plan.with_nodes(node for node in plan.nodes if node.name in needed)
+
+
 def substituted(nodes: Iterable[Node], new: Mapping[str, Node]) -> list[Node]:
     """`nodes`, those that `new` names replaced."""
     return [new.get(node.name, node) for node in nodes]
@@ -58,7 +90,7 @@ def packed(plan: Plan) -> Plan:
 
 
 def _packed(node: Affine) -> Affine:
-    matrices = [edge for edge in node.edges if edge.weight.ndim == 2 and edge.gate is None]
+    matrices = [edge for edge in node.edges if edge.is_plain]
     if len(matrices) < 2:
         return node
     whole = np.concatenate([edge.weight for edge in matrices])

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtl_tf.inference.cost import FLOP, MOVE, OP, READ
 from mtl_tf.inference.nodes import Affine, Array, Edge, Node, Output, sources_of, width_of
-from mtl_tf.inference.passes._edges import joined_name
+from mtl_tf.inference.passes._edges import at_places, is_movable, joined_name
 from mtl_tf.inference.plan import Plan
 
 
@@ -40,7 +40,7 @@ def join_affines(plan: Plan, batch: int) -> Plan:
         widths = {node.name: width_of(node) for node in nodes}
         joinable: dict[str, list[Affine]] = {}
         for node in level:
-            if isinstance(node, Affine) and _joinable(plan, node):
+            if isinstance(node, Affine) and node.edges and is_movable(plan, node):
                 joinable.setdefault(node.activation, []).append(node)
             else:
                 nodes.append(_reading(node, places, widths))
@@ -67,22 +67,10 @@ def _levels(plan: Plan) -> list[list[Node]]:
     return [levels[depth] for depth in sorted(levels)]
 
 
-def _joinable(plan: Plan, node: Affine) -> bool:
-    """Whether the node's units may go anywhere: matrices before and behind."""
-    edges = [*node.edges]
-    for reader in plan.readers[node.name]:
-        if isinstance(reader, Affine):
-            edges += [edge for edge in reader.edges if edge.source == node.name]
-        elif not isinstance(reader, Output):
-            return False
-    return bool(node.edges) and all(e.weight.ndim == 2 and e.gate is None for e in edges)
-
-
 def _reading(node: Node, places: Places, widths: Mapping[str, int]) -> Node:
     """A node that stays, reading the regrouped ones."""
     if isinstance(node, Output):
-        (source, unit), *times = [_moved(*factor, places) for factor in node.factors]
-        return replace(node, source=source, unit=unit, times=tuple(times))
+        return at_places(node, lambda source, unit: _moved(source, unit, places))
     if isinstance(node, Affine) and any(edge.source in places for edge in node.edges):
         stay = [edge for edge in node.edges if edge.source not in places]
         moved = replace(node, edges=tuple(e for e in node.edges if e.source in places))

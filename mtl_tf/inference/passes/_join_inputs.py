@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Mask, Node, Numeric
-from mtl_tf.inference.passes._edges import with_edges
+from mtl_tf.inference.passes._edges import Place, reads_by_matrices, with_edges
 from mtl_tf.inference.plan import Plan
 
 Field = Embed | Numeric
-Place = tuple[str, int]  # node that now holds the value, and its first unit there
 
 
 def join_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
@@ -66,15 +65,9 @@ def _joinable(plan: Plan, node: Field) -> bool:
     for reader in plan.readers[node.name]:
         behind = plan.readers[reader.name] if isinstance(reader, Mask) else [reader]
         source = reader.name if isinstance(reader, Mask) else node.name
-        if not all(_reads_by_matrices(last, source) for last in behind):
+        if not all(reads_by_matrices(last, source) for last in behind):
             return False
     return True
-
-
-def _reads_by_matrices(reader: Node, source: str) -> bool:
-    return isinstance(reader, Affine) and all(
-        edge.weight.ndim == 2 and edge.start == 0 for edge in reader.edges if edge.source == source
-    )
 
 
 @dataclass(frozen=True)

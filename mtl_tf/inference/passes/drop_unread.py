@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_tf.inference.activations import ACTIVATIONS
 from mtl_tf.inference.nodes import Affine, Array, Edge, Node
-from mtl_tf.inference.passes._edges import as_kept, through, with_edges
+from mtl_tf.inference.passes._edges import as_kept, through, with_edges, without_dead
 from mtl_tf.inference.plan import Plan
 
 
@@ -35,9 +35,7 @@ def _drop_nodes(plan: Plan) -> Plan:
         else node
         for node in plan.nodes
     ]
-    plan = plan.with_nodes(nodes)
-    needed = plan.needed(output.name for output in plan.outputs)
-    return plan.with_nodes(node for node in plan.nodes if node.name in needed)
+    return without_dead(plan.with_nodes(nodes))
 
 
 def _drop_units(plan: Plan) -> tuple[Plan, bool]:

@@ -42,11 +42,7 @@ def _foldable(node: Affine, readers: Iterable[Node]) -> bool:
     readers = list(readers)
     return bool(readers) and all(
         isinstance(reader, Affine)
-        and all(
-            edge.weight.ndim == 2 and edge.gate is None
-            for edge in reader.edges
-            if edge.source == node.name
-        )
+        and all(edge.is_plain for edge in reader.edges if edge.source == node.name)
         for reader in readers
     )
 
@@ -77,8 +73,8 @@ def _merged(edges: Iterable[Edge]) -> list[Edge]:
     """Matrices on the same units of one source, added up."""
     found: dict[object, Edge] = {}
     for edge in edges:
-        plain = edge.weight.ndim == 2 and edge.gate is None
-        key: object = (edge.source, edge.start, edge.weight.shape) if plain else id(edge)
+        same: object = (edge.source, edge.start, edge.weight.shape)
+        key = same if edge.is_plain else id(edge)
         known = found.get(key)
         found[key] = (
             edge if known is None else Edge(edge.source, _sum(known, edge), None, edge.start)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.inference.nodes import Affine, Array, Edge, Mask, Node, Numeric
-from mtl_tf.inference.passes._edges import as_kept, through, with_edges
+from mtl_tf.inference.passes._edges import as_kept, reads_by_matrices, through, with_edges
 from mtl_tf.inference.plan import Plan
 
 
@@ -58,15 +58,9 @@ def _foldable(plan: Plan, node: Numeric) -> bool:
     names |= {reader.name for reader in plan.readers[node.name] if isinstance(reader, Mask)}
     for name in names:
         for reader in plan.readers[name]:
-            if reader.name not in names and not _by_matrices(reader, name):
+            if reader.name not in names and not reads_by_matrices(reader, name):
                 return False
     return node.dim > 1 or bool(node.biases.any()) or bool((node.vectors != 1).any())
-
-
-def _by_matrices(reader: Node, source: str) -> bool:
-    return isinstance(reader, Affine) and all(
-        edge.weight.ndim == 2 and edge.start == 0 for edge in reader.edges if edge.source == source
-    )
 
 
 def _rebased(node: Affine, bases: dict[str, tuple[str, Array, Array]]) -> Affine:

@@ -21,7 +21,7 @@ from mtl_tf.inference.nodes import (
     Output,
     Projected,
 )
-from mtl_tf.inference.passes._edges import joined_name
+from mtl_tf.inference.passes._edges import Place, at_places, is_movable, joined_name, without_dead
 from mtl_tf.inference.passes._join_inputs import Storage, join, joined_tables
 from mtl_tf.inference.plan import Plan
 
@@ -86,7 +86,7 @@ def project_tables(
     }
     storage = joined_tables([embeds for blocks in cut.values() for embeds in blocks])
     new: dict[str, list[Node]] = {}
-    moved: dict[str, tuple[str, int]] = {}
+    moved: dict[str, Place] = {}
     for group in groups:
         nodes = _projected(group, cut, fields, storage)
         if nodes:
@@ -99,16 +99,15 @@ def project_tables(
             nodes += [_reading(made, moved) for made in new[node.name]]
         elif node.name not in moved and not isinstance(node, _INPUTS):
             nodes.append(_reading(node, moved))
-    changed = plan.with_nodes(nodes)
-    needed = changed.needed(output.name for output in changed.outputs)
-    return changed.with_nodes(node for node in changed.nodes if node.name in needed)
+    return without_dead(plan.with_nodes(nodes))
 
 
 def _groups(plan: Plan, together: bool) -> list[_Group]:
     found: dict[str, dict[Affine, Lookups]] = {}
     for node in plan.nodes:
         if isinstance(node, Affine) and (lookups := _lookups(plan, node)):
-            free = together and _movable(plan, node)
+            first = all(isinstance(plan.by_name[edge.source], _INPUTS) for edge in node.edges)
+            free = together and first and is_movable(plan, node)
             found.setdefault(f"/{node.activation}" if free else node.name, {})[node] = lookups
     return [_Group(members) for members in found.values()]
 
@@ -122,25 +121,11 @@ def _lookups(plan: Plan, node: Affine) -> Lookups:
             isinstance(source, Embed)
             and source.pooling is None
             and len(source.fields) == 1
-            and edge.weight.ndim == 2
-            and edge.gate is None
+            and edge.is_plain
             and len(edge.weight) == source.dim
         ):
             found.setdefault(source, []).append(edge)
     return found
-
-
-def _movable(plan: Plan, node: Affine) -> bool:
-    """Whether its units may be part of a wider node: fields before it, matrices around it."""
-    edges = [*node.edges]
-    if not all(isinstance(plan.by_name[edge.source], _INPUTS) for edge in edges):
-        return False
-    for reader in plan.readers[node.name]:
-        if isinstance(reader, Affine):
-            edges += [edge for edge in reader.edges if edge.source == node.name]
-        elif not isinstance(reader, Output):
-            return False
-    return all(edge.weight.ndim == 2 and edge.gate is None for edge in edges)
 
 
 def _affordable(groups: Sequence[_Group], budget: int) -> set[str]:
@@ -224,23 +209,22 @@ def _others(group: _Group, done: Collection[Edge]) -> Iterable[Edge]:
     return (Edge(source, weight, start=start) for (source, start, _), weight in wide.items())
 
 
-def _reading(node: Node, moved: dict[str, tuple[str, int]]) -> Node:
+def _reading(node: Node, moved: Mapping[str, Place]) -> Node:
     """A node reading the whole where it read a member."""
     if isinstance(node, Output):
-        (source, unit), *times = [_moved_unit(*factor, moved) for factor in node.factors]
-        return replace(node, source=source, unit=unit, times=tuple(times))
+        return at_places(node, lambda source, unit: _moved(source, unit, moved))
     if isinstance(node, Affine) and any(edge.source in moved for edge in node.edges):
         return replace(node, edges=tuple(_moved_edge(edge, moved) for edge in node.edges))
     return node
 
 
-def _moved_unit(source: str, unit: int, moved: dict[str, tuple[str, int]]) -> tuple[str, int]:
+def _moved_edge(edge: Edge, moved: Mapping[str, Place]) -> Edge:
+    if edge.weight.ndim != 2:
+        return edge  # a diagonal's or a mixture's source stays as it is
+    source, start = _moved(edge.source, edge.start, moved)
+    return replace(edge, source=source, start=start)
+
+
+def _moved(source: str, unit: int, moved: Mapping[str, Place]) -> Place:
     name, start = moved.get(source, (source, 0))
     return name, start + unit
-
-
-def _moved_edge(edge: Edge, moved: dict[str, tuple[str, int]]) -> Edge:
-    if edge.source not in moved or edge.weight.ndim != 2:
-        return edge  # a diagonal's or a mixture's source stays as it is
-    name, start = moved[edge.source]
-    return replace(edge, source=name, start=start + edge.start)
