@@ -183,7 +183,7 @@ def test_a_masked_table_is_the_mask_times_the_row():
     products = np.array([3.0, -3.0, 4.0])
     rows = np.array([[1, 2], [-1, -2], [3, 1]])
     expected = np.maximum(np.tanh(products), 0)[:, None] * rows
-    np.testing.assert_allclose(plan.by_name["m"].table, expected, rtol=1e-6)
+    np.testing.assert_allclose(plan.by_name["m"].rows(np.arange(3)), expected, rtol=1e-6)
     assert plan.features == ("x", "other")
 
 

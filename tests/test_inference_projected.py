@@ -110,7 +110,7 @@ def test_the_export_does_not_hold_the_products(tmp_path):
     plan = passes.project_tables(toy(sizes=(400, 300), dims=(2, 2), units=(64, 64)), PLENTY)
     saved(lower(plan), tmp_path)
     size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-    assert cost(plan).projected == 700 * 128 * 4 == 358_400
+    assert cost(plan).made == 700 * 128 * 4 == 358_400
     assert size < 100_000
 
 
@@ -126,7 +126,7 @@ def test_the_budget_goes_to_the_smallest_vocabularies():
 def test_by_default_no_more_than_the_weights():
     for sizes in ((5, 5, 5), (500, 2, 3), (30, 40, 50)):
         plan = toy(sizes=sizes)
-        assert cost(passes.project_tables(plan)).projected <= cost(plan).bytes
+        assert cost(passes.project_tables(plan)).made <= cost(plan).bytes
 
 
 def test_rows_are_added_for_few_and_multiplied_for_many():

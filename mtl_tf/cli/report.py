@@ -19,9 +19,9 @@ def print_report(report: Report) -> None:
         for what, key in (("parameters", "parameters"), ("FLOPs per row", "flops"))
     ]
     rows.append(("bytes on disk", *_before_after(report["bytes"])))
-    projected = report.get("tasks_together", {}).get("projected", 0)
-    if projected:
-        rows.append(("bytes of products, made at load", "", f"{projected:,}", ""))
+    made = report.get("tasks_together", {}).get("made", 0)
+    if made:
+        rows.append(("bytes of tables, made at load", "", f"{made:,}", ""))
     rows += [
         (f"ops, {signature}", *_before_after(counts)) for signature, counts in report["ops"].items()
     ]

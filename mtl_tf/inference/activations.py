@@ -1,4 +1,4 @@
-"""The activations a plan knows, by Keras' names, in NumPy."""
+"""The activations a plan knows, by Keras' names, and the weight of a mask, in NumPy."""
 
 from __future__ import annotations
 
@@ -38,3 +38,8 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 LINKS = {"sigmoid": "sigmoid", "identity": "linear"}
 """What a task's link is as an activation."""
+
+
+def mask_weights(products: np.ndarray) -> np.ndarray:
+    """relu(tanh(g·e)) from the products g·e."""
+    return np.maximum(np.tanh(products), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter
 from mtl_tf.inference.memory import stacked
-from mtl_tf.inference.ops import Branch, Weights, stored_as
+from mtl_tf.inference.ops import Branch, Factors, Stored, stored_as
 from mtl_tf.inference.plan import Plan
 
 # Microseconds on one core of a server, measured, right within a factor of two, which is all
@@ -33,8 +33,8 @@ class Cost:
     operations for one row (a multiplication and an addition are two), products with
     stored zeros included. bytes: what weights and indices occupy, zeros included.
     ops: operations in the graph, constants and inputs not counted. moved: numbers looked
-    up, copied or added for one row, outside of products. projected: bytes of the tables
-    that are made when the model is loaded. Where the size of a request decides between
+    up, copied or added for one row, outside of products. made: bytes of the tables that
+    are made when the model is loaded. Where the size of a request decides between
     two ways, flops and moved are the costlier one's.
     """
 
@@ -43,7 +43,7 @@ class Cost:
     bytes: int
     ops: int
     moved: int
-    projected: int
+    made: int
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
@@ -89,7 +89,7 @@ def cost(plan: Plan) -> Cost:
         + 4 * (ops.indices + opaque),
         ops=ops.count,
         moved=ops.moved,
-        projected=sum(ops.projected_tables.values()),
+        made=sum(ops.made.values()),
     )
 
 
@@ -114,7 +114,7 @@ class _CountingOps:
         self.count = 0
         self.flops = 0
         self.moved = 0
-        self.projected_tables: dict[tuple[n.Block, ...], int] = {}
+        self.made: dict[n.MaskedTable | tuple[n.Block, ...], int] = {}
         self.weights: dict[str, np.ndarray] = {}
         self.indices = 0
 
@@ -168,10 +168,21 @@ class _CountingOps:
         self._look_up(ids.size, table)
         return self._op((*ids, table[1]))
 
-    def projected(self, node: n.Projected, weights: Weights) -> _Shape:
-        weights()
+    def masked(
+        self, table: n.MaskedTable, stored: Callable[[], Stored]
+    ) -> tuple[_Shape, _Shape | None]:
+        stored()
+        rows, scale, number = _Shape(table.shape), _Shape((len(table), 1)), stored_as(table)
+        if number == np.float32:
+            self.made[table] = 4 * rows.size
+            return rows, None
+        self.made[table] = number.itemsize * rows.size + 4 * scale.size
+        return rows, scale
+
+    def projected(self, node: n.Projected, factors: Callable[[], list[Factors]]) -> _Shape:
+        factors()
         table = _Shape((node.rows, node.width))
-        self.projected_tables[node.blocks] = 4 * table.size
+        self.made[node.blocks] = 4 * table.size
         return table
 
     def add_rows(self, table: _Shape, ids: _Shape, count: int) -> _Shape:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.ops import Ops, Tensor, stored_as
+from mtl_tf.inference.ops import Factors, Ops, Stored, Tensor, stored_as
 from mtl_tf.inference.plan import Plan
 
 Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
@@ -67,7 +67,7 @@ class InputEmitter:
     def added_up(self, node: n.Projected, index: Tensor) -> Tensor:
         """Sums of the projected rows that the index names."""
         ops = self.ops
-        table = ops.projected(node, lambda: [self._block(node, i) for i in range(len(node.blocks))])
+        table = ops.projected(node, lambda: self._factors(node))
         ids = ops.reshape(index, (-1,))
         count = len(node.fields)
         return ops.gather(table, ids) if count == 1 else ops.add_rows(table, ids, count)
@@ -83,13 +83,12 @@ class InputEmitter:
             products.append(self.ops.matmul(rows, kernel))
         return products
 
-    def _block(self, node: n.Projected, index: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """What a block's rows and products are made of."""
-        block = node.blocks[index]
-        embed, key = block.embed, self._table_keys[id(block.embed.table)]
-        table = self.ops.weight(key, embed.table)
-        scale = None if embed.scale is None else self.ops.weight(f"{key}/scale", embed.scale)
-        return table, scale, self.ops.weight(f"{node.name}/{index}/matrix", block.matrix)
+    def _factors(self, node: n.Projected) -> list[Factors]:
+        """What the projected rows are made of, by block."""
+        return [
+            (self._stored(block.embed), self.ops.weight(f"{node.name}/{i}/matrix", block.matrix))
+            for i, block in enumerate(node.blocks)
+        ]
 
     def _make_indices(self, once: bool) -> dict[Combination, Tensor]:
         wanted = dict.fromkeys(
@@ -145,13 +144,25 @@ class InputEmitter:
         return self.ops.add(ids, self.ops.index(f"{key}offsets", offsets))
 
     def _looked_up(self, node: n.Embed, ids: Tensor) -> Tensor:
-        ops, key = self.ops, self._table_keys[id(node.table)]
-        rows = ops.gather(ops.weight(key, node.table), ids)
+        ops = self.ops
+        if isinstance(node.table, n.MaskedTable):
+            table, scale = ops.masked(node.table, lambda: self._stored(node))
+        else:
+            table, scale, _ = self._stored(node)
+        rows = ops.gather(table, ids)
         if stored_as(node.table) != np.float32:
             rows = ops.to_float(rows)
-        if node.scale is None:
-            return rows
-        return ops.multiply(rows, ops.gather(ops.weight(f"{key}/scale", node.scale), ids))
+        return rows if scale is None else ops.multiply(rows, ops.gather(scale, ids))
+
+    def _stored(self, node: n.Embed) -> Stored:
+        """What the node's rows are made of."""
+        weight, table, key = self.ops.weight, node.table, self._table_keys[id(node.stored)]
+        if isinstance(table, n.MaskedTable):
+            scale, g = table.scale, weight(f"{self._table_keys[id(table)]}/g", table.g)
+        else:
+            scale, g = node.scale, None
+        stored = weight(key, node.stored)
+        return stored, None if scale is None else weight(f"{key}/scale", scale), g
 
     def _numeric(self, node: n.Numeric) -> Tensor:
         ops, count, flat = self.ops, len(node.fields), node.dim == 1
@@ -175,5 +186,6 @@ def _table_keys(plan: Plan) -> dict[int, str]:
     keys: dict[int, str] = {}
     for node in plan.nodes:
         for embed in n.tables_of(node):
-            keys.setdefault(id(embed.table), f"{embed.name}/table")
+            keys.setdefault(id(embed.stored), f"{embed.name}/table")
+            keys.setdefault(id(embed.table), f"{embed.name}/masked")
     return keys

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+
+from mtl_tf.inference.activations import mask_weights
 
 Array = np.ndarray
 
@@ -27,6 +30,52 @@ class Feature:
 
 
 @dataclass(frozen=True, eq=False)
+class MaskedTable:
+    """Rows of another table under masks: made when the model is loaded, not stored.
+
+        masked[first_p + i] = relu(tanh(g_p · s)) · s        s = source[start_p + i]
+
+    for i < size_p. The parts, each under a mask of its own, are below each other. Several
+    such tables may have one `source`; its `scale` is as with `Embed`.
+    """
+
+    source: Array  # (rows, dim)
+    g: Array  # (parts, dim)
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    scale: Array | None = None  # (rows, 1)
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), int(self.source.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    def find(self, ids: Array) -> tuple[Array, Array]:
+        """Which part these rows are in, and which rows of the source they are."""
+        ends = np.cumsum(self.sizes)
+        part = np.searchsorted(ends, ids, side="right")
+        return part, np.subtract(self.starts, ends - self.sizes)[part] + ids
+
+    @cached_property
+    def open(self) -> Array:
+        """Whether anything of a row is left, `(rows,)`."""
+        return np.asarray(self.rows(np.arange(len(self))).any(axis=1))
+
+    def rows(self, ids: Array) -> Array:
+        """These rows of the table, float64."""
+        part, places = self.find(ids)
+        rows = self.source[places].astype(np.float64)
+        rows = rows if self.scale is None else rows * self.scale[places]
+        return rows * mask_weights((rows * self.g[part]).sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
 class Embed:
     """Rows of a table, one per field, side by side: row `ids + offset` of `table`.
 
@@ -37,13 +86,13 @@ class Embed:
 
     with w = 1, or the feature `<field>__weights` when `weighted`.
 
-    Tables are shared by being the same array. A table of fewer bytes (`store_tables`)
+    Tables are shared by being the same object. A table of fewer bytes (`store_tables`)
     may have a `scale` per row, which its numbers are times.
     """
 
     name: str
     fields: tuple[str, ...]
-    table: Array  # (rows, dim)
+    table: Array | MaskedTable  # (rows, dim)
     offsets: tuple[int, ...] = (0,)
     sizes: tuple[int, ...] = ()  # ids of each field, the whole table by default
     pooling: str | None = None
@@ -60,8 +109,15 @@ class Embed:
 
     def rows(self, ids: Array) -> Array:
         """These rows of the table, float64."""
+        if isinstance(self.table, MaskedTable):
+            return self.table.rows(ids)
         rows = self.table[ids].astype(np.float64)
         return rows if self.scale is None else rows * self.scale[ids]
+
+    @property
+    def stored(self) -> Array:
+        """The table, or what it is made of."""
+        return self.table.source if isinstance(self.table, MaskedTable) else self.table
 
     @property
     def dim(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
-from mtl_tf.inference.activations import ACTIVATIONS
+from mtl_tf.inference.activations import ACTIVATIONS, mask_weights
 
 Array = np.ndarray
 Values = Mapping[str, Array]
@@ -34,11 +34,6 @@ def evaluate(
         if not isinstance(node, n.Output):
             values[node.name] = _value(node, values, given, count)
     return values
-
-
-def mask_weights(products: Array) -> Array:
-    """relu(tanh(g·e)) from the products g·e."""
-    return np.maximum(np.tanh(products), 0.0)
 
 
 @singledispatch

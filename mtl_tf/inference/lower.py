@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from mtl_tf._variables import resource
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter
+from mtl_tf.inference.made_table import MadeTable, masked_table, projected_table
 from mtl_tf.inference.memory import rows_in, stacked
-from mtl_tf.inference.ops import Branch, Weights, stored_as
+from mtl_tf.inference.ops import Branch, Factors, Stored, stored_as
 from mtl_tf.inference.plan import Plan
-from mtl_tf.inference.projected_table import ProjectedTable
 
 _OUTSIDE = (
     "an id is outside of the table of its field: send ids that the transform of this model made"
@@ -101,7 +101,7 @@ class _Arrays:
     def __init__(self, others: _Arrays | None):
         self.others = others
         self.kept: dict[str, tuple[np.ndarray, Any]] = {}
-        self.tables: dict[tuple[n.Block, ...], ProjectedTable] = {}
+        self.made: dict[Any, tuple[MadeTable, ...]] = {}
 
     def find(self, array: np.ndarray) -> Any | None:
         """The weight of the others, or some rows of one, that is this very array."""
@@ -112,10 +112,10 @@ class _Arrays:
                 return tensor if everything else tensor[start : start + len(array)]
         return None
 
-    def projected(self, blocks: tuple[n.Block, ...]) -> ProjectedTable | None:
-        """The table of these blocks, if it was made."""
-        known = self.others.tables.get(blocks) if self.others else None
-        return known or self.tables.get(blocks)
+    def made_tables(self, of: Any) -> tuple[MadeTable, ...] | None:
+        """The tables that were made of this."""
+        known = self.others.made.get(of) if self.others else None
+        return known or self.made.get(of)
 
 
 def _variables(node: n.Opaque) -> list[tf.Variable]:
@@ -178,12 +178,20 @@ class _TensorFlowOps:
     def gather(self, table: Any, ids: Any) -> Any:
         return tf.gather(table, ids)
 
-    def projected(self, node: n.Projected, weights: Weights) -> Any:
-        table = self._arrays.projected(node.blocks)
-        if table is None:
-            table = self._arrays.tables[node.blocks] = ProjectedTable(node, weights())
-            self._weights[f"{node.name}/projected"] = table  # the module owns what it uses
-        return table()
+    def masked(self, table: n.MaskedTable, stored: Callable[[], Stored]) -> tuple[Any, Any | None]:
+        rows, *scale = self._made(table, lambda: masked_table(table, stored()))
+        return rows, scale[0] if scale else None
+
+    def projected(self, node: n.Projected, factors: Callable[[], list[Factors]]) -> Any:
+        return self._made(node.blocks, lambda: (projected_table(node, factors()),))[0]
+
+    def _made(self, of: Any, make: Callable[[], tuple[MadeTable, ...]]) -> list[Any]:
+        tables = self._arrays.made_tables(of)
+        if tables is None:
+            tables = self._arrays.made[of] = make()
+            for table in tables:  # the module owns what it uses
+                self._weights[table.name] = table
+        return [table() for table in tables]
 
     def add_rows(self, table: Any, ids: Any, count: int) -> Any:
         rows = tf.range(tf.size(ids)) // count

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtl_tf.inference.activations import ACTIVATIONS, LINKS
-from mtl_tf.inference.input_nodes import Array, Block, Embed, Feature, Mask, Numeric, Projected
+from mtl_tf.inference.input_nodes import (
+    Array,
+    Block,
+    Embed,
+    Feature,
+    Mask,
+    MaskedTable,
+    Numeric,
+    Projected,
+)
 
 __all__ = [
     "Affine",
@@ -22,6 +31,7 @@ __all__ = [
     "Embed",
     "Feature",
     "Mask",
+    "MaskedTable",
     "Mix",
     "Node",
     "Numeric",

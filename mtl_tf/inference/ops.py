@@ -11,15 +11,17 @@ from mtl_tf.inference import nodes as n
 
 Tensor = Any
 Branch = Callable[[Tensor], Tensor]
-Weights = Callable[[], list[tuple[Tensor, Tensor | None, Tensor]]]  # table, scale, matrix
+Stored = tuple[Tensor, Tensor | None, Tensor | None]  # a table, its scale, its masks
+Factors = tuple[Stored, Tensor]  # of a product: a table, a matrix
 
 
 class Ops(Protocol):
     """What `Emitter` needs; each method but the first two is one graph operation.
 
-    `weight`: one or several arrays, below each other. `projected`: the table of a
-    `Projected`, made at load of `weights`. `add_rows`: sums of `count` rows each.
-    `by_size`: one branch, of the ids, for up to `most` rows of them, the other for more.
+    `weight`: one or several arrays, below each other. `masked`, `projected`: a table that
+    is made at load, of what is stored; `masked` gives its rows, and a scale for those of
+    a small type. `add_rows`: sums of `count` rows each. `by_size`: one branch, of the ids, for
+    up to `most` rows of them, the other for more.
     """
 
     def weight(self, key: str, *arrays: np.ndarray) -> Tensor: ...
@@ -31,7 +33,10 @@ class Ops(Protocol):
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor: ...
     def pieces(self, x: Tensor, index: Tensor) -> Tensor: ...
     def gather(self, table: Tensor, ids: Tensor) -> Tensor: ...
-    def projected(self, node: n.Projected, weights: Weights) -> Tensor: ...
+    def masked(
+        self, table: n.MaskedTable, stored: Callable[[], Stored]
+    ) -> tuple[Tensor, Tensor | None]: ...
+    def projected(self, node: n.Projected, factors: Callable[[], list[Factors]]) -> Tensor: ...
     def add_rows(self, table: Tensor, ids: Tensor, count: int) -> Tensor: ...
     def by_size(self, ids: Tensor, most: int, few: Branch, many: Branch) -> Tensor: ...
     def to_float(self, x: Tensor) -> Tensor: ...
@@ -53,7 +58,7 @@ class Ops(Protocol):
     def opaque(self, node: n.Opaque, operands: Sequence[Tensor]) -> Tensor: ...
 
 
-def stored_as(array: np.ndarray) -> np.dtype[Any]:
+def stored_as(array: np.ndarray | n.MaskedTable) -> np.dtype[Any]:
     """The type of a weight in the graph: float32, or what a table was made smaller with."""
     small = array.dtype in (np.float16, np.int8)
     return array.dtype if small else np.dtype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from mtl_tf.inference import passes
 from mtl_tf.inference.cost import Cost, cost
-from mtl_tf.inference.nodes import Affine, Embed, sources_of
+from mtl_tf.inference.nodes import Affine, Embed, MaskedTable, sources_of
 from mtl_tf.inference.plan import Plan
 
 _FEW, _MANY = 8, 4096  # rows: what is faster for fewer is not chosen, nor bounded above
@@ -72,8 +72,8 @@ def optimize(
         tasks: the tasks to keep, all by default; an unknown one is a `UserError`, and so
             is one whose every input is closed.
         batch: rows per request that the choices between alternatives are made for.
-        table_budget: bytes that masked tables may take, stored, and as many that projected
-            ones may take in memory; see `passes.fold_masks` and `passes.project_tables`. By
+        table_budget: bytes of memory that masked tables may take, and as many for projected
+            ones; see `passes.fold_masks` and `passes.project_tables`. By
             default no more than the plan, or 16 MiB.
         context: fields to put first, so that `split_sides` cuts matrices in two.
     """
@@ -182,7 +182,8 @@ def _empty_rows(plan: Plan) -> int:
     used: dict[str, np.ndarray] = {}
     for node in plan.nodes:
         if isinstance(node, Embed) and len(node.fields) == 1 and node.pooling is None:
-            rows = node.table.any(axis=1)
+            table = node.table
+            rows = table.open if isinstance(table, MaskedTable) else table.any(axis=1)
             used[node.fields[0]] = rows | used.get(node.fields[0], np.zeros_like(rows))
     return sum(int((~rows).sum()) for rows in used.values())
 

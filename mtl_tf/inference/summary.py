@@ -22,6 +22,8 @@ def describe(node: n.Node) -> dict[str, Any]:
         entry |= {"rows": node.rows, "products": [list(b.matrix.shape) for b in node.blocks]}
     if isinstance(node, n.Embed):
         entry |= {"rows": len(node.table), "pooling": node.pooling, "weighted": node.weighted}
+        if isinstance(node.table, n.MaskedTable):
+            entry["masks"] = len(node.table.g)
         if node.table.dtype in (np.float16, np.int8):
             entry["dtype"] = str(node.table.dtype)
     elif isinstance(node, n.Mask):

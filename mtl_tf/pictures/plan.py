@@ -184,7 +184,8 @@ def _lines(node: Mapping[str, Any], key: str) -> tuple[str, str]:
     if kind == "projected":
         return _short(key), f"adds {len(node['fields'])} rows of {width}"
     if kind == "embed":
-        return _short(key), f"{len(node['fields'])} fields, {node['rows']:,} rows"
+        masked = ", masked" if node.get("masks") else ""
+        return _short(key), f"{len(node['fields'])} fields, {node['rows']:,} rows{masked}"
     if kind == "mix":
         return _short(key), f"mixes {len(node['experts'])} × {width}"
     return _short(key), f"{kind}, {width} wide"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Mask, Node, Numeric
+from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Mask, MaskedTable, Node, Numeric
 from mtl_tf.inference.passes._edges import Place, reads_by_matrices, with_edges
 from mtl_tf.inference.plan import Plan
 
@@ -54,7 +54,7 @@ def _key(plan: Plan, node: Field) -> Hashable:
     if isinstance(node, Numeric):
         return ("number", node.dim, direct)
     if node.pooling is None:
-        return ("id", node.dim, direct)
+        return ("id", node.dim, direct, isinstance(node.table, MaskedTable))
     length = plan.feature(node.fields[0]).shape
     if None in length:  # two bags of unknown length cannot be stacked
         return node.name
@@ -72,34 +72,37 @@ def _joinable(plan: Plan, node: Field) -> bool:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where each table went: an array that holds several, and its first row there."""
+    """Where each stored table went: an array that holds several, and its first row there."""
 
     arrays: dict[int, Array]
-    offsets: dict[int, int]
+    starts: dict[int, int]
 
 
 def joined_tables(blocks: Sequence[Sequence[Field]]) -> Storage:
     """One array per block; blocks that share a table share their array."""
     groups: list[dict[int, Array]] = []
     for members in blocks:
-        tables = {id(m.table): m.table for m in members if isinstance(m, Embed)}
+        tables = {id(m.stored): m.stored for m in members if isinstance(m, Embed)}
         for group in [group for group in groups if group.keys() & tables.keys()]:
             groups.remove(group)
             tables = group | tables
         groups.append(tables)
     arrays: dict[int, Array] = {}
-    offsets: dict[int, int] = {}
+    starts: dict[int, int] = {}
     for group in filter(None, groups):
         parts = list(group.values())
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        starts = np.cumsum([0, *(len(part) for part in parts)])
-        for key, start in zip(group, starts, strict=False):
-            arrays[key], offsets[key] = whole, int(start)
-    return Storage(arrays, offsets)
+        firsts = np.cumsum([0, *(len(part) for part in parts)])
+        for key, first in zip(group, firsts, strict=False):
+            arrays[key], starts[key] = whole, int(first)
+    return Storage(arrays, starts)
 
 
 def join(members: Sequence[Field], storage: Storage) -> Field:
-    """Fields of one kind and width as one node, its table among those of `storage`."""
+    """Fields of one kind and width as one node, its table among those of `storage`.
+
+    Tables under masks become one, of one part for each.
+    """
     first, name = members[0], _joined_name([member.name for member in members])
     fields = tuple(member.fields[0] for member in members)
     if isinstance(first, Numeric):
@@ -107,14 +110,35 @@ def join(members: Sequence[Field], storage: Storage) -> Field:
         vectors = np.concatenate([number.vectors for number in numbers])
         return Numeric(name, fields, vectors, np.concatenate([n.biases for n in numbers]))
     embeds = [member for member in members if isinstance(member, Embed)]
+    table: Array | MaskedTable
+    masked = [embed.table for embed in embeds if isinstance(embed.table, MaskedTable)]
+    if masked:
+        table, starts = _under_masks(masked, storage)
+    else:
+        table, starts = storage.arrays[id(first.table)], storage.starts
     return replace(
         first,
         name=name,
         fields=fields,
-        table=storage.arrays[id(first.table)],
-        offsets=tuple(storage.offsets[id(e.table)] + e.offsets[0] for e in embeds),
-        sizes=tuple(e.sizes[0] for e in embeds),
+        table=table,
+        offsets=tuple(starts[id(embed.table)] + embed.offsets[0] for embed in embeds),
+        sizes=tuple(embed.sizes[0] for embed in embeds),
     )
+
+
+def _under_masks(
+    tables: Sequence[MaskedTable], storage: Storage
+) -> tuple[MaskedTable, dict[int, int]]:
+    """The tables below each other, and the first row of each."""
+    parts = list({id(table): table for table in tables}.values())
+    firsts = np.cumsum([0, *(len(table) for table in parts)])
+    joined = MaskedTable(
+        storage.arrays[id(parts[0].source)],
+        np.concatenate([table.g for table in parts]),
+        tuple(storage.starts[id(t.source)] + start for t in parts for start in t.starts),
+        tuple(size for table in parts for size in table.sizes),
+    )
+    return joined, {id(t): int(first) for t, first in zip(parts, firsts, strict=False)}
 
 
 def _join_masks(

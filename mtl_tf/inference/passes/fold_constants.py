@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from mtl_tf.errors import UserError
-from mtl_tf.inference.activations import ACTIVATIONS
-from mtl_tf.inference.interpret import evaluate, mask_weights
+from mtl_tf.inference.activations import ACTIVATIONS, mask_weights
+from mtl_tf.inference.interpret import evaluate
 from mtl_tf.inference.nodes import (
     Affine,
     Array,
@@ -78,9 +78,11 @@ def _of_table(node: Embed) -> Array | None:
     if len(node.fields) > 1:
         return None
     if node.pooling is not None:
-        return None if node.table.any() else np.zeros(node.dim)
-    first = node.table[:1]
-    return first[0].astype(np.float64) if len(first) and (node.table == first).all() else None
+        return None if node.stored.any() else np.zeros(node.dim)
+    few = node.rows(np.arange(min(2, len(node.table))))  # which tells most tables apart
+    if not len(few) or (few != few[0]).any():
+        return None
+    return few[0] if (node.rows(np.arange(len(node.table))) == few[0]).all() else None
 
 
 def _require_inputs(nodes: list[Node], constants: Mapping[str, Array]) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.interpret import mask_weights
-from mtl_tf.inference.nodes import Array, Embed, Mask, Node, Numeric
-from mtl_tf.inference.passes._edges import as_kept, constant, substituted
+from mtl_tf.inference.activations import mask_weights
+from mtl_tf.inference.nodes import Array, Embed, Mask, MaskedTable, Node, Numeric
+from mtl_tf.inference.passes._edges import constant, substituted, without_dead
 from mtl_tf.inference.passes.fold_constants import fold_constants
 from mtl_tf.inference.plan import Plan
 
@@ -22,14 +22,14 @@ def fold_masks(plan: Plan, table_budget: int | None = None) -> Plan:
 
         masked_table[id] = relu(tanh(g · table[id])) · table[id]
 
-    is computed here, once. A mask that is zero whatever the row holds becomes the
-    constant zero, of bags and numbers too; a field that is masked everywhere leaves
-    the plan's features. Masks of bags and numbers that are open stay: they depend on
-    more than an id.
+    is computed once, when the model is loaded: the export is not larger for it. A mask
+    that is zero whatever the row holds becomes the constant zero, of bags and numbers too;
+    a field that is masked everywhere leaves the plan's features. Masks of bags and numbers
+    that are open stay: they depend on more than an id.
 
     Args:
         plan: a plan as `capture` makes it, one field per node.
-        table_budget: bytes that the masked tables may take together, smallest tables
+        table_budget: bytes of memory that the masked tables may take together, smallest
             first; by default as much as the plan's own tables, and at least 16 MiB.
     """
     budget = max(_SMALLEST_BUDGET, _table_bytes(plan)) if table_budget is None else table_budget
@@ -46,15 +46,12 @@ def fold_masks(plan: Plan, table_budget: int | None = None) -> Plan:
         embed = plan.by_name[source]
         if not isinstance(embed, Embed) or not _is_single(embed):
             continue
-        needed_bytes = embed.table.nbytes * len(masks)
-        if needed_bytes > budget:
+        table = embed.table
+        if isinstance(table, MaskedTable) or table.nbytes * len(masks) > budget:
             continue
-        budget -= needed_bytes
-        new |= {mask.name: _masked(embed, mask) for mask in masks}
-    plan = plan.with_nodes(substituted(plan.nodes, new))
-    plan = fold_constants(plan)
-    needed = plan.needed(output.name for output in plan.outputs)
-    return plan.with_nodes(node for node in plan.nodes if node.name in needed)
+        budget -= table.nbytes * len(masks)
+        new |= {mask.name: _masked(embed, table, mask) for mask in masks}
+    return without_dead(fold_constants(plan.with_nodes(substituted(plan.nodes, new))))
 
 
 def open_share(mask: Mask, source: Node) -> float | None:
@@ -65,7 +62,7 @@ def open_share(mask: Mask, source: Node) -> float | None:
     if isinstance(source, Embed) and len(source.fields) == 1:
         share = float((_weights(source, mask) > 0).mean())
         # A pool of rows with g·e ≤ 0 has it too, unless a weight is negative.
-        return share if share or not source.weighted else float(source.table.any())
+        return share if share or not source.weighted else float(source.stored.any())
     if isinstance(source, Numeric) and len(source.fields) == 1:
         slope, start = source.vectors @ mask.g[0], source.biases @ mask.g[0]
         return float(bool(slope.any() or (start > 0).any()))
@@ -73,12 +70,12 @@ def open_share(mask: Mask, source: Node) -> float | None:
 
 
 def _weights(embed: Embed, mask: Mask) -> Array:
-    return mask_weights(embed.table.astype(np.float64) @ mask.g[0].astype(np.float64))
+    return mask_weights(embed.rows(np.arange(len(embed.table))) @ mask.g[0].astype(np.float64))
 
 
-def _masked(embed: Embed, mask: Mask) -> Embed:
-    table = as_kept(embed.table * _weights(embed, mask)[:, None], embed.table)
-    return replace(embed, name=mask.name, table=table)
+def _masked(embed: Embed, table: Array, mask: Mask) -> Embed:
+    masked = MaskedTable(table, mask.g, starts=(0,), sizes=(len(table),), scale=embed.scale)
+    return replace(embed, name=mask.name, table=masked, scale=None)
 
 
 def _is_single(embed: Embed) -> bool:
@@ -87,9 +84,9 @@ def _is_single(embed: Embed) -> bool:
 
 def _size(plan: Plan, source: str) -> int:
     node = plan.by_name[source]
-    return node.table.nbytes if isinstance(node, Embed) else 0
+    return node.stored.nbytes if isinstance(node, Embed) else 0
 
 
 def _table_bytes(plan: Plan) -> int:
-    tables = {id(node.table): node.table for node in plan.nodes if isinstance(node, Embed)}
+    tables = {id(node.stored): node.stored for node in plan.nodes if isinstance(node, Embed)}
     return sum(table.nbytes for table in tables.values())

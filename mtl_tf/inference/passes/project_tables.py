@@ -16,6 +16,7 @@ from mtl_tf.inference.nodes import (
     Edge,
     Embed,
     Mask,
+    MaskedTable,
     Node,
     Numeric,
     Output,
@@ -152,13 +153,13 @@ def _affordable(groups: Sequence[_Group], budget: int) -> set[str]:
 
 def _blocks(lookups: Lookups, fields: Order) -> list[list[Embed]]:
     """The lookups to project, by width; a field that is read twice is in two blocks."""
-    found: dict[tuple[int, int], list[Embed]] = {}
+    found: dict[tuple[int, bool, int], list[Embed]] = {}
     for source in lookups:
         if source.fields[0] in fields:
-            turn = 0
-            while any(source.fields == e.fields for e in found.get((source.dim, turn), ())):
+            kind, turn = (source.dim, isinstance(source.table, MaskedTable)), 0
+            while any(source.fields == e.fields for e in found.get((*kind, turn), ())):
                 turn += 1
-            found.setdefault((source.dim, turn), []).append(source)
+            found.setdefault((*kind, turn), []).append(source)
     return [sorted(embeds, key=lambda embed: fields[embed.fields[0]]) for embeds in found.values()]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Array, Embed, Node, Projected, tables_of
+from mtl_tf.inference.nodes import Array, Embed, MaskedTable, Node, Projected, tables_of
 from mtl_tf.inference.plan import Plan
 
 TYPES = ("float32", "float16", "int8")
@@ -25,32 +25,43 @@ def store_tables(plan: Plan, dtype: str) -> Plan:
         row ≈ scale · q    with  scale = max |row| / 127,  q = round(row / scale)
 
     so that no number is off by more than half a scale. A table that several nodes share
-    stays shared.
+    stays shared. Of a masked table what it is made of is rounded.
     """
     if dtype not in TYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(TYPES)}. Received: {dtype}")
     if dtype == "float32":
         return plan
     store = _halved if dtype == "float16" else _rounded
-    stored: dict[int, Stored] = {}
-    for node in plan.nodes:
-        for embed in tables_of(node):
-            if id(embed.table) not in stored:
-                stored[id(embed.table)] = store(embed.table)
-    return plan.with_nodes(_with(node, stored) for node in plan.nodes)
+    embeds = [embed for node in plan.nodes for embed in tables_of(node)]
+    arrays = {id(embed.stored): embed.stored for embed in embeds}
+    stored = {key: store(array) for key, array in arrays.items()}
+    masked = {
+        id(table): _masked(table, stored)
+        for table in (embed.table for embed in embeds)
+        if isinstance(table, MaskedTable)
+    }
+
+    def rounded(embed: Embed) -> Embed:
+        if isinstance(embed.table, MaskedTable):
+            return replace(embed, table=masked[id(embed.table)])
+        table, scale = stored[id(embed.table)]
+        return replace(embed, table=table, scale=scale)
+
+    return plan.with_nodes(_with(node, rounded) for node in plan.nodes)
 
 
-def _with(node: Node, stored: Mapping[int, Stored]) -> Node:
+def _with(node: Node, rounded: Callable[[Embed], Embed]) -> Node:
     if isinstance(node, Embed):
-        table, scale = stored[id(node.table)]
-        return replace(node, table=table, scale=scale)
+        return rounded(node)
     if isinstance(node, Projected):
-        blocks = []
-        for block in node.blocks:
-            table, scale = stored[id(block.embed.table)]
-            blocks.append(replace(block, embed=replace(block.embed, table=table, scale=scale)))
-        return replace(node, blocks=tuple(blocks))
+        blocks = tuple(replace(block, embed=rounded(block.embed)) for block in node.blocks)
+        return replace(node, blocks=blocks)
     return node
+
+
+def _masked(table: MaskedTable, stored: Mapping[int, Stored]) -> MaskedTable:
+    source, scale = stored[id(table.source)]
+    return replace(table, source=source, scale=scale)
 
 
 def _halved(table: Array) -> Stored:

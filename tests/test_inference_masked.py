@@ -1,0 +1,139 @@
+"""Masked tables, made when a model is loaded: same scores, nothing of them on disk."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_tf.inference import cost, lower, passes
+from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.inference.plan import Plan
+from tests.graphs import count_operations
+from tests.random_plans import assert_same, rows_for
+from tests.test_inference_lower import Session, saved
+
+SIZES, DIM = {"a": 5, "b": 3, "c": 400, "d": 4}, 2
+UNREAD = {"cell/0": ("b",), "cell/1": ("a", "d")}  # closed fields
+CONTEXT = {"b", "c"}
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """Two cells that read four fields under masks of their own; a third reads `d` as it is."""
+    rng = np.random.default_rng(0)
+
+    def array(*shape):
+        return rng.normal(0.0, 0.5, shape).astype(np.float32)
+
+    nodes = [Embed(f, (f,), array(size, DIM)) for f, size in SIZES.items()]
+    for embed in nodes:
+        embed.table[0] = 1.0  # what no mask below closes
+    for cell, closed in UNREAD.items():
+        edges = []
+        for field in SIZES:
+            g = np.abs(array(1, DIM)) * (field not in closed)
+            nodes.append(Mask(f"{cell}/{field}", field, g))
+            edges.append(Edge(f"{cell}/{field}", array(DIM, 3)))
+        nodes.append(Affine(cell, tuple(edges), array(3), "relu"))
+    nodes.append(Affine("cell/2", (Edge("d", array(DIM, 3)),), array(3), "relu"))
+    cells = ("cell/0", "cell/1", "cell/2")
+    tower = tuple(Edge(cell, array(3, 1)) for cell in cells)
+    nodes += [Affine("tower", tower, array(1)), Output("task/t", "t", "tower")]
+    return Plan(tuple(nodes), tuple(Feature(f, "int32") for f in SIZES))
+
+
+def by_hand(plan, rows):
+    """The logits, from the mask's equation."""
+    total = plan.by_name["tower"].bias[0]
+    for i, cell in enumerate(("cell/0", "cell/1", "cell/2")):
+        node = plan.by_name[cell]
+        value = node.bias.astype(np.float64)
+        for edge in node.edges:
+            field = edge.source.rpartition("/")[2]
+            e = plan.by_name[field].table[rows[field]].astype(np.float64)
+            if field != edge.source:
+                g = plan.by_name[edge.source].g[0].astype(np.float64)
+                e = e * np.maximum(np.tanh(e @ g), 0)[:, None]
+            value = value + e @ edge.weight
+        weight = plan.by_name["tower"].edges[i].weight[:, 0]
+        total = total + np.maximum(value, 0) @ weight
+    return {"t": total}
+
+
+def folded(plan, project=False, context=()):
+    plan = passes.fold_masks(plan)
+    plan = passes.project_tables(plan, 1 << 30, context=context) if project else plan
+    return passes.fuse(plan, context=context)
+
+
+@pytest.mark.parametrize("project", [False, True])
+def test_the_interpreter_and_the_graph_have_the_masks_equation(plan, project):
+    after = folded(plan, project)
+    rows = rows_for(plan, 50)
+    assert_same(by_hand(plan, rows), plan.logits(rows))
+    assert_same(by_hand(plan, rows), after.logits(rows))
+    assert_same(by_hand(plan, rows), lower(after).logits(rows))
+
+
+@pytest.mark.parametrize("project", [False, True])
+@pytest.mark.parametrize("tables", ["float32", "float16", "int8"])
+def test_made_by_the_servers_loader_and_by_tensorflows(plan, tables, project, tmp_path):
+    after = passes.store_tables(folded(plan, project), tables)
+    function = saved(lower(after), tmp_path)
+    assert count_operations(function.graph) == cost(after).ops
+    session, loaded = Session(tmp_path), tf.saved_model.load(str(tmp_path))
+    other = tf.saved_model.load(str(tmp_path))
+    for count in (0, 1, 7, 512):
+        rows = rows_for(plan, count, seed=count)
+        assert_same(after.scores(rows), session("serving_default", rows))
+        for model in (loaded, other):
+            given = {name: tf.constant(x) for name, x in rows.items()}
+            assert_same(after.scores(rows), model.signatures["serving_default"](**given))
+
+
+def test_a_table_is_stored_once_however_many_masks_it_has(plan):
+    before, after = cost(passes.fuse(plan)), cost(folded(plan))
+    stored = 4 * DIM * sum(SIZES.values())
+    masks = 4 * DIM * (8 - 3)  # closed ones leave
+    assert after.parameters < before.parameters
+    assert stored + masks < after.bytes < 2 * stored
+    open_rows = sum(
+        size for closed in UNREAD.values() for f, size in SIZES.items() if f not in closed
+    )
+    assert before.made == 0
+    assert after.made == 4 * DIM * open_rows
+    half = cost(passes.store_tables(folded(plan), "float16"))
+    assert half.made == (2 * DIM + 4) * open_rows
+
+
+def test_rank_takes_the_same_tables(plan):
+    whole = folded(plan, context=CONTEXT)
+    module = lower(whole)
+    tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
+    split = lower(passes.split_sides(whole, CONTEXT), like=module)
+    ranked = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
+    made = {id(t) for t in module._weights.values() if hasattr(t, "resource_handle")}
+    assert len(made) == 2
+    assert not any(hasattr(t, "resource_handle") for t in split._weights.values())
+    for count in (1, 9):
+        rows = rows_for(plan, count, seed=count)
+        rows |= {name: np.repeat(rows[name][:1], count) for name in CONTEXT}
+        once = {name: x[:1] if name in CONTEXT else x for name, x in rows.items()}
+        assert_same(plan.scores(rows), ranked(**{k: tf.constant(v) for k, v in once.items()}))
+
+
+def test_a_table_of_the_same_rows_under_another_mask_is_another_one(tmp_path):
+    """Two models in one process: made tables are told apart by what they are made of."""
+    for i, g in enumerate(([1.0, 0.0], [0.0, 1.0])):
+        nodes = (
+            Embed("e", ("a",), np.array([[1.0, 2.0], [3.0, 1.0]], np.float32)),
+            Mask("m", "e", np.array([g], np.float32)),
+            Affine("t", (Edge("m", np.ones((2, 1), np.float32)),), np.zeros(1, np.float32)),
+            Output("task/t", "t", "t"),
+        )
+        plan = folded(Plan(nodes, (Feature("a", "int32"),)))
+        saved(lower(plan), tmp_path / str(i))
+    rows = {"a": np.array([0, 1])}
+    for i, weights in enumerate(np.tanh([[1.0, 3.0], [2.0, 1.0]])):
+        z = weights * [3.0, 4.0]
+        session = Session(tmp_path / str(i))
+        assert_same({"t": 1 / (1 + np.exp(-z))}, session("serving_default", rows))
