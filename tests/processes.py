@@ -4,6 +4,7 @@ An import takes longer than what most of them do. The process they are forked fr
 nothing with it: no thread, no device, no random state is shared.
 """
 
+import atexit
 import multiprocessing
 import os
 import sys
@@ -44,4 +45,7 @@ def _run(function, arguments, log, environment) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     os.environ.update(environment)
     tempfile.tempdir = None  # asked for again, of the new environment
-    function(*arguments)
+    try:
+        function(*arguments)
+    finally:
+        atexit._run_exitfuncs()  # a forked process would leave without: files would stay

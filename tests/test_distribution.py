@@ -6,9 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +15,13 @@ import yaml
 from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
 from mtl_tf.training import load_run, train
-from tests.training_data import config, write
+from tests.processes import command, finish, start
+from tests.training_data import LIGHT, config, write
 
 pytestmark = pytest.mark.keras
 
 LIMIT = 600  # seconds; a worker that waits for another would wait for ever
-COMMAND = "from mtl_tf.cli import main; main()"
-TWO_DEVICES = """
-import tensorflow as tf
-two = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-"""
-ONE_AFTER_THE_OTHER = """
-import json, sys
-from mtl_tf.cli import main
-for arguments in json.loads(sys.argv[1]):
-    main(arguments)
-"""
+ONLY_CPU = {"CUDA_VISIBLE_DEVICES": ""}
 TRAININGS = {  # the strategies that ask for sums over replicas themselves, one by rows
     "plain": {},
     "gradnorm": {"loss_weighting": {"method": "gradnorm"}},
@@ -73,13 +60,21 @@ def mirrored(data, files, tmp_path_factory):
     """What two devices make of each, in one process: a folder with a run by name."""
     folder = tmp_path_factory.mktemp("distribution")
     commands = [_arguments(data, files[name], folder / name, "mirrored") for name in files]
-    subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES + ONE_AFTER_THE_OTHER, json.dumps(commands)],
-        timeout=LIMIT,
-        check=True,
-        env=_environment(),
-    )
+    log = folder / "log"
+    assert finish(start(two_devices, commands, log=log, **ONLY_CPU), LIMIT) == 0, _end_of(log)
     return folder
+
+
+def two_devices(commands):
+    """Runs commands, one after the other, where the processor counts as two devices."""
+    import tensorflow as tf
+
+    from mtl_tf.cli import main
+
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+    for arguments in commands:
+        main(arguments)
 
 
 def _arguments(data, file, run, strategy):
@@ -96,8 +91,8 @@ def _same_figures(run: Path, alone) -> None:
                 assert found[name] == pytest.approx(value, rel=2e-4, abs=2e-5), name
 
 
-def _environment(**variables):
-    return {**os.environ, "PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": "", **variables}
+def _end_of(log: Path) -> str:
+    return log.read_text()[-3000:]
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -112,7 +107,7 @@ def test_two_devices_of_a_machine_train_as_one(name, data, files, alone, mirrore
 
 def test_replicas_log_the_weights_of_the_last_step(data, tmp_path):
     """As one device does: what an epoch's end makes of them is for the next one."""
-    options = config(training={"loss_weighting": {"method": "dwa"}, "steps_per_execution": 10})
+    options = config(LIGHT, {"loss_weighting": {"method": "dwa"}, "steps_per_execution": 10})
     result = train(options, data, tmp_path / "run", progress=False, strategy="mirrored")
     weights = [epoch["weight_click"] for epoch in result.epochs]
     assert weights[:2] == [1, 1]
@@ -129,7 +124,7 @@ def _ports(count):
 
 
 @contextlib.contextmanager
-def _workers(code, arguments, folder):
+def _workers(function, arguments, folder):
     """Two processes that train together; killed at the end, whatever happens."""
     addresses = [f"127.0.0.1:{port}" for port in _ports(2)]
     processes = []
@@ -139,36 +134,35 @@ def _workers(code, arguments, folder):
             scratch = folder / f"scratch-{index}"
             scratch.mkdir(exist_ok=True)
             processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", code, *(x.format(worker=index) for x in arguments)],
-                    env=_environment(TF_CONFIG=json.dumps(told), TMPDIR=str(scratch)),
-                    stderr=(folder / f"log-{index}").open("w"),
+                start(
+                    function,
+                    *(x.format(worker=index) for x in arguments),
+                    log=folder / f"log-{index}",
+                    TF_CONFIG=json.dumps(told),
+                    TMPDIR=str(scratch),
+                    **ONLY_CPU,
                 )
             )
         yield processes
     finally:
         for process in processes:
             process.kill()
-            process.wait(10)
+            process.join(10)
 
 
-def _finish(processes, folder):
-    end = time.monotonic() + LIMIT
-    for index, process in enumerate(processes):
-        code = process.wait(max(1, end - time.monotonic()))
-        assert code == 0, (folder / f"log-{index}").read_text()[-3000:]
+def killed(*arguments):
+    """`mtl_tf`, which dies after a save in the middle of the second epoch."""
+    from mtl_tf.resume import State
 
+    save = State.save
 
-KILLED = """
-import os, signal
-from mtl_tf.resume import State
-save = State.save
-def save_and_die(self, position, *arguments, **named):
-    save(self, position, *arguments, **named)
-    if (position.epoch, position.step) == (1, 6):
-        os.kill(os.getpid(), signal.SIGKILL)
-State.save = save_and_die
-"""
+    def save_and_die(self, position, *arguments, **named):
+        save(self, position, *arguments, **named)
+        if (position.epoch, position.step) == (1, 6):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    State.save = save_and_die
+    command(*arguments)
 
 
 def test_two_workers_train_as_one_also_when_killed_and_only_the_chief_writes(
@@ -178,12 +172,13 @@ def test_two_workers_train_as_one_also_when_killed_and_only_the_chief_writes(
     run = tmp_path / "run"
     arguments = _arguments(data, files["plain"], run, "multi_worker")
     arguments += ["--json", str(tmp_path / "result-{worker}.json")]
-    with _workers(KILLED + COMMAND, arguments, tmp_path) as processes:
-        assert [process.wait(LIMIT) for process in processes] == [-signal.SIGKILL] * 2
+    with _workers(killed, arguments, tmp_path) as processes:
+        assert [finish(process, LIMIT) for process in processes] == [-signal.SIGKILL] * 2
     for worker in range(2):  # a killed process cannot clear up
         shutil.rmtree(tmp_path / f"scratch-{worker}")
-    with _workers(COMMAND, arguments, tmp_path) as processes:
-        _finish(processes, tmp_path)
+    with _workers(command, arguments, tmp_path) as processes:
+        for index, process in enumerate(processes):
+            assert finish(process, LIMIT) == 0, _end_of(tmp_path / f"log-{index}")
     assert "resuming epoch 2, step 6" in (tmp_path / "log-0").read_text()
     _same_figures(run, alone)
     assert {x.name for x in run.iterdir()} == {x.name for x in alone.run.iterdir()}
