@@ -38,8 +38,9 @@ def compiled(name, optimizer=None, seed=3, **arguments):
     keras.utils.set_random_seed(seed)
     model = arch.build(arch.ROWS[name].config)
     losses, weights = losses_for(arch.TASKS)
-    arguments = {"loss_weights": weights, **arguments}
+    arguments = {"loss_weights": weights, "jit_compile": False, **arguments}
     model.compile(optimizer or Adam(0.01), losses, **arguments)
+    model.optimizer.build(model.trainable_variables)  # or a step is traced twice
     return model
 
 
