@@ -196,7 +196,7 @@ def test_a_small_table_moves_by_its_summed_gradient(multiplier):
 def test_saved_and_gone_on_with(tmp_path):
     """Optimizer state of a table survives `model.save`."""
     model, _ = _model(size=12)
-    model.compile(Adam(0.01, row_sparse=["tables_4"]), "mse")
+    model.compile(Adam(0.01, row_sparse=["tables_4"]), "mse", jit_compile=False)
     x, y = _rows(32, cities=[3, 7])
     model.fit(x, y, batch_size=16, verbose=0, shuffle=False)
     model.save(tmp_path / "m.keras")

@@ -47,11 +47,18 @@ def test_pressure_weighs_the_masks_penalty_in_training_only():
     assert _loss(mask, rows, False) == pytest.approx(whole)
 
 
+def _compile(model):
+    def squares(labels, scores):
+        return tf.reduce_mean((labels - scores) ** 2)
+
+    model.compile(keras.optimizers.Adam(0.1), loss=squares, jit_compile=False)
+
+
 def test_a_frozen_gate_does_not_sample_and_does_not_move():
     gate = gate_of(np.linspace(-4, 4, 6), penalty=0.5)
     inputs = keras.Input((6,))
     model = keras.Model(inputs, gate(inputs))
-    model.compile(keras.optimizers.Adam(0.1), loss=lambda y, p: tf.reduce_mean((y - p) ** 2))
+    _compile(model)
     rows = np.ones((8, 6), np.float32), np.zeros((8, 6), np.float32)
     model.fit(*rows, epochs=2, verbose=0)  # the optimizer has momentum now
     gate.freeze()
@@ -70,7 +77,7 @@ def test_a_frozen_mask_does_not_move():
     mask = FieldMask(2, [2, 1], penalty=0.1)
     inputs = keras.Input((3,))
     model = keras.Model(inputs, mask(inputs))
-    model.compile(keras.optimizers.Adam(0.1), loss=lambda y, p: tf.reduce_mean((y - p) ** 2))
+    _compile(model)
     rows = np.ones((8, 3), np.float32), np.zeros((8, 2, 3), np.float32)
     model.fit(*rows, epochs=2, verbose=0)
     mask.freeze()

@@ -24,7 +24,7 @@ from mtl_tf.weighting import (
 from mtl_tf.weighting.pcgrad import surgery
 from mtl_tf.weighting.products import inner_products
 from tests import architectures as arch
-from tests.training_data import config, write
+from tests.training_data import LIGHT, config, write
 
 pytestmark = pytest.mark.keras
 
@@ -369,6 +369,7 @@ def test_composes_with_masks_gates_and_missing_labels(name, strategy):
         jit_compile=strategy is PCGrad and name == "mssm",
         steps_per_execution=2,
     )
+    model.optimizer.build(model.trainable_variables)  # or a step is traced twice
     features, labels = arch.batch(64), arch.labels(64)
     sample = {name: np.ones(64, np.float32) for name in labels}
     sample["buy"][:32] = 0
@@ -443,7 +444,7 @@ def test_from_the_configuration():
 @pytest.mark.parametrize("method", ["uncertainty", "dwa"])
 def test_named_in_the_configuration_and_logged_per_epoch(method, tmp_path):
     data = write(tmp_path / "dataset", {"train": 400, "eval": 100})
-    settings = config(training={"loss_weighting": {"method": method}})
+    settings = config(LIGHT, {"loss_weighting": {"method": method}})
     result = train(settings, data, tmp_path / "run", progress=False)
     logged = [(e["weight_click"], e["weight_watch"]) for e in result.epochs]
     assert len(set(logged)) == (3 if method == "uncertainty" else 2)
