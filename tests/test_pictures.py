@@ -31,8 +31,6 @@ from mtl_tf.pictures import (
 from mtl_tf.training import load_run, train
 from tests.training_data import config, write
 
-pytestmark = pytest.mark.keras
-
 FIELDS = ["color", "shop", "amount", "noise", "tags"]
 TASKS = ["click", "watch"]
 
@@ -56,6 +54,7 @@ def drawn(run):
     return draw_run(run, run.parent / "out")
 
 
+@pytest.mark.keras
 def test_a_run_has_four_pictures_in_two_formats(drawn):
     names = ["masks", "routing", "gates", "curves"]
     assert [path.name for path in drawn.files] == [
@@ -84,6 +83,7 @@ def test_the_same_run_gives_the_same_svg_whatever_the_users_style(run, drawn, tm
         assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.keras
 def test_a_field_that_nobody_reads_is_told_so(run, tmp_path):
     loaded = load_run(run)
     closed = np.zeros((3, 5), bool)
@@ -94,6 +94,7 @@ def test_a_field_that_nobody_reads_is_told_so(run, tmp_path):
     assert texts(tmp_path / "masks.svg").count("·") == 3
 
 
+@pytest.mark.keras
 @pytest.mark.parametrize(
     ("model", "missing"),
     [
@@ -219,6 +220,7 @@ def test_a_damaged_log_is_the_users_to_know(tmp_path):
     assert read_sharing_log(tmp_path / "nowhere.csv") == []
 
 
+@pytest.mark.keras
 def test_tensorboard_has_the_gates_the_masks_and_the_heat_map(run):
     events = EventAccumulator(str(run / "logs" / "sharing"))
     events.Reload()

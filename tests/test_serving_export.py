@@ -19,7 +19,6 @@ from serving.parity import ParityError
 from serving.server import LocalServer
 from tests.serving_runs import SCHEMA, tiny_run
 
-pytestmark = pytest.mark.keras
 QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
 
 
@@ -64,12 +63,14 @@ def close_to(scores, truth):
         np.testing.assert_allclose(scores[task], values, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:model `shop` does not read")
 @pytest.mark.parametrize("signature", ["serving_default", "examples"])
 def test_served_scores_are_keras_scores(served, raw, truth, signature):
     close_to(served.score("shop", raw, signature=signature), truth)
 
 
+@pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:model `shop` does not read")
 def test_ids_signature(served, features, truth):
     close_to(served.score("shop", features, signature="ids"), truth)
@@ -84,6 +85,7 @@ def test_ids_of_another_transform_are_refused(served, features):
     assert "outside of the table of its field" in str(caught.value)
 
 
+@pytest.mark.keras
 def test_rows_as_they_were_logged(served, run):
     logged = {
         "Country of user": "b", "closed": "a", "shop_id": "8", "word": "?", "price": "",
@@ -120,6 +122,7 @@ def test_signatures_hold_what_the_plan_reads(exported):
             assert info.dtype == tf.float32.as_datatype_enum
 
 
+@pytest.mark.keras
 def test_report(exported):
     report = json.loads((exported.path / "assets.extra" / "export_report.json").read_text())
     assert report == json.loads(json.dumps(exported.report))
@@ -158,6 +161,7 @@ def test_warm_up_covers_every_signature_and_batch_size(exported):
     assert set(seen) == {(s, n) for s in ("serving_default", "examples", "ids") for n in (1, 8)}
 
 
+@pytest.mark.keras
 def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
     run.model.export(str(tmp_path / "keras"))
     model = LoadedModel(tmp_path / "keras")
