@@ -152,7 +152,7 @@ def _workers(function, arguments, folder):
 
 def killed(*arguments):
     """`mtl_tf`, which dies after a save in the middle of the second epoch."""
-    from mtl_tf.resume import State
+    from mtl_tf.training.resume import State
 
     save = State.save
 
@@ -203,7 +203,7 @@ def test_an_unknown_strategy_is_a_sentence(data, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
-    from mtl_tf.distribution import Cluster
+    from mtl_tf.training.distribution import Cluster
 
     cluster = Cluster()
     cluster.check_batch_size(1)

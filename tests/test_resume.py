@@ -12,8 +12,8 @@ import yaml
 from mtl_tf._keras import keras
 from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
-from mtl_tf.resume import Position, State, partial_folder
 from mtl_tf.training import load_run, train
+from mtl_tf.training.resume import Position, State, partial_folder
 from tests.processes import command, finish, start
 from tests.training_data import LIGHT, config, write
 

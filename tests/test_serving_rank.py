@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mtl_tf.dataset_check import check_schema
 from mtl_tf.errors import UserError
+from mtl_tf.training.dataset_check import check_schema
 from serving import samples, warmup
 from serving.client import Client
 from serving.engine import LoadedModel

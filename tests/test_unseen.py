@@ -5,8 +5,8 @@ import pytest
 
 from mtl_tf._keras import keras
 from mtl_tf.layers import FieldEmbedding
+from mtl_tf.training.unseen import silence, unseen_ids
 from mtl_tf.transform import Feature
-from mtl_tf.unseen import silence, unseen_ids
 
 FEATURES = (
     Feature("city", "id", 4, 2, "city"),

@@ -40,7 +40,7 @@ class FieldMask(keras.layers.Layer):
         initial: where the products start.
 
     In training the penalty is multiplied by `pressure`, 1 unless a schedule
-    (`mtl_tf.schedule`) assigns something else; evaluation counts the whole penalty.
+    (`mtl_tf.training.schedule`) assigns something else; evaluation counts the whole penalty.
     `freeze` keeps g as it is for the rest of the training.
 
     Variables: `g`, `(readers, D)`, trained; `pressure`, `frozen` and `held`, see above.

@@ -11,9 +11,9 @@ import numpy as np
 from mtl_tf._keras import keras
 from mtl_tf.errors import DataError
 from mtl_tf.evaluation import Evaluator, task_loss
-from mtl_tf.resume import Position
-from mtl_tf.schedule import gates_of
 from mtl_tf.training.best_epoch import BestEpoch
+from mtl_tf.training.resume import Position
+from mtl_tf.training.schedule import gates_of
 
 
 class Validation(keras.callbacks.Callback):

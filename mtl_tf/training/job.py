@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtl_tf.config import Config
-from mtl_tf.dataset_check import check_schema
-from mtl_tf.distribution import Cluster
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
-from mtl_tf.resume import State, partial_folder, partial_of
+from mtl_tf.training.dataset_check import check_schema
+from mtl_tf.training.distribution import Cluster
 from mtl_tf.training.result import RunResult, made_of
+from mtl_tf.training.resume import State, partial_folder, partial_of
 from mtl_tf.training.trainer import Trainer
 
 

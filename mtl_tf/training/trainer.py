@@ -13,24 +13,24 @@ import tensorflow as tf
 
 from mtl_tf._keras import LEGACY, keras
 from mtl_tf.config import Config
-from mtl_tf.dataset_check import features_for
-from mtl_tf.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
-from mtl_tf.epochs import Epochs
 from mtl_tf.evaluation import Evaluator
 from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, dataset
-from mtl_tf.resume import State
 from mtl_tf.runs import write_json
-from mtl_tf.schedule import GateSchedule, gates_of, masks_of
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.board import SharingBoard
 from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
+from mtl_tf.training.dataset_check import features_for
+from mtl_tf.training.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
+from mtl_tf.training.epochs import Epochs
 from mtl_tf.training.report import EndOfSteps, Report
 from mtl_tf.training.result import RunResult, run_json
+from mtl_tf.training.resume import State
+from mtl_tf.training.schedule import GateSchedule, gates_of, masks_of
 from mtl_tf.training.sharing import CloseFields, SharingRecord
-from mtl_tf.unseen import silence, unseen_ids
+from mtl_tf.training.unseen import silence, unseen_ids
 from mtl_tf.weighting import weighting_for
 
 _EVALUATION_BATCH = 8192

@@ -22,9 +22,9 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.epochs import Epochs
 from mtl_tf.errors import UserError
-from mtl_tf.resume import Position, State
+from mtl_tf.training.epochs import Epochs
+from mtl_tf.training.resume import Position, State
 
 STRATEGIES = ("mirrored", "multi_worker")
 

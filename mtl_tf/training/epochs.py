@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mtl_tf._keras import keras
-from mtl_tf.resume import Position, State
+from mtl_tf.training.resume import Position, State
 
 
 class Epochs:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_tf._keras import keras
 from mtl_tf.layers import FieldMask, HardConcreteGate
-from mtl_tf.resume import Position
+from mtl_tf.training.resume import Position
 
 TOLERANCE = 0.05
 """How far from the target share an epoch may be and still be kept."""
