@@ -1,14 +1,18 @@
 """Masked tables, made when a model is loaded: same scores, nothing of them on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
 
-from mtl_tf.inference import cost, lower, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.errors import UserError
+from mtl_tf.inference import cost, lower, optimize, passes
+from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, MaskedTable, Output
 from mtl_tf.inference.plan import Plan
 from tests.graphs import count_operations
-from tests.random_plans import assert_same, rows_for
+from tests.random_plans import assert_same, plans, rows_for
 from tests.test_inference_lower import Session, saved
 
 SIZES, DIM = {"a": 5, "b": 3, "c": 400, "d": 4}, 2
@@ -103,6 +107,52 @@ def test_a_table_is_stored_once_however_many_masks_it_has(plan):
     assert after.made == 4 * DIM * open_rows
     half = cost(passes.store_tables(folded(plan), "float16"))
     assert half.made == (2 * DIM + 4) * open_rows
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+@given(plan=plans())
+def test_made_for_any_plan(plan):
+    try:
+        after = passes.fuse(passes.fold_masks(passes.fold_gates(plan)))
+    except UserError:  # a task that reads nothing
+        return
+    rows = rows_for(plan, 9)
+    assert_same(plan.scores(rows), lower(after)(rows))
+    assert_same(plan.scores(rows), lower(passes.store_masked(after))(rows))
+
+
+def masked(plan):
+    return [
+        node
+        for node in plan.nodes
+        if isinstance(node, Embed) and isinstance(node.table, MaskedTable)
+    ]
+
+
+def on_disk(plan, folder):
+    saved(lower(plan), folder)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("rows", [10, 3_000])
+def test_stored_or_made_whichever_is_smaller_on_disk(plan, rows, tmp_path):
+    """Many ids under two masks are made; few, whose graph would be larger, are stored."""
+    table = np.random.default_rng(1).normal(0.0, 0.5, (rows, DIM)).astype(np.float32)
+    nodes = [replace(n, table=table, sizes=(rows,)) if n.name == "c" else n for n in plan.nodes]
+    plan = plan.with_nodes(nodes)
+    made = folded(plan)
+    chosen = passes.store_masked(made)
+    assert len(masked(made)) == 2
+    assert len(masked(chosen)) == (2 if rows == 3_000 else 0)
+    assert passes.store_masked(chosen) is chosen
+    sizes = {p: on_disk(p, tmp_path / str(i)) for i, p in enumerate((made, chosen))}
+    assert sizes[chosen] <= sizes[made]
+    reports = [report.name for report in optimize(plan, table_budget=1 << 16)[1]]
+    assert ("store_masked" in reports) == (rows == 10)
+    given = rows_for(plan, 30)
+    assert_same(plan.logits(given), chosen.logits(given))
 
 
 def test_rank_takes_the_same_tables(plan):

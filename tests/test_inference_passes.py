@@ -22,6 +22,7 @@ PASSES = {
     "drop_unread": passes.drop_unread,
     "to_fixpoint": lambda plan: _drop_to_fixpoint(passes.fold_gates(plan)),
     "fold_masks": passes.fold_masks,
+    "store_masked": lambda plan: passes.store_masked(passes.fold_masks(plan)),
     "fold_masks_without_budget": lambda plan: passes.fold_masks(plan, table_budget=0),
     "fold_numbers": passes.fold_numbers,
     "fold_linear": passes.fold_linear,

@@ -59,33 +59,42 @@ def masked_table(table: MaskedTable, stored: Stored) -> tuple[MadeTable, ...]:
     The rows of such a source stay as they are: under a mask they have a smaller scale.
     """
     source, scale, g = stored
-    assert g is not None
     dtype = tf.as_dtype(stored_as(table))
     fingerprint = _fingerprint(_content(table))
+    starts, sizes = np.array(table.starts, np.int32), np.array(table.sizes, np.int32)
 
-    def weights(part: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        return _mask_weights(_float_rows(source, scale, places), g[part])
+    def rows() -> tf.Tensor:
+        places = tf.raw_ops.RaggedRange(starts=starts, limits=starts + sizes, deltas=1)
+        found = tf.gather(source, places.rt_dense_values)
+        return found * scales() if dtype == tf.float32 else found
 
-    def rows(part: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        found = tf.gather(source, places)
-        return found * weights(part, places) if dtype == tf.float32 else found
+    def scales() -> tf.Tensor:
+        return _scales_of(source, scale, g, tf.constant(starts), tf.constant(sizes))
 
-    def scales(part: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        found = weights(part, places)
-        return found if scale is None else found * tf.gather(scale, places)
-
-    def made(shape: tuple[int, int], kind: tf.DType, of_part: _OfPart, name: str) -> MadeTable:
-        return MadeTable(
-            lambda: _below_each_other(table.starts, table.sizes, of_part, shape[1], kind),
-            shape,
-            kind,
-            f"{name}_{fingerprint}",
-        )
-
-    whole = made(table.shape, dtype, rows, "masked")
+    whole = MadeTable(rows, table.shape, dtype, f"masked_{fingerprint}")
     if dtype == tf.float32:
         return (whole,)
-    return whole, made((len(table), 1), tf.float32, scales, "masked_scale")
+    of_rows = MadeTable(scales, (len(table), 1), tf.float32, f"masked_scale_{fingerprint}")
+    return whole, of_rows
+
+
+def _scales_of(*tensors: tf.Tensor | None) -> tf.Tensor:
+    """`_masked_scales` as one function for tables of all shapes: a graph then holds it once."""
+    specs = [None if x is None else tf.TensorSpec([None] * x.shape.rank, x.dtype) for x in tensors]
+    return _masked_scales.get_concrete_function(*specs)(*(x for x in tensors if x is not None))
+
+
+@tf.function(autograph=False)
+def _masked_scales(
+    source: tf.Tensor, scale: tf.Tensor | None, g: tf.Tensor, starts: tf.Tensor, sizes: tf.Tensor
+) -> tf.Tensor:
+    """What the masks `g` make of each part's rows, and of their scale: `(rows, 1)`."""
+
+    def scales(part: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        weights = _mask_weights(_float_rows(source, scale, places), g[part])
+        return weights if scale is None else weights * tf.gather(scale, places)
+
+    return _below_each_other(starts, sizes, scales, 1)
 
 
 def projected_table(node: Projected, factors: Sequence[Factors]) -> MadeTable:
@@ -125,9 +134,9 @@ def _products(embed: Embed, stored: Stored, matrix: tf.Tensor) -> tf.Tensor:
     """Rows times matrices, the lookup's fields below each other."""
     source, scale, g = stored
     matrices = tf.reshape(matrix, (len(embed.fields), embed.dim, -1))
-    starts, parts = np.array(embed.offsets), np.zeros(len(embed.fields), int)
+    firsts, parts = np.array(embed.offsets), np.zeros(len(embed.fields), int)
     if isinstance(embed.table, MaskedTable):
-        parts, starts = embed.table.find(starts)
+        parts, firsts = embed.table.find(firsts)
     mask_of = tf.constant(parts)
 
     def products(field: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
@@ -136,28 +145,25 @@ def _products(embed: Embed, stored: Stored, matrix: tf.Tensor) -> tf.Tensor:
             rows *= _mask_weights(rows, g[mask_of[field]])
         return tf.matmul(rows, matrices[field])
 
-    return _below_each_other(starts, embed.sizes, products, matrices.shape[2], tf.float32)
-
-
-_OfPart = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # of a part's number and its rows' places
+    starts, sizes = tf.constant(firsts, tf.int32), tf.constant(embed.sizes, tf.int32)
+    return _below_each_other(starts, sizes, products, matrices.shape[2])
 
 
 def _below_each_other(
-    starts: Sequence[int] | Array,
-    sizes: Sequence[int],
-    of_part: _OfPart,
+    starts: tf.Tensor,
+    sizes: tf.Tensor,
+    of_part: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     width: int,
-    dtype: tf.DType,
 ) -> tf.Tensor:
-    """What `of_part` makes of each part, rows `start` to `start + size` of a table."""
-    first, size = tf.constant(starts, tf.int32), tf.constant(sizes, tf.int32)
-    empty = tf.TensorArray(dtype, len(sizes), infer_shape=False, element_shape=(None, width))
+    """What `of_part` makes of each part: of its number, and its rows `start` … `start + size`."""
+    count = tf.shape(sizes)[0]
+    empty = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=(None, width))
 
     def add(i: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        return i + 1, found.write(i, of_part(i, tf.range(first[i], first[i] + size[i])))
+        return i + 1, found.write(i, of_part(i, tf.range(starts[i], starts[i] + sizes[i])))
 
     # A loop: a graph of hundreds of fields stays small.
-    return tf.while_loop(lambda i, _: i < len(sizes), add, (tf.constant(0), empty))[1].concat()
+    return tf.while_loop(lambda i, _: i < count, add, (tf.constant(0), empty))[1].concat()
 
 
 def _float_rows(source: tf.Tensor, scale: tf.Tensor | None, places: tf.Tensor) -> tf.Tensor:

@@ -65,7 +65,8 @@ def optimize(
     """The plan with every pass applied, and one report per pass, in their order.
 
     Every plan is fused in the end. Where that is estimated to be faster, `fold_linear` and
-    `project_tables` come before `fuse`, and `multiply_many` after it.
+    `project_tables` come before `fuse`, and `multiply_many` after it; `store_masked` where
+    it makes the export smaller.
 
     Args:
         plan: as `capture` gives it.
@@ -91,6 +92,8 @@ def optimize(
     for name, step in steps:
         way = way.then(name, step)
     way = _fastest(way, batch, context, budget)
+    stored = way.then("store_masked", passes.store_masked)
+    way = way if stored.plan is way.plan else stored
     return way.plan, [*way.reports]
 
 

@@ -17,6 +17,7 @@ from mtl_tf.inference.passes.keep_tasks import keep_tasks
 from mtl_tf.inference.passes.multiply_many import multiply_many
 from mtl_tf.inference.passes.project_tables import project_tables
 from mtl_tf.inference.passes.split_sides import split_sides
+from mtl_tf.inference.passes.store_masked import store_masked
 from mtl_tf.inference.passes.store_tables import store_tables
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "multiply_many",
     "project_tables",
     "split_sides",
+    "store_masked",
     "store_tables",
 ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Node, Output
+from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Node, Output, Projected
 from mtl_tf.inference.plan import Plan
 
 Place = tuple[str, int]  # the node that holds a value now, and its first unit there
@@ -66,6 +66,17 @@ def without_dead(plan: Plan) -> Plan:
     """The plan without nodes that no output depends on."""
     needed = plan.needed(output.name for output in plan.outputs)
     return plan.with_nodes(node for node in plan.nodes if node.name in needed)
+
+
+def with_lookups(plan: Plan, change: Callable[[Embed], Embed]) -> Plan:
+    """The plan with every lookup changed, those of projected rows too."""
+    nodes: list[Node] = []
+    for node in plan.nodes:
+        if isinstance(node, Projected):
+            blocks = (replace(block, embed=change(block.embed)) for block in node.blocks)
+            node = replace(node, blocks=tuple(blocks))
+        nodes.append(change(node) if isinstance(node, Embed) else node)
+    return plan.with_nodes(nodes)
 
 
 def substituted(nodes: Iterable[Node], new: Mapping[str, Node]) -> list[Node]:

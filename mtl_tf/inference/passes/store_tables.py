@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Array, Embed, MaskedTable, Node, Projected, tables_of
+from mtl_tf.inference.nodes import Array, Embed, MaskedTable, tables_of
+from mtl_tf.inference.passes._edges import with_lookups
 from mtl_tf.inference.plan import Plan
 
 TYPES = ("float32", "float16", "int8")
@@ -47,16 +48,7 @@ def store_tables(plan: Plan, dtype: str) -> Plan:
         table, scale = stored[id(embed.table)]
         return replace(embed, table=table, scale=scale)
 
-    return plan.with_nodes(_with(node, rounded) for node in plan.nodes)
-
-
-def _with(node: Node, rounded: Callable[[Embed], Embed]) -> Node:
-    if isinstance(node, Embed):
-        return rounded(node)
-    if isinstance(node, Projected):
-        blocks = tuple(replace(block, embed=rounded(block.embed)) for block in node.blocks)
-        return replace(node, blocks=blocks)
-    return node
+    return with_lookups(plan, rounded)
 
 
 def _masked(table: MaskedTable, stored: Mapping[int, Stored]) -> MaskedTable:
