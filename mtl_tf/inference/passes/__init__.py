@@ -1,9 +1,9 @@
 """Rewrites of a plan: each takes a plan and gives one with the same scores.
 
 Gates, masks and tasks go first (1-5), then what is left is made fast (6, 7). Each pass
-is a function of its own file, usable and testable alone. `split_sides` comes after them,
-for requests of one user and many candidates; so does `store_tables`, which alone changes
-scores: it rounds.
+is a function of its own file, usable and testable alone. After them come `store_masked`,
+which says what is stored and what is made at load, `split_sides`, for requests of one user
+and many candidates, and `store_tables`, which alone changes scores: it rounds.
 """
 
 from mtl_tf.inference.passes.drop_unread import drop_unread
