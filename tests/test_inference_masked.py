@@ -94,6 +94,20 @@ def test_made_by_the_servers_loader_and_by_tensorflows(plan, tables, project, tm
             assert_same(after.scores(rows), model.signatures["serving_default"](**given))
 
 
+@pytest.mark.parametrize("tables", ["float32", "float16", "int8"])
+def test_large_tables_are_variables_of_the_export(plan, tables, tmp_path):
+    """Beyond 1 MiB: a graph holds no such constants."""
+    rows = 600_000
+    table = np.random.default_rng(1).normal(0.0, 0.5, (rows, DIM)).astype(np.float32)
+    nodes = [replace(n, table=table, sizes=(rows,)) if n.name == "c" else n for n in plan.nodes]
+    after = passes.store_tables(folded(plan.with_nodes(nodes)), tables)
+    module = lower(after)
+    saved(module, tmp_path)
+    assert len(masked(after)) == 2 and len(module.variables) >= 1
+    given = rows_for(after, 9)
+    assert_same(after.scores(given), Session(tmp_path)("serving_default", given))
+
+
 def test_a_table_is_stored_once_however_many_masks_it_has(plan):
     before, after = cost(passes.fuse(plan)), cost(folded(plan))
     stored = 4 * DIM * sum(SIZES.values())

@@ -80,8 +80,9 @@ def masked_table(table: MaskedTable, stored: Stored) -> tuple[MadeTable, ...]:
 
 def _scales_of(*tensors: tf.Tensor | None) -> tf.Tensor:
     """`_masked_scales` as one function for tables of all shapes: a graph then holds it once."""
-    specs = [None if x is None else tf.TensorSpec([None] * x.shape.rank, x.dtype) for x in tensors]
-    return _masked_scales.get_concrete_function(*specs)(*(x for x in tensors if x is not None))
+    given = [None if x is None else tf.convert_to_tensor(x) for x in tensors]  # no variables
+    specs = [None if x is None else tf.TensorSpec([None] * x.shape.rank, x.dtype) for x in given]
+    return _masked_scales.get_concrete_function(*specs)(*(x for x in given if x is not None))
 
 
 @tf.function(autograph=False)
