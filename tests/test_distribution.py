@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import yaml
 from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
 from mtl_tf.training import load_run, train
-from tests.processes import command, finish, start
+from tests.processes import command, finish, killed, start
 from tests.training_data import LIGHT, config, write
 
 pytestmark = pytest.mark.keras
@@ -150,21 +150,6 @@ def _workers(function, arguments, folder):
             process.join(10)
 
 
-def killed(*arguments):
-    """`mtl_tf`, which dies after a save in the middle of the second epoch."""
-    from mtl_tf.training.resume import State
-
-    save = State.save
-
-    def save_and_die(self, position, *arguments, **named):
-        save(self, position, *arguments, **named)
-        if (position.epoch, position.step) == (1, 6):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    State.save = save_and_die
-    command(*arguments)
-
-
 def test_two_workers_train_as_one_also_when_killed_and_only_the_chief_writes(
     data, files, alone, tmp_path
 ):
@@ -172,7 +157,7 @@ def test_two_workers_train_as_one_also_when_killed_and_only_the_chief_writes(
     run = tmp_path / "run"
     arguments = _arguments(data, files["plain"], run, "multi_worker")
     arguments += ["--json", str(tmp_path / "result-{worker}.json")]
-    with _workers(killed, arguments, tmp_path) as processes:
+    with _workers(partial(killed, 1, 6), arguments, tmp_path) as processes:
         assert [finish(process, LIMIT) for process in processes] == [-signal.SIGKILL] * 2
     for worker in range(2):  # a killed process cannot clear up
         shutil.rmtree(tmp_path / f"scratch-{worker}")

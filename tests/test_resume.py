@@ -14,7 +14,7 @@ from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
 from mtl_tf.training import load_run, train
 from mtl_tf.training.resume import Position, State, partial_folder
-from tests.processes import command, finish, start
+from tests.processes import command, finish, killed, start
 from tests.training_data import LIGHT, config, write
 
 pytestmark = pytest.mark.keras
@@ -38,26 +38,15 @@ def _without_times(epochs):
     return [{k: v for k, v in x.items() if k not in ("seconds", "rows_per_second")} for x in epochs]
 
 
-def killed(*arguments):
-    """`mtl_tf`, which dies after a save in the middle of the second epoch."""
-    save = State.save
-
-    def save_and_die(self, position, *arguments, **options):
-        save(self, position, *arguments, **options)
-        if (position.epoch, position.step) == (1, 20):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    State.save = save_and_die
-    command(*arguments)
-
-
 def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
     file = _yaml(tmp_path / "config.yaml")
     whole = train(load_config(file), data, tmp_path / "whole", progress=False)
     run = tmp_path / "run"
     arguments = ["train", "--config", str(file), "--data", str(data), "--run", str(run)]
     log = tmp_path / "log"
-    assert finish(start(killed, *arguments, log=log), LIMIT) == -signal.SIGKILL, log.read_text()
+    assert finish(start(killed, 1, 20, *arguments, log=log), LIMIT) == -signal.SIGKILL, (
+        log.read_text()
+    )
     assert not run.exists()
     assert finish(start(command, *arguments, log=log), LIMIT) == 0, log.read_text()
     assert "resuming epoch 2, step 20" in log.read_text()

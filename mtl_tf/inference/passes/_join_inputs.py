@@ -103,7 +103,7 @@ def join(members: Sequence[Field], storage: Storage) -> Field:
 
     Tables under masks become one, of one part for each.
     """
-    first, name = members[0], _joined_name([member.name for member in members])
+    first, name = members[0], _counted_name([member.name for member in members])
     fields = tuple(member.fields[0] for member in members)
     if isinstance(first, Numeric):
         numbers = [member for member in members if isinstance(member, Numeric)]
@@ -177,6 +177,7 @@ def _moved(node: Affine, places: dict[str, Place]) -> Affine:
     return with_edges(node, [*edges, *rest])
 
 
-def _joined_name(names: Iterable[str]) -> str:
+def _counted_name(names: Iterable[str]) -> str:
+    """`city+39` for forty fields."""
     first, *others = names
     return f"{first}+{len(others)}" if others else first
