@@ -1,0 +1,25 @@
+"""The schema: which columns are read, and which tasks are learned.
+
+Declared once, by hand, in YAML (or in Python), validated here, and carried
+inside every artefact that follows from it. Nothing in this module reads data.
+"""
+
+from mtl_tf.schema.fields import CategoricalField, Field, MultivaluedField, NumericField
+from mtl_tf.schema.names import Name
+from mtl_tf.schema.schema import Schema
+from mtl_tf.schema.split import SPLITS, Split
+from mtl_tf.schema.tasks import Cell, Label, Task
+
+__all__ = [
+    "SPLITS",
+    "CategoricalField",
+    "Cell",
+    "Field",
+    "Label",
+    "MultivaluedField",
+    "Name",
+    "NumericField",
+    "Schema",
+    "Split",
+    "Task",
+]

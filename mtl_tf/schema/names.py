@@ -1,0 +1,26 @@
+"""Names of fields and tasks, and the answer to one that is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated
+
+import pydantic
+
+Name = Annotated[
+    str,
+    pydantic.Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        max_length=80,
+        description="lower-case identifier; becomes a tensor name in the served signature",
+    ),
+]
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a field or task of no such name; names the closest one."""
+    known = tuple(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    return f"Unknown {what} `{name}`.{hint} Known: {', '.join(known)}."

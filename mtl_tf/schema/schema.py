@@ -1,0 +1,113 @@
+"""The schema as a whole: fields and tasks that agree with each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+
+from mtl_tf._strict import Strict
+from mtl_tf.errors import UserError, validation_sentence
+from mtl_tf.schema.fields import Field, check_sharing
+from mtl_tf.schema.names import Name, unknown
+from mtl_tf.schema.split import Split
+from mtl_tf.schema.tasks import Task, check_product
+
+
+class Schema(Strict):
+    """Fields and tasks of one data set.
+
+    Example:
+    >>> schema = Schema.model_validate({
+    ...     "name": "shop",
+    ...     "fields": [{"name": "country", "kind": "categorical"},
+    ...                {"name": "price", "kind": "numeric", "transform": "log"}],
+    ...     "tasks": [{"name": "click", "label": "clicked"}],
+    ... })
+    >>> schema.field("price").transform
+    'log'
+    >>> schema.columns
+    ('country', 'price', 'clicked')
+    """
+
+    name: Name
+    fields: tuple[Field, ...]
+    tasks: tuple[Task, ...]
+    key: tuple[str, ...] = ()
+    missing_values: tuple[str, ...] = ("",)
+    split: Split = Split()
+
+    @pydantic.model_validator(mode="after")
+    def _names_agree(self) -> Schema:
+        # Not `min_length`: pydantic then reports an empty tuple beside every inner error.
+        if not self.fields or not self.tasks:
+            raise ValueError("a schema needs at least one field and one task; declare them")
+        for what, names in (
+            ("field", [field.name for field in self.fields]),
+            ("task", [task.name for task in self.tasks]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} `{twice[0]}` is declared twice; rename one")
+        labels = {task.label.column: task.name for task in self.tasks}
+        for field in self.fields:
+            for column in (field.column, getattr(field, "weights_column", None)):
+                if column in labels:
+                    raise ValueError(
+                        f"field `{field.name}` reads column {column!r}, the label of task "
+                        f"`{labels[column]}`; remove the field: a label must not be an input"
+                    )
+            if field.name.endswith("__weights"):
+                raise ValueError(
+                    f"field `{field.name}`: names that end in `__weights` are those of the "
+                    "weights of multivalued fields; choose another name"
+                )
+            check_sharing(field, self.fields)
+        for task in self.tasks:
+            check_product(task, self.tasks)
+        return self
+
+    def field(self, name: str) -> Field:
+        """The field of that name."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise UserError(unknown("field", name, [field.name for field in self.fields]))
+
+    def task(self, name: str) -> Task:
+        """The task of that name."""
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise UserError(unknown("task", name, self.task_names))
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the schema reads, each once, in order of first use."""
+        names: list[str | None] = []
+        for field in self.fields:
+            names += [field.column, getattr(field, "weights_column", None)]
+        for task in self.tasks:
+            names += [task.label.column, task.weight_column, task.mask_column]
+        names += self.key
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def table_of(self, field: Field) -> str:
+        """Name of the field whose vocabulary and embedding table this field uses."""
+        return getattr(field, "shared_with", None) or field.name
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; `Schema.from_json` gives the same schema back."""
+        return self.model_dump(mode="json", exclude_defaults=False)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], source: str = "schema") -> Schema:
+        """The schema held by `data`; errors name `source`, the entry and the fix."""
+        try:
+            return cls.model_validate(data)
+        except pydantic.ValidationError as error:
+            raise UserError(validation_sentence(error, data, source)) from None

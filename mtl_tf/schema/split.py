@@ -1,0 +1,30 @@
+"""The split: which rows are trained on, which are measured."""
+
+from __future__ import annotations
+
+import pydantic
+from pydantic import Field as _F
+
+from mtl_tf._strict import Strict
+
+SPLITS = ("train", "eval", "test")
+
+
+class Split(Strict):
+    """Which share of the rows goes to `eval` and `test`; the rest is `train`.
+
+    A row's split is a hash of its `key` columns (all that the schema reads when there
+    is no key), so it never depends on order, file or number of workers, and equal rows
+    never sit on both sides. An input file given as `test=FILE` (or `train=`,
+    `eval=`) goes there whole; plain files are split among the splits that have no
+    file of their own.
+    """
+
+    eval: float = _F(default=0.1, ge=0, lt=1)
+    test: float = _F(default=0.1, ge=0, lt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _something_left_to_train_on(self) -> Split:
+        if self.eval + self.test >= 1:
+            raise ValueError("`eval` + `test` leaves no rows to train on; keep the sum below 1")
+        return self

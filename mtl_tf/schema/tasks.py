@@ -1,0 +1,113 @@
+"""Tasks: what is predicted, and how its labels are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field as _F
+
+from mtl_tf._strict import Strict
+from mtl_tf.schema.names import Name
+
+Cell = str | int | float | bool
+
+
+class Label(Strict):
+    """How a label is read from its column.
+
+    At most one of `equals` (1 where the cell is one of these values, compared as
+    text) and `above` (1 where the number is greater) for a binary task; with
+    neither, the cell is the number itself. An empty or missing cell is a missing
+    label: the row is not trained on for this task.
+    """
+
+    column: str = _F(min_length=1)
+    equals: Cell | list[Cell] | None = None
+    above: float | None = _F(default=None, allow_inf_nan=False)
+
+    @pydantic.field_validator("equals", mode="before")
+    @classmethod
+    def _cells(cls, value: Any) -> Any:
+        # Ahead of the union, whose errors name types that nobody asked for.
+        for cell in value if isinstance(value, list) else [value]:
+            if isinstance(cell, (dict, list)):
+                raise ValueError(f"expected a value or a list of values. Received: {value!r}")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _one_reading(self) -> Label:
+        if self.equals is not None and self.above is not None:
+            raise ValueError("`equals` and `above` exclude each other; keep one")
+        if self.equals == []:
+            raise ValueError("`equals` is an empty list; name at least one value")
+        return self
+
+    @property
+    def positives(self) -> tuple[str, ...] | None:
+        """The texts that mean 1, or None when the label is a number."""
+        if self.equals is None:
+            return None
+        values = self.equals if isinstance(self.equals, list) else [self.equals]
+        return tuple(str(value) for value in values)
+
+
+class Task(Strict):
+    """One thing to predict.
+
+    `weight` scales the task's loss. `weight_column` holds one non-negative weight
+    per row. `mask_column` holds 0 or 1; where it is 0 the row is not trained on
+    for this task. A missing label or weight means the same.
+
+    `probability_of` names two or more binary tasks of which each happens only after the
+    one before it, such as `[click, buy]`: the score of this task is the product of theirs
+    (ESMM's CTCVR = CTR · CVR). It has a label and a loss of its own, over all rows. Give
+    the last of them `weight: 0` where it is to be trained through the product alone.
+    """
+
+    name: Name
+    kind: Literal["binary", "regression"] = "binary"
+    label: Label
+    weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)
+    weight_column: str | None = None
+    mask_column: str | None = None
+    probability_of: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _label_may_be_a_column_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("label"), str):
+            return {**data, "label": {"column": data["label"]}}
+        return data
+
+    @pydantic.model_validator(mode="after")
+    def _reading_fits_kind(self) -> Task:
+        if self.kind == "regression" and self.label.equals is not None:
+            raise ValueError("a regression label is a number; `equals` needs `kind: binary`")
+        if self.kind == "regression" and self.label.above is not None:
+            raise ValueError("a regression label is a number; `above` needs `kind: binary`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _product_of_several(self) -> Task:
+        of = self.probability_of
+        if of and self.kind != "binary":
+            raise ValueError("`probability_of` needs `kind: binary`: a product is a probability")
+        if of and len({*of, self.name}) <= max(2, len(of)):
+            raise ValueError(
+                "`probability_of` must name at least two other tasks, each once; "
+                f"received {list(of)}"
+            )
+        return self
+
+
+def check_product(task: Task, tasks: Iterable[Task]) -> None:
+    """A `ValueError` where `task` is a product of what is no probability among `tasks`."""
+    scored = [t.name for t in tasks if t.kind == "binary" and not t.probability_of]
+    for name in task.probability_of:
+        if name not in scored:
+            raise ValueError(
+                f"task `{task.name}`: `probability_of` names `{name}`, which is no binary task "
+                "with a score of its own; choose among: " + (", ".join(scored) or "none")
+            )
