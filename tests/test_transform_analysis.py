@@ -16,8 +16,7 @@ from mtl_tf.transform import quantiles as quantiles_module
 from mtl_tf.transform.counts import Counts, Moments
 from mtl_tf.transform.numbers import to_float32
 from mtl_tf.transform.quantiles import BITS, Quantiles
-from tests.test_transform import batch_of, schema_of
-from tests.transform_cases import clean_batch, rows_of, schemas
+from tests.transform_cases import batch_of, clean_batch, rows_of, schema_of, schemas
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
 

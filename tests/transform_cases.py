@@ -138,6 +138,19 @@ def _arrow_type(field: Field) -> pa.DataType:
     return pa.list_(value) if field.kind == "multivalued" else value
 
 
+def schema_of(*fields: dict[str, Any], **more: Any) -> Schema:
+    """A schema of these fields."""
+    tasks = [{"name": "click", "label": "clicked"}]
+    return Schema.model_validate({"name": "case", "fields": list(fields), "tasks": tasks, **more})
+
+
+def batch_of(schema: Schema, **columns: list) -> pa.RecordBatch:
+    """These columns as a clean batch."""
+    count = len(next(iter(columns.values())))
+    rows = [{name: values[i] for name, values in columns.items()} for i in range(count)]
+    return clean_batch(schema, rows)
+
+
 def raw_inputs(schema: Schema, rows: list[Row]) -> dict[str, np.ndarray]:
     """The rows as a client sends them, padded and with stand-ins for what is missing."""
     raw = {}
