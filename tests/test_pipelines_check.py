@@ -1,103 +1,13 @@
-"""Checking cells, rows and splits, against plain Python that looks at one row at a time."""
+"""Checking rows: what becomes of each cell, and why a row is rejected."""
 
-import math
-import re
-
-import farmhash
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mtl_tf.errors import DataError, UserError
-from mtl_tf.schema import SPLITS, Schema
-from pipelines import cells, split
+from mtl_tf.errors import DataError
+from mtl_tf.schema import Schema
 from pipelines.check import Check
 from pipelines.sources import RawBatch
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-
-def number(text, missing=()):
-    """None is missing, `bad` unreadable: the rule, spelled out for one cell."""
-    if text is None or text == "" or text in missing:
-        return None
-    if not re.fullmatch(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*", text):
-        return "bad"
-    value = float(text)
-    if abs(value) > FLOAT32_MAX:
-        return "bad"
-    return None if any(value == float(item) for item in missing) else np.float32(value)
-
-
-number_texts = st.one_of(
-    st.none(),
-    st.floats(width=32).map(str),
-    st.integers(-(10**20), 10**20).map(str),
-    st.text("0123456789+-.eExX nainf_", max_size=6),
-    st.sampled_from(["", "-999", "-999.0", "1e999", "1e39", " 7", "٣", "0x1f", "1,000"]),
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(number_texts, max_size=20))
-def test_numbers(texts):
-    values, bad = cells.numbers(pa.array(texts, pa.string()), ["-999"])
-    expected = [number(text, ["-999"]) for text in texts]
-    assert bad.tolist() == [isinstance(want, str) for want in expected]
-    for value, want in zip(values.tolist(), expected, strict=True):
-        assert math.isnan(value) if want is None or isinstance(want, str) else value == want
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(number_texts, max_size=20))
-def test_integers(texts):
-    values, missing, bad = cells.integers(pa.array(texts, pa.string()), ["-999"])
-    for i, text in enumerate(texts):
-        if text is None or text in ("", "-999"):
-            assert missing[i] and not bad[i]
-            continue
-        match = re.fullmatch(r"[ \t]*([+-]?[0-9]+)(\.0*)?[ \t]*", text, re.ASCII)
-        if not match or not -(2**63) < int(match[1]) < 2**63:
-            assert bad[i] and not missing[i]
-        else:
-            assert not bad[i]
-            assert missing[i] == (int(match[1]) == -999)
-            assert missing[i] or values[i] == int(match[1])
-
-
-@pytest.mark.parametrize(
-    ("column", "values"),
-    [
-        (pa.array([1, 2, None]), [1, 2, None]),
-        (pa.array([1.5, float("nan"), None]), [1.5, None, None]),
-        (pa.array([True, False, None]), [1, 0, None]),
-        (pa.array([None, None]), [None, None]),
-        (pa.array(["1", None, "?"]).dictionary_encode(), [1, None, None]),
-        (pa.array(["1", "2"], pa.large_string()), [1, 2]),
-    ],
-)
-def test_numbers_of_the_files_own_types(column, values):
-    found, bad = cells.numbers(column, ["?"])
-    assert not bad.any()
-    assert [None if math.isnan(x) else x for x in found.tolist()] == values
-
-
-@pytest.mark.parametrize(
-    ("column", "texts"),
-    [
-        (pa.array([1, None]), ["1", None]),
-        (pa.array([True]), ["true"]),
-        (pa.array(["a", None]).dictionary_encode(), ["a", None]),
-        (pa.array([[1, 2], None, [], [None]]), ["1\n2", None, "", ""]),
-        (pa.array([["a"], ["b", "c"]]).slice(1), ["b\nc"]),
-        (pa.array([["a"], ["b"]], pa.large_list(pa.string())), ["a", "b"]),
-    ],
-)
-def test_as_text(column, texts):
-    assert cells.as_text(column).to_pylist() == texts
-
 
 FIELDS = [
     {"name": "color", "kind": "categorical"},
@@ -107,6 +17,8 @@ FIELDS = [
     {"name": "tags", "kind": "multivalued"},
     {"name": "ids", "kind": "multivalued", "dtype": "integer", "weights_column": "idw"},
 ]
+
+
 TASKS = [
     {"name": "click", "label": {"column": "clicked", "equals": ["yes", 1]}},
     {"name": "buy", "label": "bought", "weight_column": "w", "mask_column": "m"},
@@ -271,64 +183,3 @@ def test_booleans_as_label_texts():
     batch.columns["clicked"] = pa.array([True, False, None])
     clean = Check(schema_of(tasks=tasks))(batch).clean
     assert clean["label/y"].to_pylist() == [1.0, 0.0, None]
-
-
-def test_hash_is_that_of_the_cells_alone():
-    columns = {"a": pa.array(["x", None, "x"]), "b": pa.array([1, 2, 1]), "c": pa.array("123")}
-    columns["c"] = pa.array(["p", "q", "r"])
-    found = split.row_hashes(columns, ["a", "b"])
-    expected = [farmhash.Fingerprint64(text) for text in ("x\x1f1", "\x1f2", "x\x1f1")]
-    assert found.tolist() == expected
-    chunk = {name: column.slice(2) for name, column in columns.items()}
-    assert split.row_hashes(chunk, ["a", "b"]).tolist() == expected[2:]
-
-
-def test_key_is_what_the_schema_reads_unless_named():
-    assert split.key_columns(schema_of()) == schema_of().columns
-    assert split.key_columns(schema_of(key=["user"])) == ("user",)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([], {"train": 0.7, "eval": 0.1, "test": 0.2}),
-        (["test"], {"train": 0.9, "eval": 0.1}),
-        (["eval"], {"train": 0.8, "test": 0.2}),
-        (["eval", "test"], {"train": 1.0}),
-        (["train"], {"eval": 1 / 3, "test": 2 / 3}),
-        (["train", "test"], {"eval": 1.0}),
-    ],
-)
-def test_shares(given, expected):
-    part = split.shares(schema_of(split={"eval": 0.1, "test": 0.2}), given)
-    assert part == pytest.approx(expected)
-    hashes = np.random.default_rng(0).integers(0, 2**64, 100_000, dtype=np.uint64)
-    place = split.assign(hashes, part)
-    for name, share in part.items():
-        assert np.mean(place == SPLITS.index(name)) == pytest.approx(share, abs=0.01)
-
-
-def test_plain_inputs_need_a_split_to_go_to():
-    with pytest.raises(UserError, match="train=FILE"):
-        split.shares(schema_of(), ["train", "eval", "test"])
-
-
-def test_eval_rows_stay_when_test_gets_a_file():
-    hashes = np.random.default_rng(0).integers(0, 2**64, 10_000, dtype=np.uint64)
-    schema = schema_of(split={"eval": 0.1, "test": 0.2})
-    both, one = (split.assign(hashes, split.shares(schema, given)) for given in ([], ["test"]))
-    assert ((both == 1) == (one == 1)).all()
-
-
-@given(st.integers(0, 500), st.integers(0, 10**6))
-def test_scattered_is_a_permutation(rows, seed):
-    order = split.scattered(rows, seed)
-    assert sorted(order.tolist()) == list(range(rows))
-    assert (order == split.scattered(rows, seed)).all()
-
-
-def test_scattered_depends_on_the_seed_and_mixes():
-    a, b = split.scattered(10_000, 1), split.scattered(10_000, 2)
-    assert (a != b).mean() > 0.99
-    assert abs(np.corrcoef(a, np.arange(10_000))[0, 1]) < 0.05
-    assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
