@@ -1,4 +1,4 @@
-"""Training from the outside: folders, figures, determinism, what closes, what is refused."""
+"""A run from the outside: its folder, its figures, the same again from a seed, loaded again."""
 
 import contextlib
 import csv
@@ -12,10 +12,9 @@ import pytest
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
 from mtl_tf._keras import LEGACY, keras
-from mtl_tf.errors import DataError, UserError
-from mtl_tf.records import dataset
+from mtl_tf.errors import UserError
 from mtl_tf.training import evaluate, load_run, train
-from tests.training_data import LIGHT, READS, SCHEMA, config, rows, write
+from tests.training_data import READS, SCHEMA, config, rows, write
 
 pytestmark = pytest.mark.keras
 
@@ -138,34 +137,6 @@ def test_another_seed_gives_another_run(short, reported):
     assert all(one[name] != other[name] for name in one)
 
 
-def test_useless_fields_close_exactly_and_useful_ones_stay_open(data, tmp_path):
-    """One level: a task sees nothing but what its own mask lets through."""
-    model = {"units": [16], "masks": {"penalty": 0.05}}
-    result = train(config(model, {"epochs": 8}), data, tmp_path / "run", progress=False)
-    assert result.metrics["click"]["auc"] > 0.82
-    run = load_run(result.run)
-    embedding, mask = run.model.get_layer("Embedding"), run.model.get_layer("Mask")
-    g = np.split(np.asarray(mask.g), np.cumsum(mask.field_dims)[:-1], axis=1)
-    for field, part in zip(embedding.features, g, strict=True):
-        table = embedding.table(field["table"]).numpy()  # all ids, also those never seen
-        for reader, task in enumerate(READS):
-            products = table @ part[reader]
-            if field["name"] in READS[task]:
-                assert (products > 0).sum() >= 3, (task, field["name"])
-            else:
-                assert (products <= 0).all(), (task, field["name"])
-
-
-def test_gates_close_exactly_under_their_penalty(data, tmp_path):
-    model = {"gates": {"penalty": 0.02}}
-    training = {"epochs": 4, "gate_learning_rate": 0.05}
-    result = train(config(model, training), data, tmp_path / "run", progress=False)
-    closed = np.asarray(load_run(result.run).model.get_layer("Level_2").gate.inference_gate()) == 0
-    assert closed.mean() > 0.3
-    assert result.metrics["click"]["auc"] > 0.75
-    assert result.epochs[result.best_epoch - 1]["gates_closed"] == pytest.approx(closed.mean())
-
-
 def test_gates_csv_says_what_was_open(result):
     with (result.run / "gates.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -177,104 +148,6 @@ def test_gates_csv_says_what_was_open(result):
     assert {x["epoch"] for x in lines} == {"1", "2", "3"}
     for column in ("open", "closed"):
         assert all(0 <= float(x[column]) <= 1 for x in lines)
-
-
-def test_training_stops_when_validation_does_not_improve(data, tmp_path):
-    # A huge rate: after the first epochs it only gets worse.
-    wild = config(LIGHT, {"epochs": 12, "patience": 1, "learning_rate": 0.3})
-    result = train(wild, data, tmp_path / "run", progress=False)
-    assert len(result.epochs) == result.best_epoch + 1 < 12
-
-
-def test_without_validation_rows_all_epochs_are_trained_also_of_fewer_rows_than_a_batch(tmp_path):
-    data = write(tmp_path / "dataset", {"train": 30})
-    result = train(config(LIGHT), data, tmp_path / "run", progress=False)
-    assert len(result.epochs) == result.best_epoch == 3
-    assert all(np.isfinite(epoch["loss"]) for epoch in result.epochs)
-    assert result.metrics == {}
-    assert evaluate(result.run, data, "train")["click"]["rows"] == 30
-
-
-def test_a_task_without_labels_does_no_harm(tmp_path):
-    data = write(tmp_path / "dataset", {"train": 300, "eval": 50}, without_labels=("watch",))
-    result = train(config(), data, tmp_path / "run", progress=False)
-    assert result.metrics["watch"] == {"rows": 0}
-    assert all(np.isfinite(weight).all() for weight in _weights(result.run))
-    json.loads((result.run / "run.json").read_text(), parse_constant=pytest.fail)
-
-
-def test_model_options_may_differ_from_the_datasets(data, tmp_path):
-    schema = json.loads(json.dumps(SCHEMA))
-    schema["fields"][0]["embedding_dim"] = 7
-    schema["tasks"][0]["weight"] = 0.25
-    short = config(LIGHT, {"epochs": 1}, schema)
-    run = load_run(train(short, data, tmp_path / "run", progress=False).run)
-    assert run.model.get_layer("Embedding").field_dims[0] == 7
-    last = run.details["epochs"][-1]
-    loss = 0.25 * last["val_logloss_click"] + last["val_mse_watch"]
-    assert last["val_loss"] == pytest.approx(loss)
-
-
-def _changed(what, index, **options):
-    schema = json.loads(json.dumps(SCHEMA))
-    schema[what][index].update(options)
-    return config(schema=schema)
-
-
-def _without(what, index):
-    schema = json.loads(json.dumps(SCHEMA))
-    del schema[what][index]
-    return config(schema=schema)
-
-
-REFUSED = [
-    (lambda: _changed("fields", 0, hash_buckets=9),
-     "was preprocessed with field `color`: `hash_buckets: 8`, the configuration says `9`"),
-    (lambda: _changed("tasks", 0, label="bought"), "was preprocessed with task `click`"),
-    (lambda: _without("fields", 3), "its fields are not those of the configuration "
-                                    "(differing: noise); preprocess the data"),
-    (lambda: _changed("tasks", 1, name="watched"), "(differing: watch, watched)"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_a_configuration_of_other_data_is_refused(make, message, data, tmp_path):
-    with pytest.raises(UserError) as error:
-        train(make(), data, tmp_path / "run", progress=False)
-    assert message in str(error.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_existing_run_is_left_alone(data, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "mine").write_text("keep")
-    with pytest.raises(UserError, match="run: already exists; name another run folder"):
-        train(config(), data, tmp_path / "run", progress=False)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
-
-
-def test_a_loss_that_is_no_number_ends_with_a_sentence_and_nothing_left(data, tmp_path):
-    with pytest.raises(DataError, match="no number any more after epoch 1; lower"):
-        train(config(LIGHT, {"learning_rate": 1e30}), data, tmp_path / "run", progress=False)
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, monkeypatch):
-    def interrupt(self, epoch, logs=None):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("mtl_tf.training.sharing.SharingRecord.on_epoch_end", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train(config(LIGHT), data, tmp_path / "run", progress=False)
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_dataset_no_training_rows(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        train(config(), tmp_path / "nothing", tmp_path / "run")
-    data = write(tmp_path / "dataset", {"eval": 10})
-    with pytest.raises(UserError, match="split `train` has no rows"):
-        train(config(), data, tmp_path / "run")
 
 
 def test_progress_is_plain_lines_off_a_terminal(reported):
@@ -333,13 +206,6 @@ def test_the_result_has_flat_bars(result):
     assert all(isinstance(value, float) for value in data["bars"].values())
 
 
-def test_every_architecture_trains(data, tmp_path):
-    other = config(model={"architecture": "shared_bottom"}, training={"epochs": 8})
-    result = train(other, data, tmp_path / "run", progress=False)
-    assert "masks_closed" not in result.epochs[0]
-    assert evaluate(result.run, data)["click"]["auc"] > 0.6
-
-
 def test_the_saved_model_needs_no_training_code(result):
     """What is saved is uncompiled: no losses, no optimizer state."""
     model = keras.models.load_model(result.run / "model.keras", safe_mode=True)
@@ -347,17 +213,3 @@ def test_the_saved_model_needs_no_training_code(result):
     assert not dataclasses.is_dataclass(model)
     names = [getattr(weight, "path", weight.name) for weight in model.weights]
     assert not any("adam" in name for name in names)
-
-
-def test_fit_accepts_the_dataset_as_it_is(data):
-    """For users with a training loop of their own."""
-    from mtl_tf.losses import losses_for
-    from mtl_tf.models import build_model
-    from mtl_tf.records import load_info
-
-    info = load_info(data)
-    model = build_model(info.transform, info.schema.tasks, config().model)
-    losses, weights = losses_for(info.schema.tasks)
-    model.compile("adam", loss=losses, loss_weights=weights, jit_compile=False)
-    history = model.fit(dataset(data, "train", 100), epochs=1, verbose=0, shuffle=False).history
-    assert np.isfinite(history["loss"][0])
