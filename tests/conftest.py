@@ -39,3 +39,13 @@ def census() -> Path:
     if not (folder / "train.csv.xz").is_file():
         pytest.skip(f"no Census-Income in {folder}; set MTL_TF_CENSUS to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_models(tmp_path_factory) -> Path:
+    """Folder with one small model, `m`, for a server."""
+    from tests.serving_toys import save_toy
+
+    folder = tmp_path_factory.mktemp("models")
+    save_toy(folder)
+    return folder

@@ -27,15 +27,8 @@ def answers(count=3, shift=0.0):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    save_toy(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(models):
-    with LocalServer(models, poll_seconds=0.02) as server:
+def server(toy_models):
+    with LocalServer(toy_models, poll_seconds=0.02) as server:
         yield server
 
 
@@ -160,8 +153,8 @@ def test_nobody_listens():
     assert caught.value.exit_code == 1
 
 
-def test_waits_for_a_server_that_comes_later(models):
-    server = LocalServer(models, port=free_port())
+def test_waits_for_a_server_that_comes_later(toy_models):
+    server = LocalServer(toy_models, port=free_port())
     starting = threading.Timer(0.5, server.start)
     starting.start()
     try:

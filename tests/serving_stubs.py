@@ -1,0 +1,63 @@
+"""Requests and questions to a server of the toy models, and who sends them."""
+
+import time
+
+import grpc
+import numpy as np
+
+from serving import warmup
+from serving.protos import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+DENSE = np.array([[1, 2], [3, 4]], np.float32)
+IDS = np.array([0, 2])
+Status = get_model_status_pb2.ModelVersionStatus
+
+
+class Stubs:
+    """A client that adds nothing of its own."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def predict(self, request, timeout=10):
+        return self.prediction.Predict(request, timeout=timeout)
+
+    def status(self, name, version=None):
+        spec = model_pb2.ModelSpec(name=name)
+        if version is not None:
+            spec.version.value = version
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+        reply = self.model.GetModelStatus(request, timeout=10)
+        return {entry.version: entry for entry in reply.model_version_status}
+
+    def metadata(self, **arguments):
+        request = get_model_metadata_pb2.GetModelMetadataRequest(**arguments)
+        return self.prediction.GetModelMetadata(request, timeout=10)
+
+
+def request(name="m", signature="", inputs=None, **spec):
+    """A good request, or one with these parts of its model spec."""
+    inputs = {"dense": DENSE, "ids": IDS} if inputs is None else inputs
+    result = warmup.predict_request(name, signature, inputs)
+    for key, value in spec.items():
+        if key == "version":
+            result.model_spec.version.value = value
+        else:
+            setattr(result.model_spec, key, value)
+    return result
+
+
+def until(condition, seconds=20.0):
+    """Waits until it holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
