@@ -121,6 +121,8 @@ class PlanMaker:
         return self.add(Affine(name, tuple(edges), self.array(units) / 4, activation))
 
     def level(self, level, cells) -> list[Node]:
+        if not self.matrices_only and self.rng.random() < 0.2:
+            return self.mixtures(f"level{level}", cells)
         count = int(self.rng.integers(1, 5))
         survivor = int(self.rng.integers(count)) if self.rng.random() < 0.3 else None
         found = []
@@ -155,14 +157,35 @@ class PlanMaker:
         return Edge(source.name, weight, None if chosen is None else np.asarray(chosen))
 
     def mix(self, name, cells) -> Mix | None:
-        width = self.pick(cells).width
-        experts = [cell.name for cell in cells if cell.width == width]
-        gate = self.affine(
-            f"{name}/gate",
-            [Edge(cells[0].name, self.matrix(cells[0].width, len(experts)))],
-            len(experts),
-        )
-        return self.add(Mix(name, tuple(experts), gate.name, width))
+        units = int(self.rng.integers(1, self.pick(cells).width + 1))
+        experts = [
+            (cell.name, int(self.rng.integers(cell.width - units + 1)))
+            for cell in cells
+            if cell.width >= units
+        ]
+        gates = []
+        for reader in range(int(self.pick([1, 1, 2]))):
+            more = int(self.pick([0, 0, 2]))
+            width = len(experts) + more
+            edges = [Edge(cells[0].name, self.matrix(cells[0].width, width))]
+            gate = self.affine(f"{name}/gate/{reader}", edges, width)
+            gates.append((gate.name, int(self.rng.integers(more + 1))))
+        return self.add(Mix(name, tuple(experts), tuple(gates), units))
+
+    def mixtures(self, level, cells) -> list[Node]:
+        """A mixture per reader, of some of the same experts each, as CGC has."""
+        units = min(cell.width for cell in cells)
+        experts = [(cell.name, int(self.rng.integers(cell.width - units + 1))) for cell in cells]
+        found = []
+        for reader in range(int(self.rng.integers(1, 5))):
+            count = int(self.rng.integers(1, len(experts) + 1))
+            seen = [experts[i] for i in self.rng.permutation(len(experts))[:count]]
+            source = self.pick(cells)
+            edges = [Edge(source.name, self.matrix(source.width, count))]
+            gate = Affine(f"{level}/{reader}/gate", tuple(edges), self.array(count))
+            self.add(gate)
+            found.append(self.add(Mix(f"{level}/{reader}", tuple(seen), ((gate.name, 0),), units)))
+        return found
 
     def task(self, name, cell) -> None:
         width = int(self.pick([1, 1, 2]))

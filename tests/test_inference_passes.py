@@ -27,6 +27,7 @@ PASSES = {
     "fold_numbers": passes.fold_numbers,
     "fold_linear": passes.fold_linear,
     "fold_linear_without_gates": lambda plan: passes.fold_linear(passes.fold_gates(plan)),
+    "join_mixtures": lambda plan: passes.join_mixtures(plan, batch=1),
     "fuse": passes.fuse,
     "fuse_for_one_row": lambda plan: passes.fuse(passes.fold_gates(plan), batch=1),
     "fuse_for_many_rows": lambda plan: passes.fuse(passes.fold_gates(plan), batch=10**6),

@@ -111,7 +111,8 @@ def test_an_affine_without_edges_is_a_constant():
 def test_a_mixture_weighs_its_experts_by_a_softmax():
     nodes = [Embed("e", ("x",), TABLE), Embed("f", ("x",), 2 * TABLE)]
     gate = Affine("g", (Edge("e", np.eye(2)),), np.zeros(2))
-    values = value_of(Mix("m", ("e", "f"), "g", 2), {"x": np.array([0])}, *nodes, gate)
+    mix = Mix("m", (("e", 0), ("f", 0)), (("g", 0),), 2)
+    values = value_of(mix, {"x": np.array([0])}, *nodes, gate)
     share = math.exp(2) / (math.exp(1) + math.exp(2))
     np.testing.assert_allclose(values, [[1 + share, 2 + 2 * share]])
 
@@ -167,7 +168,8 @@ def test_rows_must_be_equally_many():
         ([Affine("a", (Edge("e", np.eye(3)),), np.zeros(3))], "does not fit 3 units"),
         ([Affine("a", (Edge("e", np.ones(3)),), np.zeros(3))], "does not fit 3 units"),
         ([Mask("m", "e", np.ones((1, 2)), (1,))], "do not fit e"),
-        ([Mix("m", ("e",), "e", 2)], "experts or gate have the wrong width"),
+        ([Mix("m", (("e", 1),), (("e", 0),), 2)], "too narrow for its experts or gates"),
+        ([Mix("m", (("e", 0), ("e", 1)), (("e", 1),), 1)], "too narrow for its experts or gates"),
         ([Embed("f", ("y",), TABLE)], r"nodes read \['y'\], which are no inputs"),
     ],
 )

@@ -94,8 +94,9 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
 def _mixture(name: str, experts: Sequence[Vector], gate: str, tracer: Tracer) -> Vector:
     if any(len(expert.parts) > 1 for expert in experts):
         raise NotCapturableError
-    names = tuple(expert.parts[0] for expert in experts)
-    return tracer.add(n.Mix(tracer.name(name), names, gate, tracer.width(names[0])))
+    places = tuple((expert.parts[0], 0) for expert in experts)
+    units = tracer.width(experts[0].parts[0])
+    return tracer.add(n.Mix(tracer.name(name), places, ((gate, 0),), units))
 
 
 @capture_layer.register(layers.RepeatBranches)

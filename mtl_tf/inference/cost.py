@@ -21,6 +21,8 @@ from mtl_tf.inference.plan import Plan
 OP, FLOP, READ, MOVE = 2.5, 1 / 90_000, 1 / 5_000, 1 / 4_000
 _ROW = 24  # numbers that would take as long as finding a row
 _ADDED = 1.35  # how much longer than copying a row adding it up takes
+_MATRIX = 600  # numbers that would take as long as one small product of many
+_SMALL = 1.0  # numbers, for each of its floating-point operations
 _FAR = 2  # how much longer what is beyond the core's own cache takes
 _CACHE = 4 << 20  # bytes
 
@@ -220,6 +222,11 @@ class _CountingOps:
 
     def matmul(self, x: _Shape, y: _Shape) -> _Shape:
         return self._op((x[0], y[1]), 2 * x.size * y[1])
+
+    def matmul_each(self, x: _Shape, y: _Shape) -> _Shape:
+        flops = 2 * x.size * y[2]
+        self.moved += x[0] * _MATRIX + round(flops * _SMALL)
+        return self._op((x[0], x[1], y[2]), flops)
 
     # TensorFlow does these two while it writes the product before them.
 

@@ -218,14 +218,8 @@ class Emitter:
 
     def _cut(self, name: str, part: Part) -> dict[Part, Tensor]:
         """The part; all parts at once where the node's readers cut it cleanly."""
-        wanted = {
-            (edge.source, edge.start, edge.start + len(edge.weight))
-            for reader in self.plan.readers[name]
-            if isinstance(reader, n.Affine)
-            for edge in reader.edges
-            if edge.source == name and edge.weight.ndim == 2
-        }
-        cuts = sorted(wanted)
+        wanted = {part for reader in self.plan.readers[name] for part in _parts_read(reader)}
+        cuts = sorted(each for each in wanted if each[0] == name)
         width = n.width_of(self.plan.by_name[name])
         ends = [0, *(stop for _, _, stop in cuts)]
         if ends[-1] == width and ends[:-1] == [start for _, start, _ in cuts]:
@@ -234,9 +228,21 @@ class Emitter:
         return {part: self.ops.columns(self.value(name), part[1], part[2])}
 
     def _mix(self, node: n.Mix) -> Tensor:
-        experts = self.ops.stack([self._for(node, name) for name in node.experts], axis=1)
-        shares = self.ops.expand_last(self.ops.softmax(self.value(node.gate)))
-        return self.ops.sum(self.ops.multiply(experts, shares), axis=1)
+        ops, count = self.ops, len(node.experts)
+        experts = ops.reshape(self._mixed(node, node.experts, node.units), (-1, count, node.units))
+        gates = ops.reshape(self._mixed(node, node.gates, count), (-1, len(node.gates), count))
+        return ops.reshape(ops.matmul_each(ops.softmax(gates), experts), (-1, node.width))
+
+    def _mixed(self, node: n.Mix, places: Sequence[n.Place], units: int) -> Tensor:
+        """What is at these places side by side, with as many rows as `node` has."""
+        once = self.plan.once
+        tensors = [
+            self._repeated(self._part(part))
+            if part[0] in once and node.name not in once
+            else self._part(part)
+            for part in _merged(places, units)
+        ]
+        return tensors[0] if len(tensors) == 1 else self.ops.concat(tensors)
 
     def _opaque(self, node: n.Opaque) -> Tensor:
         return self.ops.opaque(node, [self._operand(node, o) for o in node.operands])
@@ -251,3 +257,22 @@ class Emitter:
             values = [self._for(node, name) for name in names]
             groups.append(values[0] if len(values) == 1 else self.ops.concat(values))
         return groups[0] if operand.kind == "vector" else self.ops.stack(groups, axis=1)
+
+
+def _merged(places: Sequence[n.Place], units: int) -> list[Part]:
+    """`units` units at each place; neighbours in one part."""
+    parts: list[Part] = []
+    for source, start in places:
+        last = parts.pop() if parts and parts[-1][::2] == (source, start) else (source, start, 0)
+        parts.append((source, last[1], start + units))
+    return parts
+
+
+def _parts_read(node: n.Node) -> list[Part]:
+    """The parts of its sources that a node reads by matrices, or mixes."""
+    if isinstance(node, n.Mix):
+        experts = _merged(node.experts, node.units)
+        return experts + _merged(node.gates, len(node.experts))
+    edges = node.edges if isinstance(node, n.Affine) else ()
+    matrices = [edge for edge in edges if edge.weight.ndim == 2]
+    return [(edge.source, edge.start, edge.start + len(edge.weight)) for edge in matrices]

@@ -108,11 +108,11 @@ def _(node: n.Affine, values: Values, features: Values, count: int) -> Array:
 
 @_value.register
 def _(node: n.Mix, values: Values, features: Values, count: int) -> Array:
-    logits = values[node.gate]
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    experts = np.stack([values[expert] for expert in node.experts], axis=1)
-    return np.einsum("nk,nku->nu", shares, experts)
+    experts = np.stack([_at(values, place, node.units) for place in node.experts], axis=1)
+    logits = np.stack([_at(values, place, len(node.experts)) for place in node.gates], axis=1)
+    shares = np.exp(logits - logits.max(axis=2, keepdims=True))
+    shares /= shares.sum(axis=2, keepdims=True)
+    return np.einsum("nre,neu->nru", shares, experts).reshape(count, node.width)
 
 
 @_value.register
@@ -126,6 +126,11 @@ def _(node: n.Opaque, values: Values, features: Values, count: int) -> Array:
         whole = parts[0] if operand.kind == "vector" else np.stack(parts, axis=1)
         operands.append(whole.astype(np.float32))
     return np.asarray(node.function(*operands)).astype(np.float64)
+
+
+def _at(values: Values, place: n.Place, units: int) -> Array:
+    source, start = place
+    return values[source][:, start : start + units]
 
 
 def _side_by_side(parts: list[Array]) -> Array:

@@ -224,6 +224,9 @@ class _TensorFlowOps:
     def matmul(self, x: Any, y: Any) -> Any:
         return tf.matmul(x, y)
 
+    def matmul_each(self, x: Any, y: Any) -> Any:
+        return tf.matmul(x, y)
+
     def bias_add(self, x: Any, bias: Any) -> Any:
         return tf.nn.bias_add(x, bias)
 

@@ -38,6 +38,7 @@ __all__ = [
     "Opaque",
     "Operand",
     "Output",
+    "Place",
     "Projected",
     "sources_of",
     "tables_of",
@@ -101,14 +102,25 @@ class Affine:
         return len(self.bias)
 
 
+Place = tuple[str, int]  # a node, and the first of its units that are meant
+
+
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """Σ_k softmax(gate)_k · source_k: a mixture of experts of equal width."""
+    """Σ_e softmax(gate_r)_e · expert_e for each reader r: their mixtures side by side.
+
+    An expert is `units` units of a node from a place on; a gate, one per reader, as many
+    units as there are experts.
+    """
 
     name: str
-    experts: tuple[str, ...]
-    gate: str
-    width: int
+    experts: tuple[Place, ...]
+    gates: tuple[Place, ...]
+    units: int
+
+    @property
+    def width(self) -> int:
+        return self.units * len(self.gates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,14 +170,14 @@ class Output:
     source: str
     link: str = "sigmoid"
     unit: int = 0
-    times: tuple[tuple[str, int], ...] = ()
+    times: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
         if self.link not in LINKS:
             raise ValueError(f"{self.name}: unknown link {self.link!r}")
 
     @property
-    def factors(self) -> tuple[tuple[str, int], ...]:
+    def factors(self) -> tuple[Place, ...]:
         """Every source with its unit."""
         return ((self.source, self.unit), *self.times)
 
@@ -183,7 +195,7 @@ def sources_of(node: Node) -> tuple[str, ...]:
     elif isinstance(node, Output):
         names = tuple(source for source, _ in node.factors)
     elif isinstance(node, Mix):
-        names = (*node.experts, node.gate)
+        names = tuple(source for source, _ in (*node.experts, *node.gates))
     elif isinstance(node, Opaque):
         names = tuple(
             n for o in node.operands if o.kind != "feature" for group in o.names for n in group

@@ -18,7 +18,7 @@ from mtl_tf.inference.plan import Plan
 _FEW, _MANY = 8, 4096  # rows: what is faster for fewer is not chosen, nor bounded above
 _UNNOTICED = 16 << 20  # bytes more that no server notices
 # These give new names to what they keep: nothing of it has left.
-_UNNAMED = ("fold_linear", "project_tables", "fuse", "multiply_many")
+_UNNAMED = ("fold_linear", "join_mixtures", "project_tables", "fuse", "multiply_many")
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def optimize(
     way = _Way(plan, cost(plan))
     for name, step in steps:
         way = way.then(name, step)
+    joined = way.then("join_mixtures", partial(passes.join_mixtures, batch=batch))
+    way = way if joined.plan is way.plan else joined
     way = _fastest(way, batch, context, budget)
     stored = way.then("store_masked", passes.store_masked)
     way = way if stored.plan is way.plan else stored

@@ -165,9 +165,10 @@ def _check_widths(node: Node, seen: Mapping[str, Node]) -> None:
         if len(node.pieces) != len(node.g) or max(node.pieces) >= pieces:
             raise ValueError(f"{node.name}: masks {node.pieces} do not fit {node.source}")
     elif isinstance(node, n.Mix):
-        widths = {width_of(seen[expert]) for expert in node.experts}
-        if widths != {node.width} or width_of(seen[node.gate]) != len(node.experts):
-            raise ValueError(f"{node.name}: experts or gate have the wrong width")
+        ends = [(place, node.units) for place in node.experts]
+        ends += [(place, len(node.experts)) for place in node.gates]
+        if any(start + units > width_of(seen[source]) for (source, start), units in ends):
+            raise ValueError(f"{node.name}: a node is too narrow for its experts or gates")
     elif isinstance(node, n.Output):
         for source, unit in node.factors:
             if unit >= width_of(seen[source]):

@@ -84,7 +84,8 @@ _Links = dict[tuple[str, str], Link]
 
 def _homes(plan: Plan) -> dict[str, str]:
     """Node -> the block that shows it; masks and the gates of mixtures have none."""
-    gates = {node.gate for node in plan.nodes if isinstance(node, Mix)}
+    mixtures = [node for node in plan.nodes if isinstance(node, Mix)]
+    gates = {gate for node in mixtures for gate, _ in node.gates}
     home = {}
     for node in plan.nodes:
         if isinstance(node, (Embed, Numeric)):
@@ -131,7 +132,7 @@ def _read(node: Node) -> Iterable[tuple[str, float | None]]:
     if isinstance(node, Affine):
         return [(edge.source, _strength(edge)) for edge in node.edges]
     if isinstance(node, Mix):
-        return [(expert, None) for expert in node.experts]
+        return [(expert, None) for expert, _ in node.experts]
     return [(source, 1.0) for source in sources_of(node)]
 
 

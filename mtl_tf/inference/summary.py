@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,18 @@ def describe(node: n.Node) -> dict[str, Any]:
         entry["activation"] = node.activation
         entry["edges"] = [_edge(edge) for edge in node.edges]
     elif isinstance(node, n.Mix):
-        entry |= {"experts": list(node.experts), "gate": node.gate}
+        entry |= {"experts": _places(node.experts), "gates": _places(node.gates)}
     elif isinstance(node, n.Opaque):
         entry |= {"layer": type(node.layer).__name__, "features": list(node.features)}
         entry["sources"] = list(n.sources_of(node))
     elif isinstance(node, n.Output):
         entry |= {"task": node.task, "source": node.source, "link": node.link, "unit": node.unit}
-        entry["times"] = [list(factor) for factor in node.times]
+        entry["times"] = _places(node.times)
     return entry
+
+
+def _places(places: Iterable[n.Place]) -> list[list[Any]]:
+    return [list(place) for place in places]
 
 
 def _edge(edge: n.Edge) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mtl_tf.inference.passes.fold_linear import fold_linear
 from mtl_tf.inference.passes.fold_masks import fold_masks
 from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
+from mtl_tf.inference.passes.join_mixtures import join_mixtures
 from mtl_tf.inference.passes.keep_tasks import keep_tasks
 from mtl_tf.inference.passes.multiply_many import multiply_many
 from mtl_tf.inference.passes.project_tables import project_tables
@@ -28,6 +29,7 @@ __all__ = [
     "fold_masks",
     "fold_numbers",
     "fuse",
+    "join_mixtures",
     "keep_tasks",
     "multiply_many",
     "project_tables",

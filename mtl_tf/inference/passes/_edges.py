@@ -7,10 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Node, Output, Projected
+from mtl_tf.inference.nodes import (
+    Affine,
+    Array,
+    Edge,
+    Embed,
+    Mix,
+    Node,
+    Output,
+    Place,
+    Projected,
+    sources_of,
+)
 from mtl_tf.inference.plan import Plan
-
-Place = tuple[str, int]  # the node that holds a value now, and its first unit there
 
 
 def with_edges(node: Affine, edges: Iterable[Edge], more_bias: Array | float = 0.0) -> Affine:
@@ -46,20 +55,37 @@ def reads_by_matrices(reader: Node, source: str) -> bool:
 
 
 def is_movable(plan: Plan, node: Affine) -> bool:
-    """Whether the node's units may go anywhere: plain matrices before and behind."""
+    """Whether the node's units may go anywhere: plain matrices before and behind.
+
+    What a `Mix` reads has to stay in one piece.
+    """
     edges = [*node.edges]
     for reader in plan.readers[node.name]:
         if isinstance(reader, Affine):
             edges += [edge for edge in reader.edges if edge.source == node.name]
-        elif not isinstance(reader, Output):
+        elif not isinstance(reader, (Mix, Output)):
             return False
     return all(edge.is_plain for edge in edges)
 
 
-def at_places(output: Output, place: Callable[[str, int], Place]) -> Output:
-    """`output` reading each source and unit where `place` says that it is now."""
-    (source, unit), *times = (place(*factor) for factor in output.factors)
-    return replace(output, source=source, unit=unit, times=tuple(times))
+def at_places(node: Mix | Output, place: Callable[[str, int], Place]) -> Mix | Output:
+    """`node` reading each source and unit where `place` says that it is now."""
+    if isinstance(node, Mix):
+        experts, gates = (tuple(place(*p) for p in each) for each in (node.experts, node.gates))
+        return replace(node, experts=experts, gates=gates)
+    (source, unit), *times = (place(*factor) for factor in node.factors)
+    return replace(node, source=source, unit=unit, times=tuple(times))
+
+
+def levels(plan: Plan) -> list[list[Node]]:
+    """The nodes by their depth: each reads nodes of lower levels only."""
+    depths: dict[str, int] = {}
+    found: dict[int, list[Node]] = {}
+    for node in plan.nodes:
+        depth = 1 + max((depths[source] for source in sources_of(node)), default=0)
+        depths[node.name] = depth
+        found.setdefault(depth, []).append(node)
+    return [found[depth] for depth in sorted(found)]
 
 
 def without_dead(plan: Plan) -> Plan:

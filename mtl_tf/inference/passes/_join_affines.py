@@ -9,8 +9,8 @@ from itertools import combinations, count, pairwise
 import numpy as np
 
 from mtl_tf.inference.cost import FLOP, MOVE, OP, READ
-from mtl_tf.inference.nodes import Affine, Array, Edge, Node, Output, sources_of, width_of
-from mtl_tf.inference.passes._edges import at_places, is_movable, joined_name
+from mtl_tf.inference.nodes import Affine, Array, Edge, Mix, Node, Output, width_of
+from mtl_tf.inference.passes._edges import at_places, is_movable, joined_name, levels
 from mtl_tf.inference.plan import Plan
 
 
@@ -36,7 +36,7 @@ def join_affines(plan: Plan, batch: int) -> Plan:
     """Regroups the units of all affines that read and are read through matrices."""
     places: Places = {}
     nodes: list[Node] = []
-    for level in _levels(plan):
+    for level in levels(plan):
         widths = {node.name: width_of(node) for node in nodes}
         joinable: dict[str, list[Affine]] = {}
         for node in level:
@@ -46,7 +46,11 @@ def join_affines(plan: Plan, batch: int) -> Plan:
                 nodes.append(_reading(node, places, widths))
         for activation, affines in joinable.items():
             cuts = _segments(affines, places)
-            parts = [part for node in affines for part in _parts(node, places, widths, cuts)]
+            parts = [
+                part
+                for node in affines
+                for part in _parts(node, _is_mixed(plan, node), places, widths, cuts)
+            ]
             for group in _best_groups(parts, batch):
                 name = _name(group, plan, {node.name for node in nodes})
                 nodes.append(_node(name, group, activation))
@@ -57,19 +61,9 @@ def join_affines(plan: Plan, batch: int) -> Plan:
     return plan.with_nodes(nodes)
 
 
-def _levels(plan: Plan) -> list[list[Node]]:
-    depths: dict[str, int] = {}
-    levels: dict[int, list[Node]] = {}
-    for node in plan.nodes:
-        depth = 1 + max((depths[source] for source in sources_of(node)), default=0)
-        depths[node.name] = depth
-        levels.setdefault(depth, []).append(node)
-    return [levels[depth] for depth in sorted(levels)]
-
-
 def _reading(node: Node, places: Places, widths: Mapping[str, int]) -> Node:
     """A node that stays, reading the regrouped ones."""
-    if isinstance(node, Output):
+    if isinstance(node, (Mix, Output)):
         return at_places(node, lambda source, unit: _moved(source, unit, places))
     if isinstance(node, Affine) and any(edge.source in places for edge in node.edges):
         stay = [edge for edge in node.edges if edge.source not in places]
@@ -113,10 +107,18 @@ def _segments(affines: Iterable[Affine], places: Places) -> dict[str, list[int]]
     return {name: sorted(cut) for name, cut in cuts.items()}
 
 
+def _is_mixed(plan: Plan, node: Affine) -> bool:
+    return any(isinstance(reader, Mix) for reader in plan.readers[node.name])
+
+
 def _parts(
-    node: Affine, places: Places, widths: Mapping[str, int], cuts: Mapping[str, list[int]]
+    node: Affine,
+    whole: bool,
+    places: Places,
+    widths: Mapping[str, int],
+    cuts: Mapping[str, list[int]],
 ) -> list[_Units]:
-    """The node's units, cut by the set of segments that they read."""
+    """The node's units, cut by the set of segments that they read; one part if `whole`."""
     matrices = _on_whole_sources(node, places, widths)
     segments = [
         (name, start, stop)
@@ -126,6 +128,8 @@ def _parts(
     ]
     read = np.array([matrices[name][a:b].any(axis=0) for name, a, b in segments], bool)
     read = read.reshape(len(segments), node.width)
+    if whole:
+        read[:] = read.any(axis=1, keepdims=True)
     parts = []
     for pattern in dict.fromkeys(map(tuple, read.T)):
         units = np.flatnonzero(np.all(np.array(pattern, bool) == read.T, axis=1))

@@ -7,8 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Embed, Mask, MaskedTable, Node, Numeric
-from mtl_tf.inference.passes._edges import Place, reads_by_matrices, with_edges
+from mtl_tf.inference.nodes import (
+    Affine,
+    Array,
+    Edge,
+    Embed,
+    Mask,
+    MaskedTable,
+    Node,
+    Numeric,
+    Place,
+)
+from mtl_tf.inference.passes._edges import reads_by_matrices, with_edges
 from mtl_tf.inference.plan import Plan
 
 Field = Embed | Numeric

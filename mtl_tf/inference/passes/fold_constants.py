@@ -68,8 +68,8 @@ def _constant_value(node: Node, constants: Mapping[str, Array]) -> Array | None:
     if isinstance(node, Mask) and node.source in constants:
         pieces = constants[node.source].reshape(-1, node.dim)[list(node.pieces)]
         return (pieces * mask_weights((pieces * node.g).sum(axis=1))[:, None]).reshape(-1)
-    if isinstance(node, Mix) and {*node.experts, node.gate} <= constants.keys():
-        known = [constant(name, constants[name]) for name in (*node.experts, node.gate)]
+    if isinstance(node, Mix) and constants.keys() >= {*sources_of(node)}:
+        known = [constant(name, constants[name]) for name in sources_of(node)]
         return evaluate([*known, node], (), {})[node.name][0]
     return None
 

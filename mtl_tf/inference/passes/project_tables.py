@@ -17,12 +17,14 @@ from mtl_tf.inference.nodes import (
     Embed,
     Mask,
     MaskedTable,
+    Mix,
     Node,
     Numeric,
     Output,
+    Place,
     Projected,
 )
-from mtl_tf.inference.passes._edges import Place, at_places, is_movable, joined_name, without_dead
+from mtl_tf.inference.passes._edges import at_places, is_movable, joined_name, without_dead
 from mtl_tf.inference.passes._join_inputs import Storage, join, joined_tables
 from mtl_tf.inference.plan import Plan
 
@@ -212,7 +214,7 @@ def _others(group: _Group, done: Collection[Edge]) -> Iterable[Edge]:
 
 def _reading(node: Node, moved: Mapping[str, Place]) -> Node:
     """A node reading the whole where it read a member."""
-    if isinstance(node, Output):
+    if isinstance(node, (Mix, Output)):
         return at_places(node, lambda source, unit: _moved(source, unit, moved))
     if isinstance(node, Affine) and any(edge.source in moved for edge in node.edges):
         return replace(node, edges=tuple(_moved_edge(edge, moved) for edge in node.edges))
@@ -221,7 +223,7 @@ def _reading(node: Node, moved: Mapping[str, Place]) -> Node:
 
 def _moved_edge(edge: Edge, moved: Mapping[str, Place]) -> Edge:
     if edge.weight.ndim != 2:
-        return edge  # a diagonal's or a mixture's source stays as it is
+        return edge  # what a diagonal reads stays as it is
     source, start = _moved(edge.source, edge.start, moved)
     return replace(edge, source=source, start=start)
 
