@@ -315,3 +315,22 @@ def test_linear_sums_go_into_the_matrices_that_read_them():
     summed = (a * one[[0, 3]] + 2 * two[[4, 1]] + b)[:, 1:]
     expected = np.maximum(summed @ m + c, 0).sum(axis=1)
     np.testing.assert_allclose(folded.logits(rows)["t"], expected, rtol=1e-12)
+
+
+def test_sums_of_sums_go_too():
+    """A stitch that a tower reads both itself and through a second stitch, as Sluice has."""
+    rng = np.random.default_rng(1)
+    table, m = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    first = Affine("first", (Edge("x", np.array(2.0)),), np.ones(3))
+    second = Affine("second", (Edge("first", np.array(3.0)), Edge("x", np.array(5.0))), np.zeros(3))
+    level = Affine("level", (Edge("first", m), Edge("second", m)), np.zeros(2), "relu")
+    tower = Affine("tower", (Edge("level", np.ones((2, 1))),), np.zeros(1))
+    plan = Plan(
+        (Embed("x", ("x",), table), first, second, level, tower, Output("task/t", "t", "tower")),
+        (Feature("x", "int32"),),
+    )
+    folded = passes.fold_linear(plan)
+    assert [node.name for node in folded.nodes] == ["x", "level", "tower", "task/t"]
+    stitched = 2 * table + 1
+    expected = np.maximum((stitched + 3 * stitched + 5 * table) @ m, 0).sum(axis=1)
+    np.testing.assert_allclose(folded.logits({"x": np.arange(4)})["t"], expected, rtol=1e-12)

@@ -64,9 +64,9 @@ def optimize(
 ) -> tuple[Plan, list[PassReport]]:
     """The plan with every pass applied, and one report per pass, in their order.
 
-    Every plan is fused in the end. Where that is estimated to be faster, `fold_linear` and
-    `project_tables` come before `fuse`, and `multiply_many` after it; `store_masked` where
-    it makes the export smaller.
+    Every plan is fused in the end. Where that is estimated to be faster, `join_mixtures`,
+    `fold_linear` and `project_tables` come before `fuse`, and `multiply_many` after it;
+    `store_masked` where it makes the export smaller.
 
     Args:
         plan: as `capture` gives it.

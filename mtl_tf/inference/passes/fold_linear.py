@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mtl_tf.inference.nodes import Affine, Array, Edge, Node
+from mtl_tf.inference.nodes import Affine, Array, Edge, Node, sources_of
 from mtl_tf.inference.passes._edges import as_kept, through, with_edges
 from mtl_tf.inference.plan import Plan
 
@@ -24,14 +24,13 @@ def fold_linear(plan: Plan) -> Plan:
     one with a gate (see `fold_gates`) or without edges (see `fold_constants`).
     """
     nodes: dict[str, Node] = {node.name: node for node in plan.nodes}
-    for node in plan.nodes:  # in topological order: what a node reads is folded already
-        readers = [nodes[reader.name] for reader in plan.readers[node.name]]
-        linear = nodes[node.name]
-        if not isinstance(linear, Affine) or not _foldable(linear, readers):
+    for node in reversed(plan.nodes):  # a sum that a sum reads is folded once that one is
+        readers = [reader for reader in nodes.values() if node.name in sources_of(reader)]
+        if not isinstance(node, Affine) or not _foldable(node, readers):
             continue
         for reader in readers:
             assert isinstance(reader, Affine)
-            nodes[reader.name] = _without(reader, linear)
+            nodes[reader.name] = _without(reader, node)
         del nodes[node.name]
     return plan.with_nodes(nodes.values())
 
