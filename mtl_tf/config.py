@@ -54,7 +54,7 @@ class Training(Strict):
     table_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     loss_weighting: LossWeighting = FixedWeights()
     patience: int = _F(default=2, ge=1)
-    seed: int = _F(default=0, ge=0)
+    seed: int = _F(default=0, ge=0, lt=2**32)
     jit_compile: bool = True
     steps_per_execution: int = _F(default=16, ge=1)
     save_steps: int = _F(default=2000, ge=1)
@@ -116,6 +116,15 @@ def load_config(path: str | Path) -> Config:
     return Config.from_json({"schema": data, **parts}, str(path))
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, yaml.YAMLError):
+        # The reader's own errors, of bytes and characters, have no `problem`.
+        return getattr(error, "problem", None) or "not UTF-8 text"
+    return "not UTF-8 text" if isinstance(error, UnicodeError) else str(error)  # such as a date's
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which an entry given twice is a mistake, not the last one's victory."""
 
@@ -139,11 +148,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
-        reason = getattr(error, "problem", None) or "not UTF-8 text"
-        raise UserError(f"{path}{line}: not valid YAML ({reason})") from None
+        raise UserError(f"{path}{line}: not valid YAML ({_reason(error)})") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping with `name`, `fields` and `tasks`; found none")
     return data

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line starts without pydantic
@@ -22,6 +25,38 @@ class DataError(UserError):
     """The data, not the call, is at fault (too many rejected rows, no rows at all)."""
 
     exit_code = 1
+
+
+_MACHINE = {  # what no program can mend, and what to do about it
+    errno.ENOSPC: "free some space, or write elsewhere",
+    errno.EDQUOT: "free some space, or write elsewhere",
+    errno.EFBIG: "write elsewhere, or raise the limit of file sizes",
+    errno.EROFS: "write elsewhere",
+    errno.EACCES: "check its permissions, or name another place",
+    errno.EPERM: "check its permissions, or name another place",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "check the path",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EIO: "check the disk",
+}
+
+
+def machine_sentence(error: OSError) -> str | None:
+    """A sentence where the disk or its permissions are at fault; None where we may be.
+
+    >>> machine_sentence(OSError(errno.ENOSPC, "No space left on device", "run/model.keras"))
+    'run/model.keras: No space left on device; free some space, or write elsewhere'
+    """
+    number = error.errno
+    if number is None:  # HDF5 only says it in its text
+        found = re.match(r"\[Errno (\d+)\]", str(error))
+        number = int(found[1]) if found else None
+    if number not in _MACHINE:
+        return None
+    named = error.filename or re.search(r"filename = '([^']+)'", str(error))
+    where = named if isinstance(named, (str, bytes, type(None))) else named[1]
+    place = f"{os.fsdecode(where)}: " if where else ""
+    return f"{place}{os.strerror(number)}; {_MACHINE[number]}"
 
 
 def validation_sentence(error: pydantic.ValidationError, data: Any, source: str) -> str:

@@ -43,7 +43,7 @@ class PCGradSurgery(Strict):
     """Conflicting gradients projected (Yu et al.)."""
 
     method: Literal["pcgrad"] = "pcgrad"
-    seed: int = _F(default=0, ge=0)
+    seed: int = _F(default=0, ge=0, lt=2**32)
 
 
 LossWeighting = Annotated[

@@ -16,6 +16,7 @@ from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from pipelines import cells
 from pipelines.sources import RawBatch, plan, read
+from pipelines.sources.files import check_columns
 
 MISSING_TEXTS = ("?", "NULL", "null", "None", "nan", "NaN", "\\N")
 _LABEL_WORDS = re.compile(
@@ -111,6 +112,7 @@ def infer_schema(path: str, rows: int = 10_000) -> str:
 
 def _first_rows(path: str, rows: int) -> Iterator[RawBatch]:
     (source,), pieces = plan([path], [])
+    check_columns(path, source.columns, source.columns)
     left = rows
     for piece in pieces:
         for batch in read(piece, source.columns):

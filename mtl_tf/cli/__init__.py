@@ -1,8 +1,8 @@
 """`mtl-tf`: every step of a row's way as a command.
 
 Commands import what they need when they run, so `mtl-tf --help` answers at once.
-Exit codes: 0 done; 1 the data is at fault, or a check failed; 2 the call is at
-fault; 130 interrupted. Results go to stdout, progress and errors to stderr.
+Exit codes: 0 done; 1 the data or the machine is at fault, or a check failed; 2 the call
+is at fault; 130 interrupted. Results go to stdout, progress and errors to stderr.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def app() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line; a user's mistake ends in one sentence and an exit code."""
     from mtl_tf.cli.output import plain_warnings
-    from mtl_tf.errors import UserError
+    from mtl_tf.errors import UserError, machine_sentence
 
     plain_warnings()
     try:
@@ -98,3 +98,9 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # `mtl-tf … | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        sentence = machine_sentence(error)
+        if sentence is None:
+            raise
+        click.echo(f"Error: {sentence}", err=True)
+        sys.exit(1)

@@ -21,7 +21,7 @@ _ROWS_SHOWN = 3
 @click.option("--data", help="census: folder with train.csv and test.csv (also .gz or .xz).")
 @click.option("--rows", default=200_000, show_default=True, type=click.IntRange(min=1000),
               help="clicks: rows to generate.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
 @click.option("--output", help="Folder for all artefacts [default: demo-output/DATASET-TIME].")
 @click.option("--json", "json_file", help="Also write the figures to this file.")
 def command(

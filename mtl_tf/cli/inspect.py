@@ -39,8 +39,13 @@ def command(path: str, pictures: str | None) -> None:
         from mtl_tf.cli.report import print_report, print_sharing
 
         data = _read(report)
-        print_sharing(data["sharing"])
-        print_report(data)
+        try:
+            print_sharing(data["sharing"])
+            print_report(data)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{report}: is damaged, or another version's (no entry {error}); export again"
+            ) from error
         _draw_plans(folder / "assets.extra", pictures)
     elif _is_dataset(folder):
         _dataset(folder)
@@ -60,18 +65,17 @@ def _run(folder: Path, pictures: str | None) -> None:
     from mtl_tf.cli.report import print_sharing
 
     quiet_tensorflow()
-    info = _read(folder / "run.json")
-    epochs: list[dict[str, Any]] = info["epochs"]
-    names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
-    table(
-        f"{folder}: {info['config']['model']['architecture']}, {len(epochs)} epochs",
-        names,
-        ([epoch.get(name) for name in names] for epoch in epochs),
-    )
     from mtl_tf.inference import capture, sharing
     from mtl_tf.training import load_run
 
     run = load_run(folder)
+    epochs: list[dict[str, Any]] = run.details["epochs"]
+    names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
+    table(
+        f"{folder}: {run.config.model.architecture}, {len(epochs)} epochs",
+        names,
+        ([epoch.get(name) for name in names] for epoch in epochs),
+    )
     plan = capture(run.model)
     print_sharing(sharing(plan))
     _draw(run, plan, pictures)
@@ -122,15 +126,16 @@ def _pictures(
 
 def _dataset(folder: Path) -> None:
     from mtl_tf.cli.output import table
+    from mtl_tf.records import load_info
 
-    info = _read(folder / "dataset.json")
-    tasks = [task["name"] for task in info["schema"]["tasks"]]
+    info = load_info(folder)
+    tasks = info.schema.task_names
     table(
-        f"{folder}: {info['schema']['name']}, {info['layout']} layout",
+        f"{folder}: {info.schema.name}, {info.layout} layout",
         ("split", "rows", "files", *(f"{task}: labelled" for task in tasks)),
         (
-            (name, split["rows"], len(split["files"]), *(split["labelled"][t] for t in tasks))
-            for name, split in info["splits"].items()
+            (name, split.rows, len(split.files), *(split.labelled.get(t) for t in tasks))
+            for name, split in info.splits.items()
         ),
     )
 

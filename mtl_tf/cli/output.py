@@ -105,6 +105,8 @@ def json_path(path: str | None) -> Path | None:
         raise UserError(f"--json {path}: folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise UserError(f"--json {path}: is a folder; give a file name")
+    if not os.access(target.parent, os.W_OK):
+        raise UserError(f"--json {path}: folder {target.parent} cannot be written to; name another")
     return target
 
 
@@ -113,11 +115,15 @@ def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
     if path is None:
         return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(data, file, indent=2)
-        file.write("\n")
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=2)
+            file.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def note(message: str) -> None:

@@ -57,7 +57,13 @@ def _positive(task: Task) -> str:
 
 @command.command()
 @click.argument("data", type=click.Path(dir_okay=False))
-@click.option("--rows", default=10_000, show_default=True, help="Rows to look at.")
+@click.option(
+    "--rows",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Rows to look at.",
+)
 def infer(data: str, rows: int) -> None:
     """Print a first draft of a configuration for DATA (CSV, JSON Lines or Parquet)."""
     from pipelines.infer import infer_schema

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
 
 
@@ -12,7 +10,7 @@ import click
 @click.option("--data", required=True, help="Dataset folder, as `preprocess` writes it.")
 @click.option("--run", "run_folder", required=True, help="Folder to write; must not exist.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the file's value.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's value.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the file's value.")
 @click.option(
     "--strategy",
     type=click.Choice(["mirrored", "multi_worker"]),
@@ -45,14 +43,15 @@ def command(
 
     quiet_tensorflow()
     target = json_path(json_file)
-    from mtl_tf.config import load_config
+    from mtl_tf.config import Config, load_config
     from mtl_tf.training import train
 
     loaded = load_config(config)
     changed = {k: v for k, v in (("epochs", epochs), ("seed", seed)) if v is not None}
     if changed:
-        training = loaded.training.model_copy(update=changed)
-        loaded = dataclasses.replace(loaded, training=training)
+        data = loaded.to_json()
+        data["training"] |= changed
+        loaded = Config.from_json(data, config)
     result = train(loaded, data, run_folder, restart=restart, strategy=strategy)
     if result.chief:
         write_json(target, result.to_json())
