@@ -2,7 +2,8 @@
 
     python -m serving.latency models/shop/1 models/shop/2
 
-Each model answers the requests of its own warm-up file, in this process, on one thread.
+Each model answers the requests of its own warm-up file, in this process, on one thread, with
+what the environment says of TensorFlow (`serving/environment.py` has a server's settings).
 Calls alternate between the models, so that a noisy moment hits all of them.
 """
 
@@ -25,6 +26,7 @@ from mtl_tf.errors import UserError
 from serving import warmup
 from serving.command import run
 from serving.engine import LoadedModel
+from serving.environment import SETTINGS
 from serving.tensors import from_proto
 
 _FEWEST, _MOST = 20, 1000  # calls of each model
@@ -49,7 +51,7 @@ def measure(
     command = [sys.executable, "-m", "serving.latency", *arguments, "--seconds", str(seconds)]
     here = str(Path(__file__).resolve().parent.parent)
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**SETTINGS, **os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"measuring latency failed:\n{done.stderr}")

@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
 from benchmarks.sides import PEERS, peer_python
+from serving.environment import SETTINGS
 
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _BATCHES = ("1", "64", "512")
@@ -75,7 +76,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _python(*arguments: str) -> str:
     """Runs a module of this project; its stderr is shown, its stdout is the result."""
-    environment = {**os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**SETTINGS, **os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, text=True, check=True

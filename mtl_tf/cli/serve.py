@@ -12,7 +12,9 @@ import click
 def command(models: str, port: int, host: str) -> None:
     """Serve exported models on this machine, for development."""
     from mtl_tf.cli.output import quiet_tensorflow
+    from serving import environment
 
+    environment.prepare()
     quiet_tensorflow()
     from serving import server
 
