@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.evaluation import Evaluator, Metrics
 from mtl_tf.records import DatasetInfo, dataset, load_info
+from mtl_tf.records.read import named_damage
 from mtl_tf.transform import FittedTransform
 
 FORMAT = 1
@@ -63,20 +65,29 @@ def load_run(run: str | Path) -> Run:
             f"{folder / 'run.json'}: expected format {FORMAT}. Received: "
             f"{details.get('format')}; train again with this version"
         )
+    for entry in ("keras_2", "config", "data", "epochs"):
+        if entry not in details:
+            raise UserError(f"{folder / 'run.json'}: entry `{entry}` is missing; train again")
     if details["keras_2"] != LEGACY:
         fix = "unset TF_USE_LEGACY_KERAS" if LEGACY else "set TF_USE_LEGACY_KERAS=1"
         raise UserError(
             f"{folder}: was trained with Keras {2 if details['keras_2'] else 3}; {fix} to load it"
         )
-    if not (folder / "model.keras").is_file():
-        raise UserError(f"{folder / 'model.keras'}: the file is missing; restore it or train again")
     return Run(
         folder=folder,
-        model=keras.models.load_model(folder / "model.keras", safe_mode=True),
+        model=_model(folder / "model.keras"),
         config=Config.from_json(details["config"], str(folder / "run.json")),
         info=load_info(folder),
         details=details,
     )
+
+
+def _model(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise UserError(f"{path}: the file is missing; restore it or train again")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: is no Keras model any more; restore it or train again")
+    return keras.models.load_model(path, safe_mode=True)
 
 
 def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Metrics:
@@ -88,6 +99,7 @@ def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Me
 
     Raises:
         UserError: no such run, dataset or split; a dataset of another transform.
+        DataError: a file of the dataset is damaged.
     """
     loaded = run if isinstance(run, Run) else load_run(run)
     info = load_info(data)
@@ -99,7 +111,8 @@ def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Me
             "dataset, or train on this one"
         )
     batches = dataset(data, split, _BATCH_SIZE, shuffle=False)
-    return Evaluator(loaded.model, batches, loaded.config.schema.tasks)()
+    with named_damage(data):
+        return Evaluator(loaded.model, batches, loaded.config.schema.tasks)()
 
 
 def write_json(path: Path, data: Any) -> None:

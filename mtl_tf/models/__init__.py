@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mtl_tf._keras import keras
+from mtl_tf.errors import UserError
 from mtl_tf.layers import JointProbability
 from mtl_tf.models._inputs import features_of
 from mtl_tf.models.cgc import cgc
@@ -67,10 +69,24 @@ def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) 
         tasks: the schema's tasks; one with `probability_of` has no tower, but the
             product of the scores it names.
         config: the `model` part of the configuration.
+
+    Raises:
+        UserError: Keras knows no activation of the name in `config`.
     """
+    _check_activation(config.activation)
     scored = [task for task in tasks if not getattr(task, "probability_of", ())]
     model = _BUILDERS[config.architecture](features_of(transform_or_features), scored, config)
     return model if len(scored) == len(tasks) else _with_products(model, tasks)
+
+
+def _check_activation(name: str) -> None:
+    try:
+        keras.activations.get(name)
+    except ValueError:
+        raise UserError(
+            "`activation` of the model must be one that Keras knows, such as relu, gelu or tanh. "
+            f"Received: {name}"
+        ) from None
 
 
 def _with_products(model: Ranker, tasks: Sequence[Task]) -> Ranker:

@@ -91,6 +91,10 @@ def load_info(folder: str | Path) -> DatasetInfo:
         raise UserError(
             f"{folder / 'dataset.json'}: entry {error} is missing; preprocess the data again"
         ) from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{folder / 'dataset.json'}: is damaged ({error}); preprocess the data again"
+        ) from None
 
 
 def _split(entry: Mapping[str, Any]) -> SplitInfo:

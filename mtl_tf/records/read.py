@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf.errors import UserError
+from mtl_tf.errors import DataError, UserError
 from mtl_tf.records.info import DatasetInfo, load_info
 from mtl_tf.transform import Feature
 
@@ -68,6 +71,25 @@ def dataset(
     rows = rows.apply(tf.data.experimental.assert_cardinality(batches))
     rows = rows.repeat() if repeat else rows
     return rows.prefetch(_PREFETCHED).with_options(_options())
+
+
+@contextlib.contextmanager
+def named_damage(folder: str | Path) -> Iterator[None]:
+    """A damaged file, which TensorFlow finds where rows are read, as a `DataError`."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        problem = error.message
+    except tf.errors.FailedPreconditionError as error:
+        if "Input dataset was expected to contain" not in error.message:
+            raise
+        problem = "fewer rows than dataset.json says"
+    else:
+        return
+    problem = re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", problem.split("\n")[0])
+    raise DataError(
+        f"{folder}: a file of it is damaged ({problem}); restore it, or preprocess the data again"
+    )
 
 
 def _options() -> tf.data.Options:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,13 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self.best.of([*self.position.epochs, logs]) == epoch + 1:
+            self._require_space()
             part = self.path.with_name("part.weights.h5")
             self.model.save_weights(str(part))
             os.replace(part, self.path)
+
+    def _require_space(self) -> None:
+        # HDF5 takes the whole process down with it where a disk is full.
+        needed = sum(weight.nbytes for weight in self.model.get_weights())
+        if shutil.disk_usage(self.path.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))

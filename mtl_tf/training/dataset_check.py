@@ -19,6 +19,12 @@ def check_schema(schema: Schema, info: DatasetInfo) -> None:
     What only concerns the model may differ: embedding widths, pooling, sides, task weights.
     """
     ours, theirs = schema.to_json(), info.schema.to_json()
+    if set(ours["missing_values"]) != set(theirs["missing_values"]):
+        raise UserError(
+            f"{info.folder}: was preprocessed with `missing_values: {theirs['missing_values']}`, "
+            f"the configuration says `{ours['missing_values']}`; preprocess the data with this "
+            "configuration"
+        )
     for what in ("fields", "tasks"):
         here = {entry["name"]: _data_part(entry) for entry in ours[what]}
         there = {entry["name"]: _data_part(entry) for entry in theirs[what]}

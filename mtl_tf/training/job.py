@@ -9,6 +9,7 @@ from pathlib import Path
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
+from mtl_tf.records.read import named_damage
 from mtl_tf.training.dataset_check import check_schema
 from mtl_tf.training.distribution import Cluster
 from mtl_tf.training.result import RunResult, made_of
@@ -55,7 +56,7 @@ def train(
     Raises:
         UserError: `run` exists, no such dataset or strategy, a schema that is not the dataset's, an
             interrupted training of something else.
-        DataError: the loss is no number any more.
+        DataError: the loss is no number any more, or a file of the dataset is damaged.
     """
     cluster = Cluster(strategy)
     run = Path(run)
@@ -66,7 +67,7 @@ def train(
     check_schema(config.schema, info)
     chief = cluster.chief
     made = partial_folder(run, made_of(config, info), restart) if chief else cluster.scratch()
-    with made as folder:
+    with made as folder, named_damage(data):
         state = State(folder if chief else partial_of(run))
         trainer = Trainer(config, info, folder, state, progress and chief, cluster)
         return replace(trainer.result(), run=run)

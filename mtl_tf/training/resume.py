@@ -172,7 +172,12 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
             configuration or dataset waits there.
     """
     folder = partial_of(target)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be made there ({error.strerror}); name another run folder"
+        ) from None
     # The lock goes with the process, also with a killed one.
     with (folder / _LOCK).open("w") as lock:
         try:

@@ -90,7 +90,9 @@ class Trainer:
             layer.release()
         finished.save(self.folder / "model.keras")
         shutil.copy(self.info.folder / "dataset.json", self.folder)
-        shutil.copytree(self.info.folder / "vocab", self.folder / "vocab")
+        vocabularies = self.info.folder / "vocab"
+        if vocabularies.is_dir():  # numbers and hashed values have none
+            shutil.copytree(vocabularies, self.folder / "vocab")
         seconds = time.perf_counter() - self.started
         result = RunResult(
             self.folder, metrics, self.best.of(epochs), epochs, seconds, self.cluster.chief

@@ -7,11 +7,16 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
+from mtl_tf.errors import UserError
 from mtl_tf.weighting.adam import Learned, number
 from mtl_tf.weighting.products import each_total, inner_products
 from mtl_tf.weighting.weighting import Batch, Weighting
 
 _LEAST = 1e-3
+
+
+class NothingShared(UserError, ValueError):
+    """A mistake in a configuration, and in Python a wrong argument of `compile`."""
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -54,7 +59,7 @@ class GradNorm(Weighting):
 
     def _create(self) -> None:
         if not self.reach.last_shared():
-            raise ValueError(
+            raise NothingShared(
                 "`gradnorm` needs a layer that several tasks share, and this model has none. "
                 "Use another strategy or another architecture"
             )
