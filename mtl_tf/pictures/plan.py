@@ -157,7 +157,8 @@ def _reads(node: Mapping[str, Any]) -> list[tuple[str, float]]:
     if kind == "affine":
         return [(edge["source"], _numbers(edge["weight"])) for edge in node["edges"]]
     if kind == "mix":
-        return [(name, 0.0) for name in (*node["experts"], node["gate"])]
+        places = (*node["experts"], *node["gates"])
+        return [(name, 0.0) for name in dict.fromkeys(source for source, _ in places)]
     if kind == "opaque":
         return [(name, 0.0) for name in (*node["features"], *node["sources"])]
     if kind == "output":
@@ -187,7 +188,9 @@ def _lines(node: Mapping[str, Any], key: str) -> tuple[str, str]:
         masked = ", masked" if node.get("masks") else ""
         return _short(key), f"{len(node['fields'])} fields, {node['rows']:,} rows{masked}"
     if kind == "mix":
-        return _short(key), f"mixes {len(node['experts'])} × {width}"
+        readers, experts = len(node["gates"]), len(node["experts"])
+        mixed = f"mixes {experts} × {width // readers}"
+        return _short(key), mixed if readers == 1 else f"{mixed} for {readers} readers"
     return _short(key), f"{kind}, {width} wide"
 
 
