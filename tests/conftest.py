@@ -16,12 +16,14 @@ LONGEST = (
     "test_distribution",
     "test_training",
     "test_end_to_end",
-    "test_weighting",
     "test_ranker",
     "test_resume",
-    "test_pipelines_preprocess",
-    "test_serving_export",
+    "test_weighting_use",
+    "test_training_cases",
+    "test_weighting",
     "test_schedule",
+    "test_serving_export",
+    "test_pipelines_preprocess",
 )
 """By the time they take: a long file that comes last leaves the other worker idle."""
 

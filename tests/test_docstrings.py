@@ -13,8 +13,12 @@ IMPORTABLE = sorted(name for name in MODULES if LEGACY or name not in KERAS_2_ON
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-@pytest.mark.keras
-@pytest.mark.parametrize("name", IMPORTABLE)
+def _modes(name):
+    """The job knows no Keras: once is enough."""
+    return name if name.startswith("pipelines") else pytest.param(name, marks=pytest.mark.keras)
+
+
+@pytest.mark.parametrize("name", map(_modes, IMPORTABLE))
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)

@@ -85,16 +85,16 @@ def whole(data, tmp_path_factory):
     """A training that nothing interrupts, but for its saves."""
     keras.backend.clear_session()
     run = tmp_path_factory.mktemp("resume") / "whole"
-    return train(config(training={"save_steps": 10}), data, run, progress=False)
+    return train(config(LIGHT, {"save_steps": 10}), data, run, progress=False)
 
 
 @pytest.mark.parametrize("when", [(0, 10), (1, 0), (3, 0)])
 def test_wherever_it_stops_it_ends_the_same(when, data, whole, tmp_path, monkeypatch, capsys):
     """Within the first epoch, between two, and after the last one."""
     options = {"save_steps": 10}
-    _interrupted(data, tmp_path / "run", when, monkeypatch, **options)
+    _interrupted(data, tmp_path / "run", when, monkeypatch, LIGHT, **options)
     capsys.readouterr()
-    found = train(config(training=options), data, tmp_path / "run")
+    found = train(config(LIGHT, options), data, tmp_path / "run")
     assert f"resuming epoch {when[0] + 1}, step {when[1]}" in capsys.readouterr().err
     assert found.metrics == whole.metrics
     assert _without_times(found.epochs) == _without_times(whole.epochs)

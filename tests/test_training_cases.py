@@ -64,7 +64,7 @@ def test_without_validation_rows_all_epochs_are_trained_also_of_fewer_rows_than_
 
 def test_a_task_without_labels_does_no_harm(tmp_path):
     data = write(tmp_path / "dataset", {"train": 300, "eval": 50}, without_labels=("watch",))
-    result = train(config(), data, tmp_path / "run", progress=False)
+    result = train(config(LIGHT), data, tmp_path / "run", progress=False)
     assert result.metrics["watch"] == {"rows": 0}
     assert all(np.isfinite(weight).all() for weight in load_run(result.run).model.get_weights())
     json.loads((result.run / "run.json").read_text(), parse_constant=pytest.fail)
@@ -96,7 +96,7 @@ def test_fit_accepts_the_dataset_as_it_is(data):
     from mtl_tf.records import load_info
 
     info = load_info(data)
-    model = build_model(info.transform, info.schema.tasks, config().model)
+    model = build_model(info.transform, info.schema.tasks, config(LIGHT).model)
     losses, weights = losses_for(info.schema.tasks)
     model.compile("adam", loss=losses, loss_weights=weights, jit_compile=False)
     history = model.fit(dataset(data, "train", 100), epochs=1, verbose=0, shuffle=False).history

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf._keras import LEGACY, keras
 from mtl_tf.losses import losses_for
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
@@ -13,8 +13,10 @@ NAMES = ("click", "buy", "watch")
 KINDS = ("binary", "binary", "regression")
 WEIGHTS = np.array([2.0, 1.0, 0.5])
 RATE = 0.1
-how = pytest.mark.parametrize("how", [{"run_eagerly": True}, {"jit_compile": True}], ids=str)
-"""Marks a test for the eager step and for the compiled one."""
+how = pytest.mark.parametrize(
+    "how", [{"run_eagerly": True}, {"jit_compile": not LEGACY}], ids=("eager", "graph")
+)
+"""Marks a test for the eager step and for the traced one, which XLA compiles in Keras 3."""
 
 BATCHES = [(0, ()), (1, ("buy",)), (2, ()), (3, ("click", "watch")), (4, ()), (5, NAMES)]
 """Each batch's seed, and the tasks that it has no labels for."""
