@@ -132,6 +132,7 @@ def test_inspect_says_what_is_damaged(run, tmp_path, name, text):
     [
         (["--epochs", "2"], "`fine_tune_epochs` must be less than `epochs`, 2; received 3"),
         (["--seed", str(2**32)], "4294967296 is not in the range"),
+        (["--epochs", "4", "--seed", "1"], "Error: nowhere: no such folder; `mtl-tf preprocess`"),
     ],
 )
 def test_what_the_options_of_train_change_is_checked(run, tmp_path, options, message):
@@ -140,7 +141,9 @@ def test_what_the_options_of_train_change_is_checked(run, tmp_path, options, mes
         "{name: s, fields: [{name: a, kind: numeric}], tasks: [{name: t, label: y}], "
         "training: {epochs: 9, fine_tune_epochs: 3}}"
     )
-    code, err = run("train", "--config", config, "--data", "d", "--run", tmp_path / "r", *options)
+    code, err = run(
+        "train", "--config", config, "--data", "nowhere", "--run", tmp_path / "r", *options
+    )
     assert code == 2
     assert message in err
 

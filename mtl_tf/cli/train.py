@@ -49,9 +49,9 @@ def command(
     loaded = load_config(config)
     changed = {k: v for k, v in (("epochs", epochs), ("seed", seed)) if v is not None}
     if changed:
-        data = loaded.to_json()
-        data["training"] |= changed
-        loaded = Config.from_json(data, config)
+        parts = loaded.to_json()
+        parts["training"] |= changed
+        loaded = Config.from_json(parts, config)
     result = train(loaded, data, run_folder, restart=restart, strategy=strategy)
     if result.chief:
         write_json(target, result.to_json())
