@@ -172,6 +172,7 @@ def test_mixed_precision_is_close(case):
     assert np.isfinite(trained.numpy()).all()
     np.testing.assert_allclose(outputs.numpy(), expected, rtol=0.02, atol=0.02)
     assert {variable.dtype for variable in model.trainable_variables} <= {"float32", tf.float32}
+    assert {loss.dtype for loss in model.losses} <= {tf.float32}
 
 
 def _field(**options):

@@ -102,7 +102,8 @@ class Sluice(keras.layers.Layer):
 
     def overlap(self):
         """Σ_k Σ_{s<t} ‖G_ks^T G_kt‖²_F."""
-        kernel = tf.convert_to_tensor(self.sub_networks.kernel)  # (K, d, units)
+        # float32 under mixed precision too, as every other loss: float16 ends at 65,504.
+        kernel = tf.cast(tf.convert_to_tensor(self.sub_networks.kernel), tf.float32)
         products = tf.einsum("kdu,kdv->kuv", kernel, kernel)
         subspace = tf.range(self.units) // (self.units // self.num_subspaces)
         pairs = tf.cast(subspace[:, None] < subspace[None, :], products.dtype)
