@@ -57,6 +57,7 @@ def export(
     *,
     tables: str = "float32",
     max_score_error: float = MAX_SCORE_ERROR,
+    rows_per_request: int = 64,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     latency_seconds: float = 0.3,
 ) -> ExportResult:
@@ -72,6 +73,8 @@ def export(
             bytes, which changes scores; `float32` does not.
         max_score_error: how much it may change a score s of the rows checked, relative to
             max(1, |s|).
+        rows_per_request: what a request usually has: choices between ways to compute the
+            same are made for it (see `mtl_tf.inference.optimize`).
         batch_sizes: rows per request to warm up and to measure.
         latency_seconds: how long to measure each signature and batch size; 0 does not.
 
@@ -88,8 +91,10 @@ def export(
         raise UserError(f"`tables` must be one of: {known}. Received: {tables}")
     if not batch_sizes or min(batch_sizes) < 1:
         raise UserError(f"`batch_sizes` must be positive numbers. Received: {list(batch_sizes)}")
+    if rows_per_request < 1:
+        raise UserError(f"`rows_per_request` must be positive. Received: {rows_per_request}")
     with staging(models, name, version) as stage:
-        job = _Export(run, tasks, max(*batch_sizes, *BATCHES))
+        job = _Export(run, tasks, rows_per_request, max(*batch_sizes, *BATCHES))
         job.check_plan()
         job.store_tables(tables, max_score_error)
         job.save(stage.folder)
@@ -100,6 +105,7 @@ def export(
             "version": version,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "made_with": _versions(),
+            "rows_per_request": rows_per_request,
             **job.report(stage.folder, batch_sizes, latency_seconds),
             "warmup_requests": records,
         }
@@ -118,13 +124,14 @@ def export(
 class _Export:
     """One model on its way: before (as trained), and after (as served)."""
 
-    def __init__(self, run: Any, tasks: Sequence[str] | None, rows: int) -> None:
+    def __init__(self, run: Any, tasks: Sequence[str] | None, batch: int, rows: int) -> None:
         self.transform: FittedTransform = run.transform
         self.model = run.model
         captured = capture(self.model)
         fields = run.config.schema.fields
+        self.batch = batch
         self.context = {field.name for field in fields if field.side == "context"}
-        self.plan, self.passes = optimize(captured, tasks, context=self.context)
+        self.plan, self.passes = optimize(captured, tasks, batch=batch, context=self.context)
         if tasks is not None:  # both sides of every comparison answer the same tasks
             outputs = {task: self.model.output[task] for task in self.plan.tasks}
             self.model = keras.Model(self.model.input, outputs)
@@ -248,7 +255,7 @@ class _Export:
                 },
                 "latency_ms": self._latency(folders, seconds),
                 "sharing": sharing(self.captured),
-                "tasks_alone": tasks_alone(self.captured, self.tables["dtype"]),
+                "tasks_alone": tasks_alone(self.captured, self.tables["dtype"], self.batch),
                 "tasks_together": after.to_json(),
                 "passes": [report.to_json() for report in self.passes],
             }

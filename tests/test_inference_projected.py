@@ -26,13 +26,6 @@ def sums(plan):
     return [node for node in plan.nodes if isinstance(node, Projected)]
 
 
-def up_to(plan, most):
-    """The plan, its large requests multiplied."""
-    return plan.with_nodes(
-        replace(node, most=most) if isinstance(node, Projected) else node for node in plan.nodes
-    )
-
-
 def toy(sizes=(5, 3, 4), dims=(2, 2, 2), units=(3, 3), seed=0, own=False):
     """Fields of these sizes, cells that read all of them, a tower that reads all cells.
 
@@ -89,15 +82,13 @@ def _read(plan, node):
     "plan",
     [toy(), toy(own=True), toy(dims=(2, 3, 2)), toy(sizes=(4,), dims=(3,)), toy(units=(4,))],
 )
-def test_both_ways_are_served_by_the_servers_loader(plan, tables, tmp_path):
+def test_sums_are_served_by_the_servers_loader(plan, tables, tmp_path):
     added = passes.store_tables(passes.fuse(passes.project_tables(plan, PLENTY)), tables)
-    aligned = all(node.matrix(b) is not None for node in sums(added) for b in node.blocks)
-    served = up_to(added, 3) if aligned else added
-    function = saved(lower(served), tmp_path)
-    assert sums(served) and (count_operations(function.graph) == cost(served).ops)
+    function = saved(lower(added), tmp_path)
+    assert sums(added) and (count_operations(function.graph) == cost(added).ops)
     session, loaded = Session(tmp_path), tf.saved_model.load(str(tmp_path))
     other = tf.saved_model.load(str(tmp_path))  # the same table: the first one's stays
-    for count in (0, 1, 3, 4, 512):
+    for count in (0, 1, 7, 512):
         rows = rows_for(plan, count, seed=count)
         expected = added.scores(rows)
         assert_same(expected, session("serving_default", rows))
@@ -129,52 +120,38 @@ def test_by_default_no_more_than_the_weights():
         assert cost(passes.project_tables(plan)).made <= cost(plan).bytes
 
 
+def wide():
+    """As many fields and cells as a small ranking model has."""
+    return toy(sizes=(60,) * 40, dims=(8,) * 40, units=(64, 64, 64), own=True)
+
+
 def test_rows_are_added_for_few_and_multiplied_for_many():
-    plan = toy(sizes=(60,) * 40, dims=(8,) * 40, units=(64, 64, 64), own=True)
-    final, _ = optimize(plan)
-    (node,) = sums(final)
+    plan = wide()
+    (node,) = sums(optimize(plan, batch=1)[0])
     assert node.width == 192 and len(node.fields) == 40
-    assert 8 <= node.most < 512  # what a measurement says is between the two
-    rows = rows_for(plan, 600)
-    module = lower(final)
-    assert_same(plan.scores(rows), module(rows))
-    few = {name: column[: node.most] for name, column in rows.items()}
-    assert_same(plan.scores(few), module(few))
+    assert not sums(optimize(plan, batch=512)[0])
+    for batch in (1, 512):
+        rows = rows_for(plan, batch)
+        assert_same(plan.scores(rows), lower(optimize(plan, batch=batch)[0])(rows))
 
 
 def test_the_reports_name_the_passes_that_were_chosen():
-    plan = toy(sizes=(60,) * 40, dims=(8,) * 40, units=(64, 64, 64), own=True)
-    final, reports = optimize(plan)
-    chosen = ["fold_numbers", "project_tables", "fuse", "multiply_many"]
-    assert [report.name for report in reports][-4:] == chosen
-    assert all(one.after == other.before for one, other in pairwise(reports))
-    assert reports[-1].after == cost(final)
-    assert optimize(plan, table_budget=0)[1][-1].name == "fuse"
+    for batch, chosen in ((1, ["fold_numbers", "project_tables", "fuse"]), (512, ["fuse"])):
+        final, reports = optimize(wide(), batch=batch)
+        assert [report.name for report in reports][-len(chosen) :] == chosen
+        assert all(one.after == other.before for one, other in pairwise(reports))
+        assert reports[-1].after == cost(final)
 
 
-def test_a_sum_that_cannot_be_multiplied_is_added_up():
-    """A field that is read twice has two products for the same units."""
-    plan = toy(units=(3,))
-    cell = plan.by_name["level/0"]
-    twice = replace(cell, edges=(*cell.edges, replace(cell.edges[0], source="again")))
-    again = replace(plan.by_name[cell.edges[0].source], name="again")
-    nodes = [twice if node is cell else node for node in plan.nodes]
-    added = passes.fuse(passes.project_tables(plan.with_nodes([again, *nodes]), PLENTY))
-    assert passes.multiply_many(added, 8) is added
-    (node,) = sums(passes.multiply_many(passes.project_tables(plan, PLENTY), 8))
-    assert node.most == 8
-
-
-def test_candidates_too_are_added_or_multiplied():
+def test_candidates_too_are_added_up():
     plan, context = toy(sizes=(5, 3, 4, 6), dims=(2,) * 4, own=True), {"f1", "f3"}
-    added = passes.fuse(passes.project_tables(plan, PLENTY, context=context), context=context)
-    whole = up_to(added, 3)
+    whole = passes.fuse(passes.project_tables(plan, PLENTY, context=context), context=context)
     module = lower(whole)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
     split = lower(passes.split_sides(whole, context), like=module)
     scores = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
     assert "f1" in scores.structured_input_signature[1]
-    for count in (1, 3, 4, 50):
+    for count in (1, 3, 50):
         rows = rows_for(plan, count, seed=count)
         rows |= {name: np.repeat(rows[name][:1], count) for name in context}
         once = {name: x[:1] if name in context else x for name, x in rows.items()}
@@ -192,7 +169,7 @@ def test_a_field_that_is_read_twice_is_added_up():
     both = replace(cell, edges=(*cell.edges, *edges))
     nodes = [both if node is cell else node for node in plan.nodes]
     twice = plan.with_nodes([*embeds, *nodes])
-    final = optimize(twice)[0]
+    final = passes.fuse(passes.project_tables(twice, PLENTY))
     rows = rows_for(twice, 700)
     for count in (1, 700):
         some = {name: column[:count] for name, column in rows.items()}
@@ -200,12 +177,11 @@ def test_a_field_that_is_read_twice_is_added_up():
 
 
 def test_no_budget_means_no_projection():
-    plan = toy(sizes=(60,) * 40, dims=(8,) * 40, units=(64, 64, 64), own=True)
-    assert not sums(optimize(plan, table_budget=0)[0])
+    assert not sums(optimize(wide(), table_budget=0, batch=1)[0])
 
 
-def test_an_id_outside_its_field_is_refused_in_both_ways():
-    final = up_to(passes.fuse(passes.project_tables(toy(), PLENTY)), 2)
+def test_an_id_outside_its_field_is_refused():
+    final = passes.fuse(passes.project_tables(toy(), PLENTY))
     module = lower(final)
     for count in (1, 5):
         rows = rows_for(final, count)
@@ -214,14 +190,3 @@ def test_an_id_outside_its_field_is_refused_in_both_ways():
             final.logits(rows)
         with pytest.raises(tf.errors.InvalidArgumentError):
             module({name: tf.constant(x) for name, x in rows.items()}, check_ids=True)
-
-
-def test_the_estimate_finds_where_two_ways_cross():
-    added = cost(passes.fuse(passes.project_tables(toy(sizes=(60,) * 40, dims=(8,) * 40), PLENTY)))
-    multiplied = cost(passes.fuse(toy(sizes=(60,) * 40, dims=(8,) * 40)))
-    for one, other in ((added, multiplied), (multiplied, added)):
-        most = one.faster_up_to(other)
-        for rows in (1, 10, 100, 1_000, 10_000):
-            faster = one.microseconds(rows) < other.microseconds(rows)
-            if 0 < most < float("inf") and abs(rows - most) > 1:
-                assert faster == (rows < most)

@@ -34,6 +34,13 @@ def exported(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def alone(run, tmp_path_factory):
+    """One task of three, under a given number."""
+    models = tmp_path_factory.mktemp("alone")
+    return export(run, models, name="m", version=5, tasks=["buy"], **QUICK)
+
+
+@pytest.fixture(scope="module")
 def served(exported):
     with LocalServer(exported.path.parent.parent) as server:
         schema = exported.path / "assets.extra" / "schema.json"
@@ -170,17 +177,29 @@ def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
     assert abs(exported.report["ops"]["ids"]["before"] - ops) <= 2 * 3
 
 
-def test_a_subset_of_the_tasks_under_a_given_number(run, tmp_path, features, truth, exported):
-    result = export(run, tmp_path, name="m", version=5, tasks=["buy"], **QUICK)
-    assert result.path == tmp_path / "m" / "5" and result.report["version"] == 5
-    assert result.report["tasks"] == ["buy"] and result.report["latency_ms"] == {}
-    assert result.report["parameters"]["after"] < exported.report["parameters"]["after"]
-    model = LoadedModel(result.path)
+def test_a_subset_of_the_tasks_under_a_given_number(run, alone, features, truth, exported):
+    models = alone.path.parent.parent
+    assert alone.path == models / "m" / "5" and alone.report["version"] == 5
+    assert alone.report["tasks"] == ["buy"] and alone.report["latency_ms"] == {}
+    assert alone.report["parameters"]["after"] < exported.report["parameters"]["after"]
+    model = LoadedModel(alone.path)
     read = {name: features[name] for name in model.signature("ids").inputs}
     close_to(model.run("ids", read), {"buy": truth["buy"]})
     with pytest.raises(UserError, match="version 5 was published before"):
-        export(run, tmp_path, name="m", version=5, **QUICK)
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".versions", "5"]
+        export(run, models, name="m", version=5, **QUICK)
+    assert sorted(path.name for path in (models / "m").iterdir()) == [".versions", "5"]
+
+
+def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatch):
+    optimize, asked = serving.export.optimize, []
+
+    def noted(*arguments, batch, **named):
+        asked.append(batch)
+        return optimize(*arguments, batch=batch, **named)
+
+    monkeypatch.setattr(serving.export, "optimize", noted)
+    report = export(run, tmp_path, rows_per_request=7, **QUICK).report
+    assert set(asked) == {7} == {report["rows_per_request"]}
 
 
 @pytest.mark.parametrize(
@@ -192,6 +211,7 @@ def test_a_subset_of_the_tasks_under_a_given_number(run, tmp_path, features, tru
         ({"version": 0}, "`version` must be positive"),
         ({"batch_sizes": [0]}, "`batch_sizes` must be positive"),
         ({"batch_sizes": []}, "`batch_sizes` must be positive"),
+        ({"rows_per_request": 0}, "`rows_per_request` must be positive. Received: 0"),
     ],
 )
 def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
@@ -292,10 +312,9 @@ def test_tables_that_change_scores_too_much_are_refused(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_each_task_alone_would_cost(run, exported, tmp_path):
-    report = exported.report
+def test_what_each_task_alone_would_cost(exported, alone):
+    report, single = exported.report, alone.report
     assert set(report["tasks_alone"]) == {"click", "buy", "watch"}
-    single = export(run, tmp_path, tasks=["buy"], **QUICK).report
     assert report["tasks_alone"]["buy"] == single["tasks_alone"]["buy"]
     for key in ("parameters", "flops", "bytes"):
         assert single["tasks_together"][key] == report["tasks_alone"]["buy"][key]

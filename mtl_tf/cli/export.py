@@ -29,6 +29,13 @@ import click
     show_default=True,
     help="With smaller tables: how far a score may be off.",
 )
+@click.option(
+    "--rows-per-request",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="What a request usually has; the graph is made to be fastest for it.",
+)
 @click.option("--json", "json_file", help="Also write the report to this file.")
 def command(
     run: str,
@@ -38,6 +45,7 @@ def command(
     tasks: str | None,
     tables: str,
     max_score_error: float,
+    rows_per_request: int,
     json_file: str | None,
 ) -> None:
     """Prune RUN's model and publish it for TF Serving."""
@@ -57,6 +65,7 @@ def command(
         tasks=wanted,
         tables=tables,
         max_score_error=max_score_error,
+        rows_per_request=rows_per_request,
     )
     print_report(result.report)
     write_json(target, {"bars": report_bars(result.report), **result.report})

@@ -12,7 +12,7 @@ import numpy as np
 from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter
 from mtl_tf.inference.memory import stacked
-from mtl_tf.inference.ops import Branch, Factors, Stored, stored_as
+from mtl_tf.inference.ops import Factors, Stored, stored_as
 from mtl_tf.inference.plan import Plan
 
 # Microseconds on one core of a server, measured, right within a factor of two, which is all
@@ -36,8 +36,7 @@ class Cost:
     stored zeros included. bytes: what weights and indices occupy, zeros included.
     ops: operations in the graph, constants and inputs not counted. moved: numbers looked
     up, copied or added for one row, outside of products. made: bytes of the tables that
-    are made when the model is loaded. Where the size of a request decides between
-    two ways, flops and moved are the costlier one's.
+    are made when the model is loaded.
     """
 
     parameters: int
@@ -52,22 +51,8 @@ class Cost:
 
     def microseconds(self, batch: int) -> float:
         """Rough estimate of the time for `batch` rows on one core."""
-        return self._once + batch * self._each
-
-    def faster_up_to(self, other: Cost) -> float:
-        """The rows per request up to which this is faster than `other`, estimated."""
-        gained, lost = other._once - self._once, self._each - other._each
-        if lost <= 0:
-            return math.inf if gained >= 0 or lost < 0 else 0.0
-        return max(gained, 0.0) / lost
-
-    @property
-    def _once(self) -> float:
-        return self.ops * OP + self.flops / 2 * READ
-
-    @property
-    def _each(self) -> float:
-        return self.flops * FLOP + self.moved * MOVE
+        once = self.ops * OP + self.flops / 2 * READ
+        return once + batch * (self.flops * FLOP + self.moved * MOVE)
 
 
 def cost(plan: Plan) -> Cost:
@@ -191,16 +176,6 @@ class _CountingOps:
         self.count += 3  # which row each id belongs to
         self._look_up(ids.size, table, _ADDED)
         return self._op((ids.size // count, table[1]), ids.size * table[1])
-
-    def by_size(self, ids: _Shape, most: int, few: Branch, many: Branch) -> _Shape:
-        self.count += 4  # the number of ids, a comparison, a switch, a merge
-        before, taken = (self.flops, self.moved), []
-        for branch in (few, many):
-            self.flops, self.moved = before
-            result = branch(ids)
-            taken.append((self.flops, self.moved))
-        self.flops, self.moved = map(max, zip(*taken, strict=True))
-        return result
 
     def to_float(self, x: _Shape) -> _Shape:
         return self._copy(x)

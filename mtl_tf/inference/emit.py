@@ -103,9 +103,6 @@ class Emitter:
         else:  # one row for all others: a bias too, and as cheap
             node = replace(node, edges=tuple(edge for edge in node.edges if edge is not added))
             bias = ops.reshape(self.value(added.source), (-1,))
-        projected = self._by_size(node)
-        if projected is not None:
-            return self._either(node, projected, bias, added is None)
         terms = self._products(node)
         if not terms:
             like = None if node.name in self.plan.once else self._some_rows()
@@ -117,57 +114,6 @@ class Emitter:
         total = functools.reduce(self.ops.add, terms)
         # Matrix product, bias and activation in a row: TensorFlow fuses them into one.
         return self.ops.activation(node.activation, self.ops.bias_add(total, bias))
-
-    def _by_size(self, node: n.Affine) -> n.Projected | None:
-        """The source that large requests multiply instead of adding up its rows."""
-        for edge in node.edges:
-            source = self.plan.by_name[edge.source]
-            if isinstance(source, n.Projected) and source.most is not None:
-                alone = self.plan.readers[source.name] == (node,)
-                if alone and edge.is_identity and source.name not in self.plan.once:
-                    return source
-        return None
-
-    def _either(
-        self, node: n.Affine, projected: n.Projected, bias: Tensor, own_bias: bool
-    ) -> Tensor:
-        """activation(projected + other edges + bias), in the way that is faster for the size."""
-        ops, index = self.ops, self._inputs.index(projected)
-        rest = tuple(edge for edge in node.edges if edge.source != projected.name)
-        others = self._products(replace(node, edges=rest))
-
-        def few(index: Tensor) -> Tensor:
-            return self._activated(node, [self._inputs.added_up(projected, index), *others], bias)
-
-        def many(index: Tensor) -> Tensor:
-            products = self._inputs.products(projected, index)
-            if len(products) == 1 or others:
-                whole = products[0] if len(products) == 1 else ops.concat(products)
-                return self._activated(node, [whole, *others], bias)
-            # Each product with its own part of the bias: TensorFlow fuses them.
-            biases = self._parts_of_bias(node, projected.blocks, None if own_bias else bias)
-            return ops.concat(
-                [
-                    self._activated(node, [product], part)
-                    for product, part in zip(products, biases, strict=True)
-                ]
-            )
-
-        assert projected.most is not None
-        return ops.by_size(index, projected.most, few, many)
-
-    def _parts_of_bias(
-        self, node: n.Affine, blocks: Sequence[n.Block], row: Tensor | None
-    ) -> list[Tensor]:
-        """The bias of each block's units; of `row` where that is added instead."""
-        ops = self.ops
-        if row is None:
-            return [
-                ops.weight(f"{node.name}/bias/{i}", node.bias[block.start : block.stop])
-                for i, block in enumerate(blocks)
-            ]
-        sizes = [block.stop - block.start for block in blocks]
-        return [ops.reshape(part, (-1,)) for part in ops.split(ops.reshape(row, (1, -1)), sizes)]
 
     def _added_row(self, node: n.Affine) -> n.Edge | None:
         """The edge that adds a node of one row to this one of many, as it is."""

@@ -14,11 +14,7 @@ Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields
 
 
 class InputEmitter:
-    """Emits the nodes of one plan that read features, and masks of them.
-
-    `Emitter` asks for each value once, and for what a sum of projected rows is made of
-    where the size of a request decides between two ways.
-    """
+    """Emits the nodes of one plan that read features, and masks of them; each is asked for once."""
 
     def __init__(self, plan: Plan, ops: Ops, features: Mapping[str, Tensor], check_ids: bool):
         self.plan = plan
@@ -33,7 +29,7 @@ class InputEmitter:
         if isinstance(node, n.Embed):
             return self._embed(node)
         if isinstance(node, n.Projected):
-            return self.added_up(node, self.index(node))
+            return self._added_up(node)
         return self._numeric(node)
 
     def masked(self, node: n.Mask, source: Tensor) -> Tensor:
@@ -57,31 +53,19 @@ class InputEmitter:
         masked = ops.multiply(pieces, ops.expand_last(weights))
         return ops.reshape(masked, (-1, node.width))
 
-    def index(self, node: n.Embed | n.Projected) -> Tensor:
+    def _index(self, node: n.Embed | n.Projected) -> Tensor:
         """Rows of the node's table, `(n, fields)`: one stack for all nodes of as many rows."""
         key = (node.fields, node.offsets, node.sizes)
         if key not in self._indices:
             self._indices |= self._make_indices(node.name in self.plan.once)
         return self._indices[key]
 
-    def added_up(self, node: n.Projected, index: Tensor) -> Tensor:
-        """Sums of the projected rows that the index names."""
+    def _added_up(self, node: n.Projected) -> Tensor:
         ops = self.ops
         table = ops.projected(node, lambda: self._factors(node))
-        ids = ops.reshape(index, (-1,))
+        ids = ops.reshape(self._index(node), (-1,))
         count = len(node.fields)
         return ops.gather(table, ids) if count == 1 else ops.add_rows(table, ids, count)
-
-    def products(self, node: n.Projected, index: Tensor) -> list[Tensor]:
-        """The products that the projected rows were made of, one per block."""
-        products = []
-        for i, block in enumerate(node.blocks):
-            matrix = node.matrix(block)
-            assert matrix is not None
-            rows = self.ops.reshape(self._looked_up(block.embed, index), (-1, len(matrix)))
-            kernel = self.ops.weight(f"{node.name}/{i}/matrix", matrix)
-            products.append(self.ops.matmul(rows, kernel))
-        return products
 
     def _factors(self, node: n.Projected) -> list[Factors]:
         """What the projected rows are made of, by block."""
@@ -113,7 +97,7 @@ class InputEmitter:
         if len(node.fields) == 1:
             ids = self.features[node.fields[0]]
             return self._looked_up(node, self._shifted(node, ids, (1,)))
-        rows = self._looked_up(node, self.index(node))  # (n, fields, dim)
+        rows = self._looked_up(node, self._index(node))  # (n, fields, dim)
         return self.ops.reshape(rows, (-1, node.width))
 
     def _bag(self, node: n.Embed) -> Tensor:

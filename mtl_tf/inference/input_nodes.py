@@ -165,14 +165,11 @@ class Projected:
     The rows of all blocks' fields are below each other, the blocks' units side by side.
     What is stored is the blocks. A node that sums only some `fields` of them shares the
     projected table with others of the same `blocks`.
-
-    Many rows are faster multiplied: a request of more than `most` rows is.
     """
 
     name: str
     fields: tuple[str, ...]
     blocks: tuple[Block, ...]
-    most: int | None = None
 
     @property
     def width(self) -> int:
@@ -197,19 +194,6 @@ class Projected:
     @property
     def rows(self) -> int:
         return sum(size for _, size in self.layout.values())
-
-    def matrix(self, block: Block) -> Array | None:
-        """The block's matrix on rows of this node's `fields`.
-
-        None where these rows are not next to each other, or not where the projected ones
-        are: one index would not do for both.
-        """
-        embed, count = block.embed, len(self.fields)
-        first = embed.fields.index(self.fields[0]) if self.fields[0] in embed.fields else 0
-        same = slice(first, first + count)
-        if (embed.fields[same], embed.offsets[same]) != (self.fields, self.offsets):
-            return None
-        return block.matrix[first * embed.dim : (first + count) * embed.dim]
 
     @property
     def offsets(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from mtl_tf.inference import nodes as n
 from mtl_tf.inference.emit import Emitter
 from mtl_tf.inference.made_table import MadeTable, masked_table, projected_table
 from mtl_tf.inference.memory import rows_in, stacked
-from mtl_tf.inference.ops import Branch, Factors, Stored, stored_as
+from mtl_tf.inference.ops import Factors, Stored, stored_as
 from mtl_tf.inference.plan import Plan
 
 _OUTSIDE = (
@@ -196,15 +196,6 @@ class _TensorFlowOps:
     def add_rows(self, table: Any, ids: Any, count: int) -> Any:
         rows = tf.range(tf.size(ids)) // count
         return tf.sparse.segment_sum(table, ids, rows)
-
-    def by_size(self, ids: Any, most: int, few: Branch, many: Branch) -> Any:
-        is_small = tf.size(ids) <= most * ids.shape[1]
-        if tf.executing_eagerly():
-            return few(ids) if is_small else many(ids)
-        # Not `tf.cond`: a function of its own is not optimized, and one that is unrolled
-        # hides constants behind switches, for 10 microseconds more per request.
-        large, small = tf.raw_ops.Switch(data=ids, pred=is_small)
-        return tf.raw_ops.Merge(inputs=[many(large), few(small)]).output
 
     def to_float(self, x: Any) -> Any:
         return tf.cast(x, tf.float32)

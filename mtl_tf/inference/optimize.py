@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,9 @@ from mtl_tf.inference.cost import Cost, cost
 from mtl_tf.inference.nodes import Affine, Embed, MaskedTable, sources_of
 from mtl_tf.inference.plan import Plan
 
-_FEW, _MANY = 8, 4096  # rows: what is faster for fewer is not chosen, nor bounded above
 _UNNOTICED = 16 << 20  # bytes more that no server notices
 # These give new names to what they keep: nothing of it has left.
-_UNNAMED = ("fold_linear", "join_mixtures", "project_tables", "fuse", "multiply_many")
+_UNNAMED = ("fold_linear", "join_mixtures", "project_tables", "fuse")
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ def optimize(
     """The plan with every pass applied, and one report per pass, in their order.
 
     Every plan is fused in the end. Where that is estimated to be faster, `join_mixtures`,
-    `fold_linear` and `project_tables` come before `fuse`, and `multiply_many` after it;
-    `store_masked` where it makes the export smaller.
+    `fold_linear` and `project_tables` come before `fuse`; `store_masked` after it where it
+    makes the export smaller.
 
     Args:
         plan: as `capture` gives it.
@@ -115,13 +114,6 @@ class _Way:
         return _Way(plan, after, (*self.reports, report))
 
 
-class _Choice(NamedTuple):
-    """A way, and the microseconds that it is estimated to gain."""
-
-    gain: float
-    way: _Way
-
-
 def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _Way:
     """`fuse`, of the plan as it is, with its linear sums folded, with its tables projected.
 
@@ -130,35 +122,15 @@ def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _W
     fuse = partial(passes.fuse, batch=batch, context=context)
     linear = way.then("fold_linear", passes.fold_linear)
     starts = [way] if len(linear.plan.nodes) == len(way.plan.nodes) else [way, linear]
-    multiplied = [start.then("fuse", fuse) for start in starts]
-    most = multiplied[0].cost.bytes + _UNNOTICED
-    allowed = [each for each in multiplied if each.cost.bytes <= most]
-    best = min(allowed, key=lambda each: each.cost.microseconds(batch))
-    choices = [_Choice(0.0, best)]
-    for start, together in product(starts, (True, False)):
+    for start, together in product(tuple(starts), (True, False)):
         project = partial(passes.project_tables, budget=budget, together=together, context=context)
         projected = start.then("project_tables", project)
         if projected.plan is not start.plan:
-            choice = _added_up(projected.then("fuse", fuse), best.cost, batch)
-            if choice is not None:
-                choices.append(choice)
-    return max(choices, key=lambda choice: choice.gain).way
-
-
-def _added_up(added: _Way, multiplied: Cost, batch: int) -> _Choice | None:
-    """Rows added up for as many of them as that is faster for, and multiplied beyond.
-
-    None where that is hardly any, where it takes too many bytes, or cannot be.
-    """
-    most = added.cost.faster_up_to(multiplied)
-    if most < _FEW or added.cost.bytes > multiplied.bytes + _UNNOTICED:
-        return None
-    rows = int(min(batch, most))
-    gain = multiplied.microseconds(rows) - added.cost.microseconds(rows)
-    if most >= _MANY:
-        return _Choice(gain, added)
-    both = added.then("multiply_many", partial(passes.multiply_many, most=int(most)))
-    return None if both.plan is added.plan else _Choice(gain, both)
+            starts.append(projected)
+    fused = [start.then("fuse", fuse) for start in starts]
+    most = fused[0].cost.bytes + _UNNOTICED
+    allowed = [each for each in fused if each.cost.bytes <= most]
+    return min(allowed, key=lambda each: each.cost.microseconds(batch))
 
 
 def _drop_to_fixpoint(plan: Plan) -> Plan:

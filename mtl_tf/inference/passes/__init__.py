@@ -15,7 +15,6 @@ from mtl_tf.inference.passes.fold_numbers import fold_numbers
 from mtl_tf.inference.passes.fuse import fuse
 from mtl_tf.inference.passes.join_mixtures import join_mixtures
 from mtl_tf.inference.passes.keep_tasks import keep_tasks
-from mtl_tf.inference.passes.multiply_many import multiply_many
 from mtl_tf.inference.passes.project_tables import project_tables
 from mtl_tf.inference.passes.split_sides import split_sides
 from mtl_tf.inference.passes.store_masked import store_masked
@@ -31,7 +30,6 @@ __all__ = [
     "fuse",
     "join_mixtures",
     "keep_tasks",
-    "multiply_many",
     "project_tables",
     "split_sides",
     "store_masked",
