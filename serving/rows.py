@@ -83,9 +83,25 @@ def _missing(dtype: np.dtype[Any], rank: int, raw: bool) -> Any:
 
 
 def length(rows: Rows) -> int:
-    """Number of rows, given as a sequence of dicts or as a dict of columns."""
+    """Number of rows, given as a sequence of dicts or as a dict of columns.
+
+    Raises `UserError` for anything else, such as a single row: its texts would be taken for
+    columns of letters.
+    """
     if not isinstance(rows, Mapping):
+        # The type first: asking for an abstract one costs more than all the rest.
+        fit = hasattr(rows, "__len__") and all(
+            type(row) is dict or isinstance(row, Mapping) for row in rows
+        )
+        if not fit:
+            raise UserError(f"rows must be a list of dicts. Received: {reprlib.repr(rows)}")
         return len(rows)
+    for name, values in rows.items():
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+            raise UserError(
+                "rows must be a list of dicts, or one dict of columns; a single row goes in a "
+                f"list. Received: {reprlib.repr(values)} as column `{name}`"
+            )
     lengths = {name: len(values) for name, values in rows.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"columns must be equally long. Received lengths: {lengths}")

@@ -206,3 +206,21 @@ def test_remarks():
 
 def test_missing_int_is_the_transforms():
     assert rows.MISSING_INT == MISSING_INT
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"country": "CH", "price": 2.5},  # a single row; its text is no column of letters
+        {"country": "CH"},
+        {"price": 2.5},
+        [1, 2],
+        "CH",
+        7,
+        None,
+        (row for row in [{"price": 2.5}]),
+    ],
+)
+def test_what_is_neither_rows_nor_columns(given):
+    with pytest.raises(UserError, match="rows must be a list of dicts"):
+        rows.length(given)
