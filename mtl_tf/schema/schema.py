@@ -57,6 +57,10 @@ class Schema(Strict):
                         f"field `{field.name}` reads column {column!r}, the label of task "
                         f"`{labels[column]}`; remove the field: a label must not be an input"
                     )
+            if field.name == "self":
+                raise ValueError(
+                    "field `self`: TensorFlow takes no input of that name; choose another name"
+                )
             if field.name.endswith("__weights"):
                 raise ValueError(
                     f"field `{field.name}`: names that end in `__weights` are those of the "
