@@ -16,7 +16,6 @@ from serving.parity import ParityError
 from serving.server import LocalServer
 from tests.serving_runs import tiny_run
 
-pytestmark = pytest.mark.keras
 CONTEXT = {"country", "closed", "shop_id", "price", "tags"}
 RAW_CONTEXT = {"country", "shop_id", "price", "tags", "tags__weights"}
 QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
@@ -53,6 +52,7 @@ def sides(row):
     return context, {name: value for name, value in row.items() if name not in RAW_CONTEXT}
 
 
+@pytest.mark.keras
 @pytest.mark.parametrize("count", [1, 7, 230])
 def test_rank_gives_the_scores_of_the_repeated_rows(served, run, count):
     made = rows(run, max(count, 3))

@@ -83,7 +83,8 @@ def test_model_options_may_differ_from_the_datasets(data, tmp_path):
 
 
 def test_every_architecture_trains(data, tmp_path):
-    other = config(model={"architecture": "shared_bottom"}, training={"epochs": 8})
+    training = {"epochs": 4, "learning_rate": 0.03}
+    other = config(model={"architecture": "shared_bottom"}, training=training)
     result = train(other, data, tmp_path / "run", progress=False)
     assert "masks_closed" not in result.epochs[0]
     assert evaluate(result.run, data)["click"]["auc"] > 0.6
