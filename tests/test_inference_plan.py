@@ -5,7 +5,9 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from mtl_tf._keras import keras
 from mtl_tf.errors import UserError
 from mtl_tf.inference import cost, lower
 from mtl_tf.inference.activations import ACTIVATIONS
@@ -123,6 +125,14 @@ def test_activations_are_tensorflows(name):
     node = Affine("a", (Edge("e", np.ones((1, 1))),), np.zeros(1), name)
     x = np.array([-30.0, -2, -0.5, 0, 0.5, 2, 30])
     assert np.isfinite(value_of(node, {"x": x}, source)).all()  # compares with TensorFlow too
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_are_kerass(name):
+    x = np.array([-30.0, -2, -0.5, 0, 0.5, 2, 30], np.float32)
+    expected = keras.activations.get(name)(tf.constant(x))
+    np.testing.assert_allclose(ACTIVATIONS[name](x.astype(float)), expected, rtol=2e-6, atol=1e-6)
 
 
 def test_scores_apply_the_link():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import tensorflow as tf
 from mtl_tf._variables import resource
 from mtl_tf.errors import UserError
 from mtl_tf.inference import nodes as n
+from mtl_tf.inference.activations import LEAK
 from mtl_tf.inference.emit import Emitter
 from mtl_tf.inference.made_table import MadeTable, masked_table, projected_table
 from mtl_tf.inference.memory import rows_in, stacked
@@ -258,6 +260,8 @@ class _TensorFlowOps:
 
 _ACTIVATIONS = {
     "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "leaky_relu": functools.partial(tf.nn.leaky_relu, alpha=LEAK),
     "tanh": tf.tanh,
     "sigmoid": tf.sigmoid,
     "softplus": tf.nn.softplus,
