@@ -74,6 +74,7 @@ def test_half_a_json_file_is_not_left(tmp_path):
         ("r.csv.gz", gzip.compress(b"a\n" + b"1\n" * 9999)[:40], "ends too early"),
         ("r.csv.xz", b"a,b\n1,2\n", "format not supported"),
     ],
+    ids=["csv", "jsonl", "no gzip", "cut gzip", "no xz"],  # what gzip writes holds the time
 )
 def test_rows_that_cannot_be_read(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
