@@ -108,12 +108,9 @@ class Emitter:
             like = None if node.name in self.plan.once else self._some_rows()
             row = ops.reshape(bias, (1, -1))
             return ops.activation(node.activation, row if like is None else ops.repeat(row, like))
-        return self._activated(node, terms, bias)
-
-    def _activated(self, node: n.Affine, terms: Sequence[Tensor], bias: Tensor) -> Tensor:
-        total = functools.reduce(self.ops.add, terms)
+        total = functools.reduce(ops.add, terms)
         # Matrix product, bias and activation in a row: TensorFlow fuses them into one.
-        return self.ops.activation(node.activation, self.ops.bias_add(total, bias))
+        return ops.activation(node.activation, ops.bias_add(total, bias))
 
     def _added_row(self, node: n.Affine) -> n.Edge | None:
         """The edge that adds a node of one row to this one of many, as it is."""

@@ -90,15 +90,13 @@ def optimize(
     way = _Way(plan, cost(plan))
     for name, step in steps:
         way = way.then(name, step)
-    joined = way.then("join_mixtures", partial(passes.join_mixtures, batch=batch))
-    way = way if joined.plan is way.plan else joined
+    way = way.perhaps("join_mixtures", partial(passes.join_mixtures, batch=batch))
     way = _fastest(way, batch, context, budget)
-    stored = way.then("store_masked", passes.store_masked)
-    way = way if stored.plan is way.plan else stored
+    way = way.perhaps("store_masked", passes.store_masked)
     return way.plan, [*way.reports]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Way:
     """A plan, what it costs, and the reports of the passes that made it."""
 
@@ -113,6 +111,11 @@ class _Way:
         report = PassReport(name, self.cost, after, **_left(name, self.plan, plan))
         return _Way(plan, after, (*self.reports, report))
 
+    def perhaps(self, name: str, step: Callable[[Plan], Plan]) -> _Way:
+        """One pass further, where it changes anything."""
+        further = self.then(name, step)
+        return self if further.plan is self.plan else further
+
 
 def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _Way:
     """`fuse`, of the plan as it is, with its linear sums folded, with its tables projected.
@@ -120,14 +123,15 @@ def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _W
     What is estimated fastest, of the alternatives that take hardly more bytes.
     """
     fuse = partial(passes.fuse, batch=batch, context=context)
-    linear = way.then("fold_linear", passes.fold_linear)
-    starts = [way] if len(linear.plan.nodes) == len(way.plan.nodes) else [way, linear]
-    for start, together in product(tuple(starts), (True, False)):
-        project = partial(passes.project_tables, budget=budget, together=together, context=context)
-        projected = start.then("project_tables", project)
-        if projected.plan is not start.plan:
-            starts.append(projected)
-    fused = [start.then("fuse", fuse) for start in starts]
+    multiplied = [way, way.perhaps("fold_linear", passes.fold_linear)]
+    added = [
+        each.perhaps(
+            "project_tables",
+            partial(passes.project_tables, budget=budget, together=together, context=context),
+        )
+        for each, together in product(multiplied, (True, False))
+    ]
+    fused = [each.then("fuse", fuse) for each in dict.fromkeys([*multiplied, *added])]
     most = fused[0].cost.bytes + _UNNOTICED
     allowed = [each for each in fused if each.cost.bytes <= most]
     return min(allowed, key=lambda each: each.cost.microseconds(batch))

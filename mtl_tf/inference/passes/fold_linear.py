@@ -32,7 +32,7 @@ def fold_linear(plan: Plan) -> Plan:
             assert isinstance(reader, Affine)
             nodes[reader.name] = _without(reader, node)
         del nodes[node.name]
-    return plan.with_nodes(nodes.values())
+    return plan if len(nodes) == len(plan.nodes) else plan.with_nodes(nodes.values())
 
 
 def _foldable(node: Affine, readers: Iterable[Node]) -> bool:
