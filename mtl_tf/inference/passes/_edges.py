@@ -77,6 +77,22 @@ def at_places(node: Mix | Output, place: Callable[[str, int], Place]) -> Mix | O
     return replace(node, source=source, unit=unit, times=tuple(times))
 
 
+def reading(node: Node, place: Callable[[str, int], Place]) -> Node:
+    """`node` reading what moved where `place` says that it is now; what a diagonal reads stays."""
+    if isinstance(node, (Mix, Output)):
+        return at_places(node, place)
+    if isinstance(node, Affine):
+        return replace(node, edges=tuple(_moved(edge, place) for edge in node.edges))
+    return node
+
+
+def _moved(edge: Edge, place: Callable[[str, int], Place]) -> Edge:
+    if edge.weight.ndim != 2:
+        return edge
+    source, start = place(edge.source, edge.start)
+    return replace(edge, source=source, start=start)
+
+
 def levels(plan: Plan) -> list[list[Node]]:
     """The nodes by their depth: each reads nodes of lower levels only."""
     depths: dict[str, int] = {}

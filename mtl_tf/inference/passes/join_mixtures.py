@@ -10,7 +10,7 @@ import numpy as np
 
 from mtl_tf.inference.cost import cost
 from mtl_tf.inference.nodes import Affine, Mix, Node, Output, Place, width_of
-from mtl_tf.inference.passes._edges import at_places, joined_name, levels
+from mtl_tf.inference.passes._edges import joined_name, levels, reading
 from mtl_tf.inference.plan import Plan
 
 _NEVER = -1e9  # a logit of which the share is exactly 0
@@ -124,10 +124,4 @@ def _moved(plan: Plan, new: dict[str, Node], places: dict[str, int], name: str) 
         node = new.get(node.name, node)
         if node.name in places and node.name != name:
             continue  # it is in the joined one
-        if isinstance(node, (Mix, Output)):
-            node = at_places(node, place)
-        elif isinstance(node, Affine) and any(edge.source in places for edge in node.edges):
-            moved = ((edge, *place(edge.source, edge.start)) for edge in node.edges)
-            edges = (replace(edge, source=source, start=start) for edge, source, start in moved)
-            node = replace(node, edges=tuple(edges))
-        yield node
+        yield reading(node, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,14 +17,12 @@ from mtl_tf.inference.nodes import (
     Embed,
     Mask,
     MaskedTable,
-    Mix,
     Node,
     Numeric,
-    Output,
     Place,
     Projected,
 )
-from mtl_tf.inference.passes._edges import at_places, is_movable, joined_name, without_dead
+from mtl_tf.inference.passes._edges import is_movable, joined_name, reading, without_dead
 from mtl_tf.inference.passes._join_inputs import Storage, join, joined_tables
 from mtl_tf.inference.plan import Plan
 
@@ -95,13 +93,18 @@ def project_tables(
         if nodes:
             new[next(iter(group.members)).name] = nodes
             moved |= {name: (group.name, start) for name, start in group.starts.items()}
+
+    def place(source: str, unit: int) -> Place:
+        name, start = moved.get(source, (source, 0))
+        return name, start + unit
+
     # What reads fields alone may go before everything else; a group needs all of it.
     nodes = [node for node in plan.nodes if isinstance(node, _INPUTS)]
     for node in plan.nodes:
         if node.name in new:
-            nodes += [_reading(made, moved) for made in new[node.name]]
+            nodes += [reading(made, place) for made in new[node.name]]
         elif node.name not in moved and not isinstance(node, _INPUTS):
-            nodes.append(_reading(node, moved))
+            nodes.append(reading(node, place))
     return without_dead(plan.with_nodes(nodes))
 
 
@@ -210,24 +213,3 @@ def _others(group: _Group, done: Collection[Edge]) -> Iterable[Edge]:
                     wide[rows] = np.zeros((len(edge.weight), group.width), edge.weight.dtype)
                 wide[rows][:, start : start + node.width] += edge.weight
     return (Edge(source, weight, start=start) for (source, start, _), weight in wide.items())
-
-
-def _reading(node: Node, moved: Mapping[str, Place]) -> Node:
-    """A node reading the whole where it read a member."""
-    if isinstance(node, (Mix, Output)):
-        return at_places(node, lambda source, unit: _moved(source, unit, moved))
-    if isinstance(node, Affine) and any(edge.source in moved for edge in node.edges):
-        return replace(node, edges=tuple(_moved_edge(edge, moved) for edge in node.edges))
-    return node
-
-
-def _moved_edge(edge: Edge, moved: Mapping[str, Place]) -> Edge:
-    if edge.weight.ndim != 2:
-        return edge  # what a diagonal reads stays as it is
-    source, start = _moved(edge.source, edge.start, moved)
-    return replace(edge, source=source, start=start)
-
-
-def _moved(source: str, unit: int, moved: Mapping[str, Place]) -> Place:
-    name, start = moved.get(source, (source, 0))
-    return name, start + unit
