@@ -73,6 +73,14 @@ def test_a_reader_keeps_to_the_experts_that_it_sees():
         np.testing.assert_allclose(scores[f"t{reader}"], expected, rtol=1e-5)
 
 
+def test_an_expert_that_is_mixed_twice_keeps_both_shares():
+    plan = mixing([0, 0, 1], [0, 1, 2], [0, 1, 2])
+    joined = passes.join_mixtures(plan, batch=1)
+    rows = rows_for(plan, 7)
+    assert_same(plan.logits(rows), joined.logits(rows))
+    assert sum(isinstance(node, Mix) for node in joined.nodes) == 2
+
+
 def test_readers_of_other_experts_stay_apart():
     plan = mixing([0, 1], [2, 3])
     assert passes.join_mixtures(plan, batch=1) is plan

@@ -110,7 +110,7 @@ class Mix:
     """Σ_e softmax(gate_r)_e · expert_e for each reader r: their mixtures side by side.
 
     An expert is `units` units of a node from a place on; a gate, one per reader, as many
-    units as there are experts.
+    units as there are experts. The value is `(n, readers · units)`.
     """
 
     name: str

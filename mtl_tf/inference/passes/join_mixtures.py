@@ -60,6 +60,8 @@ def _groups(plan: Plan) -> list[tuple[str, ...]]:
 
 def _is_free(plan: Plan, node: Mix) -> bool:
     """Whether readers can read it as units of another node, and gates get more units."""
+    if len(set(node.experts)) < len(node.experts):  # one unit of a gate could not stand for both
+        return False
     for reader in plan.readers[node.name]:
         matrices = isinstance(reader, Affine) and all(
             edge.weight.ndim == 2 for edge in reader.edges if edge.source == node.name
