@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.weighting import (
-    DynamicWeightAverage,
-    Fixed,
-    GradNorm,
-    Uncertainty,
-)
+from mtl_tf.weighting import DynamicWeightAverage, Fixed, GradNorm, Uncertainty
 from tests.weighting_toy import (
     BATCHES,
     KINDS,

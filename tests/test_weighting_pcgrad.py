@@ -7,20 +7,10 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.reach import Slices
-from mtl_tf.weighting import (
-    PCGrad,
-)
+from mtl_tf.weighting import PCGrad
 from mtl_tf.weighting.pcgrad import surgery
 from mtl_tf.weighting.products import inner_products
-from tests.weighting_toy import (
-    BATCHES,
-    KINDS,
-    NAMES,
-    RATE,
-    WEIGHTS,
-    Toy,
-    how,
-)
+from tests.weighting_toy import BATCHES, KINDS, NAMES, RATE, WEIGHTS, Toy, how
 
 pytestmark = pytest.mark.keras
 
