@@ -223,8 +223,8 @@ class _CountingOps:
     def expand_last(self, x: _Shape) -> _Shape:
         return self._op((*x, 1))
 
-    def refuse_outside(self, ids: _Shape, sizes: _Shape) -> _Shape:
-        self.count += 3  # a comparison, its conjunction, an assertion
+    def refuse_outside(self, ids: _Shape, sizes: _Shape, axis: int | None) -> _Shape:
+        self.count += 4  # a maximum, a comparison, its conjunction, an assertion
         return self._op(ids)
 
     def not_negative(self, ids: _Shape) -> _Shape:
