@@ -7,7 +7,7 @@ import tensorflow as tf
 from mtl_tf._keras import keras
 from mtl_tf.errors import UserError
 from mtl_tf.inference import capture, cost, lower, optimize, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output
 from mtl_tf.inference.plan import Plan
 from tests.graphs import count_operations
 from tests.random_plans import PlanMaker, assert_same, rows_for
@@ -155,6 +155,27 @@ def test_an_opaque_layers_variables_are_found_by_the_servers_loader(tmp_path):
     expected = {"t": np.asarray(expected["t"])[:, 0]}
     assert_same(expected, Session(tmp_path)("serving_default", rows))
     assert_same(expected, plan.scores(rows))
+
+
+@pytest.mark.parametrize("count", [1, 3, 50])
+@pytest.mark.parametrize("readers", ["one", "several", "of some"])
+def test_masks_of_few_and_of_many_fields(count, readers):
+    maker = PlanMaker(0)
+    names = tuple(f"f{i}" for i in range(count))
+    offsets = tuple(3 * i for i in range(count))
+    every = tuple(range(count))
+    pieces = {"one": every, "several": every * 2, "of some": (count - 1, *every)}[readers]
+    plan = Plan(
+        (
+            Embed("e", names, maker.array(3 * count, 2), offsets=offsets, sizes=(3,) * count),
+            Mask("m", "e", maker.array(len(pieces), 2), pieces),
+            Affine("a", (Edge("m", maker.array(2 * len(pieces), 2)),), maker.array(2)),
+            Output("task/t", "t", "a"),
+        ),
+        tuple(Feature(name, "int32") for name in names),
+    )
+    rows = rows_for(plan, 9)
+    assert_same(plan.scores(rows), lower(plan)(rows))
 
 
 @pytest.mark.parametrize("wrong", [-1, 3, 2**31 - 1])

@@ -10,6 +10,9 @@ from mtl_tf.inference import nodes as n
 from mtl_tf.inference.ops import Factors, Ops, Stored, Tensor, stored_as
 from mtl_tf.inference.plan import Plan
 
+# Pieces of a value for which one product with a matrix of as many blocks, all else zeros, is
+# faster than broadcasting: 5 % of a whole request with 8 pieces, 10 % with 40.
+_FEW = 48
 Combination = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]  # fields, offsets, sizes
 
 
@@ -47,10 +50,14 @@ class InputEmitter:
             pieces = ops.reshape(source, (-1, count, dim))
             index = ops.index(f"{node.name}/pieces", np.asarray(node.pieces, np.int32))
             pieces, shape = ops.pieces(pieces, index), (len(node.pieces), dim)
-        g = ops.weight(f"{node.name}/g", node.g.reshape(shape))
-        products = ops.sum(ops.multiply(pieces, g), axis=-1)
+        if count <= _FEW:
+            kernel = ops.weight(f"{node.name}/g", _block_columns(node, count))
+            products = ops.matmul(source, kernel)
+        else:
+            g = ops.weight(f"{node.name}/g", node.g.reshape(shape))
+            products = ops.sum(ops.multiply(pieces, g), axis=-1)
         weights = ops.activation("relu", ops.activation("tanh", products))
-        masked = ops.multiply(pieces, ops.expand_last(weights))
+        masked = ops.multiply(pieces, ops.reshape(weights, (-1, *shape[:-1], 1)))
         return ops.reshape(masked, (-1, node.width))
 
     def _index(self, node: n.Embed | n.Projected) -> Tensor:
@@ -168,6 +175,14 @@ class InputEmitter:
     def _side_by_side(self, names: Sequence[str]) -> Tensor:
         tensors = [self.features[name] for name in names]
         return tensors[0] if len(tensors) == 1 else self.ops.stack(tensors, axis=1)
+
+
+def _block_columns(node: n.Mask, count: int) -> np.ndarray:
+    """The matrix whose product with the source's `count` pieces gives every g·piece."""
+    matrix = np.zeros((count, node.dim, len(node.pieces)), np.float32)
+    for column, (piece, g) in enumerate(zip(node.pieces, node.g, strict=True)):
+        matrix[piece, :, column] = g
+    return matrix.reshape(count * node.dim, -1)
 
 
 def _table_keys(plan: Plan) -> dict[int, str]:
