@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_tf.errors import UserError
 from serving.protos import meta_graph_pb2
-from serving.rows import Input, Rows, inputs_of, length, to_arrays, to_examples
+from serving.rows import Input, RowError, Rows, inputs_of, length, to_arrays, to_examples
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema
@@ -60,8 +60,8 @@ class RowEncoder:
     def _context_arrays(self) -> dict[str, np.ndarray]:
         try:
             return to_arrays([self._context], self._once.values(), self._missing)
-        except UserError as error:
-            raise UserError(str(error).replace("rows[0]", "context", 1)) from None
+        except RowError as error:
+            raise UserError(f"context, {error.problem}") from None
 
     def remarks(self, names: Iterable[str]) -> list[str]:
         """What a user should know about rows with these keys; empty when all fits."""

@@ -12,41 +12,30 @@ Missing are None, NaN, "" and the schema's `missing_values`.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mtl_tf.errors import UserError
+from serving.bags import Bags, read_bags
 from serving.protos import example_pb2, meta_graph_pb2
 from serving.tensors import STRING, numpy_dtype
-
-MISSING_INT = -(2**63)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of a signature, and where a row keeps its value."""
-
-    name: str
-    dtype: np.dtype[Any]  # object means strings
-    rank: int
-    width: int | None = None  # of rank 2, where the signature fixes it
-    column: str = ""
-    separator: str | None = None
-    missing: Any = None  # stands for a missing value, and pads a bag; None: there is no such
-    once: bool = False  # one value for all rows of a request
-
+from serving.values import MISSING_INT, Input, Unfit, objects, parsed
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
+_LISTS = {"O": "bytes_list", "i": "int64_list", "f": "float_list"}
+
+
+class RowError(UserError):
+    """A row that does not fit. `row` counts the rows from 0; `problem` says what is wrong."""
+
+    def __init__(self, row: int, problem: str) -> None:
+        super().__init__(f"rows[{row}], {problem}")
+        self.row = row
+        self.problem = problem
 
 
 def inputs_of(
@@ -56,21 +45,21 @@ def inputs_of(
 
     `raw`: whether it takes raw values, or transformed ones, where nothing is missing.
     """
-    columns: dict[str, tuple[str, str | None]] = {}
+    columns: dict[str, tuple[str, str | None, int | None]] = {}
     for field in schema.fields if schema else ():
-        separator = getattr(field, "separator", None)
-        columns[field.name] = (field.column, separator)
+        bag = (getattr(field, "separator", None), getattr(field, "max_values", None))
+        columns[field.name] = (field.column, *bag)
         if weights := getattr(field, "weights_column", None):
-            columns[f"{field.name}__weights"] = (weights, separator)
+            columns[f"{field.name}__weights"] = (weights, *bag)
     inputs = {}
     for name, info in signature.inputs.items():
         dims = [dim.size for dim in info.tensor_shape.dim]
         width = dims[1] if len(dims) > 1 and dims[1] > 0 else None
         dtype = np.dtype(object) if info.dtype == STRING else numpy_dtype(info.dtype)
-        column, separator = columns.get(name, (name, None))
+        column, separator, most = columns.get(name, (name, None, None))
         missing = _missing(dtype, len(dims), raw)
         once = dims[:1] == [1]
-        inputs[name] = Input(name, dtype, len(dims), width, column, separator, missing, once)
+        inputs[name] = Input(name, dtype, len(dims), width, column, separator, missing, most, once)
     return inputs
 
 
@@ -125,37 +114,42 @@ def to_arrays(
 ) -> dict[str, np.ndarray]:
     """One array per input, for rows keyed by column or by field name (the column wins).
 
-    A value that does not fit raises `UserError` naming the row (counted from `first_row`)
+    A value that does not fit raises `RowError` naming the row (counted from `first_row`)
     and the field.
     """
     absent = frozenset(("", *missing_values))
     arrays: dict[str, np.ndarray] = {}
-    lengths: dict[str, np.ndarray] = {}
+    bags: dict[str, Bags] = {}
     for field in sorted(inputs, key=lambda field: field.name):  # weights after their bag
         values = _column(rows, field)
         try:
             if field.rank == 2:
-                arrays[field.name], lengths[field.name] = _bags(values, field, absent)
-                _check_weights(field.name, lengths)
+                bags[field.name] = read_bags(values, field, absent)
+                _check_weights(field.name, bags, absent)
+                arrays[field.name] = bags[field.name].padded()
             else:
-                arrays[field.name] = _flat(values, field, absent, lambda place: place)
-        except _Unfit as error:
-            place = first_row + error.row
-            raise UserError(
-                f"rows[{place}], `{field.name}`: expected {error.expected}. "
-                f"Received: {reprlib.repr(values[error.row])}"
-            ) from None
+                arrays[field.name] = parsed(values, field, absent, lambda place: place)
+        except Unfit as error:
+            received = reprlib.repr(values[error.row])
+            problem = f"`{field.name}`: expected {error.expected}. Received: {received}"
+            raise RowError(first_row + error.row, problem) from None
     return arrays
 
 
-def _check_weights(name: str, lengths: Mapping[str, np.ndarray]) -> None:
+def _check_weights(name: str, bags: Mapping[str, Bags], absent: frozenset[str]) -> None:
+    """Refuses the weights that the preprocessing job refuses."""
     bag = name.removesuffix("__weights")
-    if bag == name or bag not in lengths:
+    if bag == name or bag not in bags:
         return
-    uneven = np.flatnonzero(lengths[name] != lengths[bag])
+    values, weights = bags[bag], bags[name]
+    uneven = np.flatnonzero(weights.lengths != values.lengths)
     if len(uneven):
-        wanted = lengths[bag][uneven[0]]
-        raise _Unfit(int(uneven[0]), f"one weight per value of `{bag}`, {wanted} here")
+        wanted = values.lengths[uneven[0]]
+        raise Unfit(int(uneven[0]), f"one weight per value of `{bag}`, {wanted} here")
+    weights.refuse(weights.flat < 0, "no negative weight")
+    lacking = np.isnan(weights.flat)
+    if lacking.any():  # allowed beside a missing value
+        weights.refuse(lacking & ~values.missing(absent), "no missing weight")
 
 
 def to_examples(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
@@ -184,129 +178,9 @@ def _used(array: np.ndarray) -> np.ndarray:
     return (present * np.arange(1, array.shape[1] + 1)).max(axis=1, initial=0)
 
 
-def objects(values: Sequence[Any]) -> np.ndarray:
-    """A flat array of these objects, whatever their type."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-class _Unfit(Exception):
-    def __init__(self, row: int, expected: str) -> None:
-        self.row = row
-        self.expected = expected
-
-
 def _column(rows: Rows, field: Input) -> Sequence[Any]:
     if isinstance(rows, Mapping):
         key = field.column if field.column in rows else field.name
         return rows[key] if key in rows else [None] * length(rows)
     column, name = field.column, field.name
     return [row[column] if column in row else row.get(name) for row in rows]
-
-
-def _flat(
-    values: Sequence[Any], field: Input, absent: frozenset[str], row: Callable[[int], int]
-) -> np.ndarray:
-    array = _plain(values, field.dtype)
-    if array is not None:
-        return array
-    parse, expected = _PARSERS[field.dtype.kind]
-    result = np.empty(len(values), field.dtype)
-    for place, value in enumerate(values):
-        parsed = field.missing if _is_missing(value, absent) else parse(value)
-        if parsed is None:
-            raise _Unfit(row(place), expected)
-        result[place] = parsed
-    return result
-
-
-def _plain(values: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray | None:
-    """The array, where no value needs a look of its own: the common and fast case."""
-    try:
-        if dtype.kind == "O":
-            return objects(list(map(str.encode, values)))
-        if not _PLAIN_TYPES[dtype.kind].issuperset(map(type, values)):
-            return None
-        with np.errstate(over="ignore"):
-            array = np.array(values, dtype)
-    except (OverflowError, TypeError, UnicodeEncodeError):
-        return None
-    return array if np.isfinite(array).all() else None
-
-
-def _bags(
-    values: Sequence[Any], field: Input, absent: frozenset[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, k) padded, and how many values each row was given."""
-    bags = [_bag(value, place, field, absent) for place, value in enumerate(values)]
-    given = np.array([len(bag) for bag in bags], np.int64)
-    width = field.width or int(given.max(initial=1))
-    bags = [bag[:width] for bag in bags]
-    lengths = np.minimum(given, width)
-    rows = np.repeat(np.arange(len(bags)), lengths)
-    result = np.full((len(bags), width), field.missing, field.dtype)
-    flat = _flat([value for bag in bags for value in bag], field, absent, rows.__getitem__)
-    result[np.arange(width) < lengths[:, None]] = flat
-    return result, given
-
-
-def _bag(value: Any, row: int, field: Input, absent: frozenset[str]) -> Sequence[Any]:
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return value.tolist() if isinstance(value, np.ndarray) else value
-    if _is_missing(value, absent):
-        return ()
-    text = _text(value)
-    if text is not None and field.separator is not None:
-        return text.decode().split(field.separator)
-    hint = "" if field.separator else " (or give the schema, which knows the separator)"
-    raise _Unfit(row, f"a list of values{hint}")
-
-
-def _is_missing(value: Any, absent: frozenset[str]) -> bool:
-    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
-        return True
-    return isinstance(value, str) and value in absent
-
-
-def _text(value: Any) -> bytes | None:
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, (bool, np.bool_)):
-        return b"true" if value else b"false"
-    if isinstance(value, (float, np.floating)):
-        number = float(value)  # 3.0 is "3", as Arrow writes it, and so the preprocessing job
-        value = int(number) if number.is_integer() and abs(number) < 1e10 else value
-    if isinstance(value, (str, int, float, np.number)):
-        with contextlib.suppress(UnicodeEncodeError):
-            return str(value).encode()
-    return None
-
-
-def _integer(value: Any) -> int | None:
-    if isinstance(value, str):
-        match = _INTEGER.fullmatch(value.strip(" \t"))
-        value = int(match[1]) if match and len(match[1]) < 40 else None
-    elif isinstance(value, (float, np.floating)):
-        value = int(value) if float(value).is_integer() else None
-    elif not isinstance(value, (int, np.integer, np.bool_)):
-        return None
-    return int(value) if value is not None and MISSING_INT <= value < 2**63 else None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, str):
-        text = value.strip(" \t")
-        value = float(text) if _NUMBER.fullmatch(text) else None
-    elif not isinstance(value, (int, float, np.number, np.bool_)):
-        return None
-    return float(value) if value is not None and abs(value) <= _FLOAT32_MAX else None
-
-
-_PLAIN_TYPES: dict[str, set[type]] = {"i": {int, bool}, "f": {float, int, bool}}
-_PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "O": (_text, "text"),
-    "i": (_integer, "a whole number"),
-    "f": (_number, "a finite number"),
-}
-_LISTS = {"O": "bytes_list", "i": "int64_list", "f": "float_list"}

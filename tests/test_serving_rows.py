@@ -1,12 +1,15 @@
 """Rows become the tensors that a signature takes; what does not fit is named."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import Schema
 from mtl_tf.transform import MISSING_INT
+from pipelines.check import Check
+from pipelines.sources import RawBatch
 from serving import rows
 from serving.encoder import RowEncoder
 from serving.protos import meta_graph_pb2
@@ -151,12 +154,64 @@ def test_bags_are_padded_to_the_longest():
         ),
         ({"tags": "a"}, "rows[1], `tags__weights`: expected one weight per value of `tags`, 1"),
         ({"seen": [1, "x"]}, "rows[1], `seen`: expected a whole number. Received: [1, 'x']"),
+        ({"seen": [*range(99), "x"]}, "rows[1], `seen`: expected a whole number. Received: [0, 1"),
+        ({"tags": b"\xff|a"}, "rows[1], `tags`: expected UTF-8 text. Received: b'\\xff|a'"),
+        ({"seen": np.array(7j)}, "rows[1], `seen`: expected a list of values. Received: array("),
+        (
+            {"tags": ["a", "b"], "tag weights": [1, -0.5]},
+            "rows[1], `tags__weights`: expected no negative weight. Received: [1, -0.5]",
+        ),
+        (
+            {"tags": "a|b", "tag weights": "|1"},
+            "rows[1], `tags__weights`: expected no missing weight. Received: '|1'",
+        ),
     ],
 )
 def test_what_does_not_fit(row, message):
     with pytest.raises(UserError) as caught:
         arrays([FULL, row])
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("tags", "weights"),
+    [
+        ("a|b", "1|0"),
+        ("a|b", "1|-1"),
+        ("a|b", "1|"),
+        ("a|b", "1|?"),
+        ("a|?", "1|?"),
+        ("a|?", "1|"),
+        ("a|", "|1"),
+        ("a|", "1|-2"),
+        ("a|b", "1"),
+        ("?", "1"),
+        ("?", "?"),
+        ("?", "-1"),
+        ("|".join(["a"] * 20), "|".join(["1"] * 20)),
+        ("|".join(["a"] * 20), "|".join([*["1"] * 19, "-1"])),
+    ],
+)
+def test_weights_are_refused_where_the_job_rejects_the_row(tags, weights):
+    cells = {
+        "Country of user": "", "shop": "", "price": "", "seen": "",
+        "tags": tags, "tag weights": weights, "clicked": "1",
+    }  # fmt: skip
+    columns = {name: pa.array([cell]) for name, cell in cells.items()}
+    rejected = Check(SCHEMA)(RawBatch(columns, 1, np.array([2]), text=str)).rejected
+    if not rejected:
+        arrays([cells])
+        return
+    with pytest.raises(UserError, match=r"rows\[0\], `tags__weights`: expected"):
+        arrays([cells])
+
+
+def test_a_long_bag_does_not_widen_the_others():
+    count = 100_000  # a bag of which the model reads 16 values, as the schema says
+    result = arrays([{"tags": ["a"] * count, "tag weights": [1] * count}, {}])
+    assert result["tags"].shape == result["tags__weights"].shape == (2, 16)
+    assert set(result["tags"][0].tolist()) == {b"a"}
+    assert result["tags__weights"].sum() == 16
 
 
 def test_text_for_a_bag_needs_the_separator():

@@ -1,0 +1,132 @@
+"""Single values as they stand in a row → arrays of one type.
+
+What is missing and what a number may look like are the preprocessing job's rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MISSING_INT = -(2**63)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a signature, and where a row keeps its value."""
+
+    name: str
+    dtype: np.dtype[Any]  # object means strings
+    rank: int
+    width: int | None = None  # of rank 2, where the signature fixes it
+    column: str = ""
+    separator: str | None = None
+    missing: Any = None  # stands for a missing value, and pads a bag; None: there is no such
+    most: int | None = None  # values of a bag that the model reads, where the schema says it
+    once: bool = False  # one value for all rows of a request
+
+
+class Unfit(Exception):
+    """A value of this row (of those at hand) is not what was expected."""
+
+    def __init__(self, row: int, expected: str) -> None:
+        self.row = row
+        self.expected = expected
+
+
+def parsed(
+    values: Sequence[Any], field: Input, absent: frozenset[str], row: Callable[[int], int]
+) -> np.ndarray:
+    """The values as the field's type; `row` tells the row of each, for `Unfit`."""
+    array = _plain(values, field.dtype)
+    if array is not None:
+        return array
+    parse, expected = PARSERS[field.dtype.kind]
+    result = np.empty(len(values), field.dtype)
+    for place, value in enumerate(values):
+        found = field.missing if is_missing(value, absent) else parse(value)
+        if found is None:
+            raise Unfit(row(place), expected)
+        result[place] = found
+    return result
+
+
+def _plain(values: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray | None:
+    """The array, where no value needs a look of its own: the common and fast case."""
+    try:
+        if dtype.kind == "O":
+            return objects(list(map(str.encode, values)))
+        if not _PLAIN_TYPES[dtype.kind].issuperset(map(type, values)):
+            return None
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype)
+    except (OverflowError, TypeError, UnicodeEncodeError):
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+def objects(values: Sequence[Any]) -> np.ndarray:
+    """A flat array of these objects, whatever their type."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def is_missing(value: Any, absent: frozenset[str]) -> bool:
+    """Whether it is None, NaN or one of the texts `absent`."""
+    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+        return True
+    return isinstance(value, str) and value in absent
+
+
+def text_of(value: Any) -> bytes | None:
+    """The value spelled as the preprocessing job spells it; None for what is no text."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return b"true" if value else b"false"
+    if isinstance(value, (float, np.floating)):
+        number = float(value)  # 3.0 is "3", as Arrow writes it, and so the preprocessing job
+        value = int(number) if number.is_integer() and abs(number) < 1e10 else value
+    if isinstance(value, (str, int, float, np.number)):
+        with contextlib.suppress(UnicodeEncodeError):
+            return str(value).encode()
+    return None
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str):
+        match = _INTEGER.fullmatch(value.strip(" \t"))
+        value = int(match[1]) if match and len(match[1]) < 40 else None
+    elif isinstance(value, (float, np.floating)):
+        value = int(value) if float(value).is_integer() else None
+    elif not isinstance(value, (int, np.integer, np.bool_)):
+        return None
+    return int(value) if value is not None and MISSING_INT <= value < 2**63 else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        text = value.strip(" \t")
+        value = float(text) if _NUMBER.fullmatch(text) else None
+    elif not isinstance(value, (int, float, np.number, np.bool_)):
+        return None
+    return float(value) if value is not None and abs(value) <= _FLOAT32_MAX else None
+
+
+_PLAIN_TYPES: dict[str, set[type]] = {"i": {int, bool}, "f": {float, int, bool}}
+
+PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "O": (text_of, "text"),
+    "i": (_integer, "a whole number"),
+    "f": (_number, "a finite number"),
+}
