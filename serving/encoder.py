@@ -9,7 +9,8 @@ import numpy as np
 
 from mtl_tf.errors import UserError
 from serving.protos import meta_graph_pb2
-from serving.rows import Input, RowError, Rows, inputs_of, length, to_arrays, to_examples
+from serving.rows import RowError, Rows, inputs_of, keys_of, length, to_arrays, to_examples
+from serving.values import Input
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema
@@ -65,13 +66,13 @@ class RowEncoder:
 
     def remarks(self, names: Iterable[str]) -> list[str]:
         """What a user should know about rows with these keys; empty when all fits."""
-        found = self._remarks(self._inputs, set(names))
+        found = self._remarks("the rows have", self._inputs, set(names))
         if not self._once:
             return found
-        remarks = self._remarks(self._once, set(self._context))
+        remarks = self._remarks("the context has", self._once, set(self._context))
         return found + [f"of the context, {remark}" for remark in remarks]
 
-    def _remarks(self, inputs: Mapping[str, Input], given: set[str]) -> list[str]:
+    def _remarks(self, have: str, inputs: Mapping[str, Input], given: set[str]) -> list[str]:
         read = {key for field in inputs.values() for key in (field.column, field.name)}
         unfit = sorted(
             field.name
@@ -79,18 +80,16 @@ class RowEncoder:
             if field.column not in given and field.name not in given
         )
         if len(unfit) == len(inputs):
+            hint = "" if self._schema else ". Rows keyed by column need the client's `schema`"
             raise UserError(
-                f"the rows have none of the model's inputs ({_some(unfit)}). "
-                f"Received: {_some(sorted(given))}. Rows keyed by column need the client's `schema`"
+                f"{have} none of the model's inputs ({_some(unfit)}). "
+                f"Received: {_some(sorted(given)) or 'nothing'}{hint}"
             )
-        dropped = sorted((given - read) & self._known() if self._schema else given - read)
+        # What is in no field of the schema, labels and keys of logs, is no surprise.
+        known = keys_of(self._schema) if self._schema else given
+        dropped = sorted((given - read) & known)
         remarks = [f"does not read, so dropped: {_some(dropped)}"] if dropped else []
         return remarks + ([f"is sent as missing, in no row: {_some(unfit)}"] if unfit else [])
-
-    def _known(self) -> set[str]:
-        fields = self._schema.fields if self._schema else ()
-        names = {name for field in fields for name in (field.name, field.column)}
-        return names | {getattr(field, "weights_column", None) or "" for field in fields}
 
 
 def _some(names: list[str], limit: int = 10) -> str:

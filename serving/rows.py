@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from serving.bags import Bags, read_bags
 from serving.protos import example_pb2, meta_graph_pb2
 from serving.tensors import STRING, numpy_dtype
 from serving.values import MISSING_INT, Input, Unfit, objects, parsed
+
+if TYPE_CHECKING:
+    from mtl_tf.schema import Schema
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 _LISTS = {"O": "bytes_list", "i": "int64_list", "f": "float_list"}
@@ -39,7 +42,7 @@ class RowError(UserError):
 
 
 def inputs_of(
-    signature: meta_graph_pb2.SignatureDef, schema: Any = None, raw: bool = True
+    signature: meta_graph_pb2.SignatureDef, schema: Schema | None = None, raw: bool = True
 ) -> dict[str, Input]:
     """The inputs of a signature; a `Schema` adds columns and separators.
 
@@ -95,6 +98,16 @@ def length(rows: Rows) -> int:
     if len(set(lengths.values())) > 1:
         raise UserError(f"columns must be equally long. Received lengths: {lengths}")
     return next(iter(lengths.values()), 0)
+
+
+def keys_of(schema: Schema) -> set[str]:
+    """What a row may be keyed by: the fields' names and columns, also of weights."""
+    keys = set()
+    for field in schema.fields:
+        keys |= {field.name, field.column}
+        if weights := getattr(field, "weights_column", None):
+            keys |= {f"{field.name}__weights", weights}
+    return keys
 
 
 def names_in(rows: Rows) -> set[str]:

@@ -2,12 +2,15 @@
 
 import json
 import lzma
+import os
+import subprocess
+import sys
 
 import pytest
 
 from mtl_tf.cli import main
-from mtl_tf.cli.rows import batches, read_rows
-from mtl_tf.errors import UserError
+from mtl_tf.cli.rows import batches, numbered_rows, read_rows
+from mtl_tf.errors import DataError, UserError
 from tests.conftest import ROOT
 
 COMMANDS = (
@@ -92,6 +95,20 @@ def test_a_drafted_schema_is_valid(run, tmp_path):
     assert run("schema", "check", tmp_path / "draft.yaml")[0] == 0
 
 
+def test_a_reader_that_goes_away_is_no_failure(tmp_path):
+    data = tmp_path / "log.csv"
+    data.write_text("country,clicked\nCH,1\nDE,0\n", encoding="utf-8")
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; from mtl_tf.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "schema", "infer", str(data)],
+        stdout=writing, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class TestRows:
     def test_csv_json_lines_and_compressed_files_give_the_same_rows(self, tmp_path):
         rows = [{"a": "1", "b": "x,y"}, {"a": "", "b": "ü"}]
@@ -107,6 +124,7 @@ class TestRows:
         [
             ("r.csv", "a,b\n1\n", "r.csv, line 2: expected 2 cells"),
             ("r.csv", "a,b\n1,2,3\n", "r.csv, line 2: expected 2 cells"),
+            ("r.csv", "\n1,2\n", "r.csv: the first line is blank; expected a header"),
             ("r.jsonl", '{"a": 1}\n{a}\n', "r.jsonl, line 2: not valid JSON"),
             ("r.jsonl", "[1]\n", "r.jsonl, line 1: expected an object"),
             ("r.tsv", "a\n", "r.tsv: cannot tell its format"),
@@ -116,6 +134,24 @@ class TestRows:
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=message):
             list(read_rows(str(tmp_path / name)))
+
+    def test_a_column_that_is_read_must_not_be_there_twice(self, tmp_path):
+        path = tmp_path / "r.csv"
+        path.write_text("a,b,b,,\n1,2,3,4,5\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"r\.csv: column 'b' appears more than once; rename"):
+            next(numbered_rows(str(path), {"a", "b"}))
+        assert next(numbered_rows(str(path), {"a"}))[1]["a"] == "1"
+        path.write_text("a,,\n1,2,3\n", encoding="utf-8")
+        assert next(read_rows(str(path)))["a"] == "1"
+
+    def test_rows_come_with_their_lines(self, tmp_path):
+        (tmp_path / "r.csv").write_text('a,b\n\n1,"x\ny"\n2,z\n', encoding="utf-8")
+        (tmp_path / "r.jsonl").write_text('\n{"a": 1}\n\n{"a": 2}\n', encoding="utf-8")
+        lines = {
+            name: [line for line, _ in numbered_rows(str(tmp_path / name))]
+            for name in ("r.csv", "r.jsonl")
+        }
+        assert lines == {"r.csv": [4, 5], "r.jsonl": [2, 4]}
 
     def test_batches_hold_every_row_once(self):
         rows = ({"a": i} for i in range(7))

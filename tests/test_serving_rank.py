@@ -123,6 +123,8 @@ def test_what_a_side_lacks_or_should_not_have_is_said_once(served, run):
         (lambda c, context, rows: c.rank("unranked", context, rows), "no signature `rank`"),
         (lambda c, context, rows: c.score("shop", rows, signature="rank"), "call `Client.rank`"),
         (lambda c, context, rows: c.rank("shop", [context], rows), "`context` must be one row"),
+        (lambda c, context, rows: c.rank("shop", {"age": 3}, rows),
+         r"the context has none of the model's inputs \(.*\). Received: age"),
         (lambda c, context, rows: c.rank("shop", {**context, "shop_id": "x"}, rows),
          "context, `shop_id`: expected a whole number. Received: 'x'"),
         (lambda c, context, rows: c.rank("shop", context, [{**rows[0], "age": "x"}]),

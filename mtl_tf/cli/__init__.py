@@ -8,6 +8,7 @@ is at fault; 130 interrupted. Results go to stdout, progress and errors to stder
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -37,6 +38,16 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"mtl_tf.cli.{_COMMANDS[name][0]}")
         return module.command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout:
+                sys.stdout.flush()
+            return result
+        except BrokenPipeError:  # `mtl-tf … | head`, which click takes for a failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is unsent
+            raise click.exceptions.Exit(0) from None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _COMMANDS:
@@ -95,9 +106,6 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # `mtl-tf … | head`
-        sys.stderr.close()
-        sys.exit(0)
     except OSError as error:
         sentence = machine_sentence(error)
         if sentence is None:

@@ -10,13 +10,14 @@ import json
 import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from mtl_tf.errors import DataError, UserError
 
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_Row = TypeVar("_Row")
 _UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError, csv.Error)
 
 
@@ -26,15 +27,28 @@ def read_rows(path: str) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: no such file, or one of another kind; `DataError`: it cannot be read to its end.
     """
+    return (row for _, row in numbered_rows(path))
+
+
+def numbered_rows(
+    path: str, wanted: Collection[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of `read_rows`, each with the number of its line in the file.
+
+    A CSV must not have two columns of one name, if that is one of `wanted` (all by default).
+    """
     try:
-        yield from _rows(path)
+        yield from _rows(path, wanted)
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({_why(error)}); check the file") from None
 
 
-def _rows(path: str) -> Iterator[dict[str, Any]]:
+def _rows(path: str, wanted: Collection[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
     if path == "-":
-        yield from _json_lines(sys.stdin, "stdin")
+        if sys.stdin is None:
+            raise UserError("stdin is closed; give a file, or pipe JSON Lines into the command")
+        # JSON is UTF-8, whatever the terminal's encoding.
+        yield from _json_lines(io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig"), "stdin")
         return
     file = Path(path)
     if not file.is_file():
@@ -45,40 +59,56 @@ def _rows(path: str) -> Iterator[dict[str, Any]]:
     with opener(file, "rt", encoding="utf-8-sig", newline="") as text:
         assert isinstance(text, io.TextIOBase)
         if kind == ".csv":
-            yield from _csv(text, path)
+            yield from _csv(text, path, wanted)
         elif kind in (".jsonl", ".ndjson", ".json"):
             yield from _json_lines(text, path)
         else:
             raise UserError(f"{path}: cannot tell its format; name it .csv or .jsonl (+ .gz, .xz)")
 
 
-def batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+def batches(rows: Iterator[_Row], size: int) -> Iterator[list[_Row]]:
     """Lists of up to `size` rows."""
     while batch := list(itertools.islice(rows, size)):
         yield batch
 
 
-def _csv(text: Any, source: str) -> Iterator[dict[str, Any]]:
+def _csv(
+    text: TextIO, source: str, wanted: Collection[str] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(2**31 - 1)  # the job takes cells of any length too
-    reader = csv.DictReader(text)
-    for row in reader:
-        if None in row or None in row.values():
-            columns = len(reader.fieldnames or ())
-            raise UserError(f"{source}, line {reader.line_num}: expected {columns} cells")
-        yield row
+    reader = csv.reader(text)
+    names = next(reader, None)
+    if names is None:
+        return
+    _check_header(names, source, wanted)
+    for cells in reader:
+        if not cells:  # a blank line
+            continue
+        if len(cells) != len(names):
+            raise UserError(f"{source}, line {reader.line_num}: expected {len(names)} cells")
+        yield reader.line_num, dict(zip(names, cells, strict=True))
 
 
-def _json_lines(text: TextIO | Any, source: str) -> Iterator[dict[str, Any]]:
+def _check_header(names: Sequence[str], source: str, wanted: Collection[str] | None) -> None:
+    if not names:
+        raise DataError(f"{source}: the first line is blank; expected a header of column names")
+    for place, name in enumerate(names):
+        # Columns without a name are many tools' trailing commas.
+        if name in names[:place] and (name if wanted is None else name in wanted):
+            raise DataError(f"{source}: column {name!r} appears more than once; rename one of them")
+
+
+def _json_lines(text: TextIO, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line.removeprefix("\ufeff") if number == 1 else line)
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{source}, line {number}: not valid JSON ({error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{source}, line {number}: expected an object with one entry a column")
-        yield row
+        yield number, row
 
 
 def _why(error: BaseException) -> str:

@@ -8,15 +8,17 @@ from typing import Any
 
 import click
 
+from mtl_tf.errors import UserError
+
 
 @click.command()
 @click.argument("rows")
 @click.option("--model", required=True, help="Name of the served model.")
 @click.option("--address", default="127.0.0.1:8500", show_default=True, help="Server's host:port.")
 @click.option("--schema", help="Configuration or schema.json: its columns, separators, missings.")
-@click.option("--version", type=click.IntRange(min=1), help="The newest by default.")
+@click.option("--version", type=click.IntRange(1, 2**63 - 1), help="The newest by default.")
 @click.option("--tasks", help="Only these tasks, comma-separated.")
-@click.option("--batch-size", default=512, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=512, show_default=True, type=click.IntRange(1, 2**31 - 1))
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds a request may take.")
 def command(
     rows: str,
@@ -32,18 +34,35 @@ def command(
 
     Prints one JSON object a row, task → score, in the order of the rows.
     """
-    from mtl_tf.cli.rows import batches, read_rows
+    from mtl_tf.cli.rows import batches, numbered_rows
     from serving.client import Client
+    from serving.rows import RowError, keys_of
 
-    declared: Any = schema
-    if schema and schema.endswith((".yaml", ".yml")):
+    declared = _schema(schema)
+    wanted = keys_of(declared) if declared else None
+    names = None if tasks is None else [task.strip() for task in tasks.split(",") if task.strip()]
+    with Client(address, timeout=timeout, schema=declared, batch_size=batch_size) as client:
+        for batch in batches(numbered_rows(rows, wanted), batch_size):
+            try:
+                scores = client.score(model, [row for _, row in batch], names, version=version)
+            except RowError as error:
+                source = "stdin" if rows == "-" else rows
+                line = batch[error.row][0]
+                raise UserError(f"{source}, line {line}: {error.problem}") from None
+            _print(scores)
+
+
+def _schema(source: str | None) -> Any:
+    if source and source.endswith((".yaml", ".yml")):
         from mtl_tf.config import load_config
 
-        declared = load_config(schema).schema
-    wanted = [task.strip() for task in tasks.split(",") if task.strip()] if tasks else None
-    with Client(address, timeout=timeout, schema=declared, batch_size=batch_size) as client:
-        for batch in batches(read_rows(rows), batch_size):
-            scores = client.score(model, batch, tasks=wanted, version=version)
-            for values in zip(*scores.values(), strict=True):
-                line = {task: float(f"{v:.7g}") for task, v in zip(scores, values, strict=True)}
-                sys.stdout.write(json.dumps(line) + "\n")
+        return load_config(source).schema
+    from serving.question import read_schema
+
+    return read_schema(source)
+
+
+def _print(scores: dict[str, Any]) -> None:
+    for values in zip(*scores.values(), strict=True):
+        line = {task: float(f"{v:.7g}") for task, v in zip(scores, values, strict=True)}
+        sys.stdout.write(json.dumps(line) + "\n")
