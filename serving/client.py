@@ -32,6 +32,7 @@ from serving.protos import (
 from serving.question import (
     Described,
     Question,
+    chosen_version,
     joined,
     model_spec,
     read_schema,
@@ -116,9 +117,7 @@ class Client:
         No rows: empty arrays, without asking for a prediction. Raises `UserError` for
         rows that do not fit and `ServingError` for what the server refuses.
         """
-        if version is not None and label is not None:
-            raise UserError("give `version` or `label`, not both")
-        chosen = version if label is None else label
+        chosen = chosen_version(version, label)
         if tasks is not None and not length(rows):
             return joined([], tasks)
         return self._asked(model, chosen, Question(signature, rows, tasks))
@@ -148,14 +147,13 @@ class Client:
         >>> client.rank("shop", {"country": "CH"}, [{"item": 7}, {"item": 9}])  # doctest: +SKIP
         {'click': array([0.0312, 0.0174], dtype=float32)}
         """
-        if version is not None and label is not None:
-            raise UserError("give `version` or `label`, not both")
+        chosen = chosen_version(version, label)
         if not isinstance(context, Mapping):
             raise UserError(f"`context` must be one row, a dict. Received: {context!r:.60}")
         if tasks is not None and not length(candidates):
             return joined([], tasks)
         question = Question(RANK, candidates, tasks, context)
-        return self._asked(model, version if label is None else label, question)
+        return self._asked(model, chosen, question)
 
     def _asked(
         self, model: str, chosen: int | str | None, question: Question
@@ -178,7 +176,8 @@ class Client:
         self, model: str, version: int | str | None = None
     ) -> Mapping[str, meta_graph_pb2.SignatureDef]:
         """What a model can be asked, by signature name; `version` is a number or a label."""
-        return self._describe(model, version).signatures
+        chosen = version if isinstance(version, str) else chosen_version(version, None)
+        return self._describe(model, chosen).signatures
 
     def status(self, model: str) -> dict[int, str]:
         """State of each version of a model: AVAILABLE, LOADING, END, …"""
@@ -230,7 +229,9 @@ class Client:
             )
             signatures = get_model_metadata_pb2.SignatureDefMap()
             reply.metadata[_FIELD].Unpack(signatures)
-            known = Described(reply.model_spec.version.value, signatures.signature_def)
+            # TensorFlow's own, which start the model, are named `__…`.
+            found = {k: v for k, v in signatures.signature_def.items() if not k.startswith("__")}
+            known = Described(reply.model_spec.version.value, found)
             self._described[model, chosen] = known
         return known
 

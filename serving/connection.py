@@ -24,7 +24,10 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+# A call that reaches a server just as it closes its port is answered with CANCELLED.
+_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _LONGEST_WAIT = 1.0  # seconds between two tries
+_LONGEST_CALL = 365 * 86400.0  # gRPC takes what it cannot count in nanoseconds for the past
 
 
 class ServingError(UserError):
@@ -53,6 +56,7 @@ class Connection:
             raise UserError(f"`timeout` must be positive (seconds). Received: {timeout}")
         self.address = address
         self.timeout = timeout
+        self._closed = False
         self._channel = (
             grpc.insecure_channel(address, _OPTIONS)
             if credentials is None
@@ -66,23 +70,29 @@ class Connection:
     ) -> Any:
         """The answer to `request`, about `model`; raises `ServingError`.
 
-        Only UNAVAILABLE is tried again, with growing pauses, until the deadline: it says
-        that nothing was done. Scoring changes nothing, so asking twice is safe anyway.
+        What a server that stops or starts answers is tried again, with growing pauses, until
+        the deadline; scoring changes nothing, so asking twice is safe. All else is final.
         """
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         pause = 0.05
         while True:
             try:
-                return rpc(request, timeout=max(end - time.monotonic(), 0.001))
+                left = max(end - time.monotonic(), 0.001)
+                return rpc(request, timeout=min(left, _LONGEST_CALL))
+            except ValueError:
+                if not self._closed:
+                    raise
+                raise UserError("the client is closed; make another one") from None
             except grpc.RpcError as error:
                 wait = pause * random.uniform(0.5, 1.0)  # many clients must not knock in step
-                if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() + wait > end:
+                if error.code() not in _PASSING or time.monotonic() + wait > end:
                     raise ServingError(self._sentence(error, model), error.code()) from None
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_WAIT)
 
     def close(self) -> None:
         """Closes the channel."""
+        self._closed = True
         self._channel.close()
 
     def _sentence(self, error: Any, model: str) -> str:

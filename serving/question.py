@@ -36,6 +36,18 @@ class Question:
     context: Mapping[str, Any] | None = None
 
 
+def chosen_version(version: int | None, label: str | None) -> int | str | None:
+    """The one of them that is given; `UserError` for what is no version number."""
+    if version is not None and label is not None:
+        raise UserError("give `version` or `label`, not both")
+    if version is None:
+        return label
+    whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
+    if not whole or not 0 <= version < 2**63:
+        raise UserError(f"`version` must be a number of a version. Received: {version!r}")
+    return int(version)
+
+
 def model_spec(model: str, chosen: int | str | None, signature: str = "") -> model_pb2.ModelSpec:
     """The model, of a version number or a label."""
     spec = model_pb2.ModelSpec(name=model, signature_name=signature)
@@ -49,12 +61,16 @@ def model_spec(model: str, chosen: int | str | None, signature: str = "") -> mod
 def wanted_tasks(
     spec: model_pb2.ModelSpec, described: Described, tasks: Sequence[str] | None
 ) -> list[str]:
-    """The tasks to answer, all by default; `UserError` for what the model lacks."""
+    """The tasks to answer, each once, all by default; `UserError` for what the model lacks."""
+    if isinstance(tasks, str) or (tasks is not None and not len(tasks)):
+        raise UserError(
+            f"`tasks` must be a list of one name or more, or left out for all. Received: {tasks!r}"
+        )
     signature = spec.signature_name
     _require(f"model `{spec.name}` has no signature", [signature], described.signatures)
     outputs = described.signatures[signature].outputs
     _require(f"model `{spec.name}` has no task", tasks or (), outputs)
-    return sorted(outputs) if tasks is None else list(tasks)
+    return sorted(outputs) if tasks is None else list(dict.fromkeys(tasks))
 
 
 def joined(

@@ -1,5 +1,7 @@
 """The client: rows in, scores out, and one clear sentence when that cannot be."""
 
+import io
+import json
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
+from mtl_tf.cli import main
 from mtl_tf.errors import UserError
 from serving.client import Client, ServingError
 from serving.connection import Connection
@@ -108,6 +111,16 @@ def test_unread_and_absent_names_warn_once(client):
         (lambda c: c.score("m", rows(), tasks=["buy"]), "no task `buy`; it has: a, b"),
         (lambda c: c.score("m", rows(), signature="rank"), "no signature `rank`; it has: "),
         (lambda c: c.score("m", rows(), version=1, label="x"), "give `version` or `label`"),
+        (lambda c: c.score("m", rows(), version=2**70), "`version` must be a number of a version"),
+        (lambda c: c.score("m", rows(), version="1"), "number of a version. Received: '1'"),
+        (lambda c: c.signatures("m", version=-1), "number of a version. Received: -1"),
+        (lambda c: c.score("m", rows(), tasks=[]), "list of one name or more, or left out for all"),
+        (lambda c: c.score("m", rows(), tasks="a"), "list of one name or more, .*Received: 'a'"),
+        (lambda c: c.score("m", rows(), signature="__saved_model_init_op"), "has no signature"),
+        (
+            lambda c: c.score("m", [{}]),
+            r"none of the model's inputs \(dense, ids\). Received: nothing",
+        ),
         (lambda c: c.score("m", [{"dense": [1, 2], "ids": 7}]), r"indices\[0\] = 7 is not in"),
         (lambda c: c.status("nope"), "Could not find any versions of model nope"),
     ],
@@ -129,6 +142,24 @@ def test_errors_are_sentences(server, client, ask, message):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(UserError, match=message):
         Client("127.0.0.1:1", **arguments)
+
+
+def test_numbers_from_numpy_and_a_task_named_twice(client):
+    scores = client.score("m", rows(), tasks=["b", "b"], version=np.int64(1))
+    assert list(scores) == ["b"]
+
+
+def test_no_deadline(server):
+    with Client(server.address, timeout=float("inf")) as patient:
+        np.testing.assert_allclose(patient.score("m", rows())["a"], answers())
+
+
+def test_a_closed_client_says_so(server):
+    client = Client(server.address)
+    client.score("m", rows())
+    client.close()
+    with pytest.raises(UserError, match="the client is closed"):
+        client.score("m", rows())
 
 
 def test_deadline(client, server):
@@ -195,9 +226,10 @@ class _Failure(grpc.RpcError):
         return "a passing fault"
 
 
-def test_only_unavailable_is_tried_again(client):
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_only_what_a_stopping_server_answers_is_tried_again(client, code):
     stub = client._connection.prediction
-    stub.Predict = _Unsteady(stub.Predict, *[_Failure(grpc.StatusCode.UNAVAILABLE)] * 2)
+    stub.Predict = _Unsteady(stub.Predict, *[_Failure(code)] * 2)
     np.testing.assert_allclose(client.score("m", rows())["a"], answers())
     stub.Predict = _Unsteady(stub.Predict, _Failure(grpc.StatusCode.INTERNAL))
     with pytest.raises(ServingError, match=r"a passing fault \(INTERNAL\)"):
@@ -237,6 +269,33 @@ def test_a_new_version_with_another_signature(tmp_path, calls):
         server.store.poll()
         with pytest.warns(UserWarning, match="does not read, so dropped: dense"):
             np.testing.assert_allclose(client.score("m", rows())["a"], [100, 200, 300])
+
+
+def test_the_command_scores_a_file(server, tmp_path, capsys):
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows(5))))
+    main(["score", str(tmp_path / "r.jsonl"), "--model", "m", "--address", server.address,
+          "--batch-size", "2", "--tasks", "b,a"])  # fmt: skip
+    scores = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose([score["a"] for score in scores], answers(5))
+    assert list(scores[0]) == ["b", "a"]
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_the_command_names_the_line_that_does_not_fit(
+    server, tmp_path, capsys, monkeypatch, from_stdin
+):
+    lines = [json.dumps(row) for row in rows(3)] + ["", json.dumps({"dense": [0, 0], "ids": "é"})]
+    data = "\n".join(lines).encode()
+    (tmp_path / "r.jsonl").write_bytes(data)
+    # A terminal that is not UTF-8 changes nothing.
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "latin-1"))
+    path = "-" if from_stdin else str(tmp_path / "r.jsonl")
+    with pytest.raises(SystemExit) as stop:
+        main(["score", path, "--model", "m", "--address", server.address, "--batch-size", "2"])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, len(out.splitlines())) == (2, 2)
+    source = "stdin" if from_stdin else path
+    assert f"{source}, line 5: `ids`: expected a whole number. Received: 'é'" in err
 
 
 def test_imports_neither_keras_nor_tensorflow_and_leaves_tensorflow_intact():
