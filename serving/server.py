@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,6 +158,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         names = ", ".join(server.store.names())
         print(f"serving {names} on {server.address} (Ctrl-C stops it)", flush=True)
         asked_to_stop.wait()
+    _leave()
+
+
+def _leave() -> None:
+    """Ends the process: returning would wait for requests that outlast the grace."""
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import grpc
 import numpy as np
@@ -116,10 +117,23 @@ def test_labels_and_policies_of_a_configuration(tmp_path, toy_models):
 
 
 def test_the_command_stops_cleanly_on_sigterm(toy_models):
-    command = [sys.executable, "-m", "serving.server", "--models", str(toy_models), "--port", "0"]
+    code = f"""
+from serving.server import LocalServer, main
+LocalServer.stop.__defaults__ = (0.1,)  # seconds of grace
+main(["--models", {str(toy_models)!r}, "--port", "0"])
+"""
+    command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        line = process.stdout.readline().decode()
-        assert line.startswith("serving m on 127.0.0.1:")
-        assert Stubs(line.split()[3]).predict(request()).model_spec.name == "m"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+        try:
+            line = process.stdout.readline().decode()
+            assert line.startswith("serving m on 127.0.0.1:")
+            stubs = Stubs(line.split()[3])
+            assert stubs.predict(request()).model_spec.name == "m"
+            endless = request(signature="slow", inputs={"rounds": np.array([10**15])})
+            running = stubs.prediction.Predict.future(endless)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+            assert running.exception().code() == grpc.StatusCode.UNAVAILABLE
+        finally:
+            process.kill()
