@@ -27,6 +27,7 @@ KEPT = [
     ("not beyond it either", [3, 2, 1], [0.4, 0.4, 0.5], {"target": TARGET}, 2),
     ("five points off are no miss", [3, 1, 2], [0.4, 0.36, 0.44], {"target": TARGET}, 2),
     ("else the nearest to the target", [1, 2, 3], [0.1, 0.3, 0.2], {"target": TARGET}, 2),
+    ("of equally near ones the best", [3, 1, 2], [0.0, 0.0, 0.0], {"target": TARGET}, 2),
     ("from above too", [1, 2, 3], [0.1, 0.6, 0.47], {"target": TARGET}, 3),
     ("without gates there is nothing to miss", [2, 1, 3], None, {"target": TARGET}, 2),
     ("without validation rows the last", [1, 2, 3], None, {"validated": False}, 3),

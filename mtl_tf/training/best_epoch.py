@@ -16,8 +16,9 @@ class BestEpoch:
     """Kept is the epoch with the smallest `val_objective`, and training ends by patience.
 
     With a target share of closed connections only epochs within 5 points of it are
-    compared; as long as there is none, kept is the one that comes nearest, and patience
-    does not count. Without validation rows the last epoch is the one to keep.
+    compared; as long as there is none, kept is the one that comes nearest (of equally
+    near ones that with the smallest `val_objective`), and patience does not count. Without
+    validation rows the last epoch is the one to keep.
 
     Args:
         epochs: how many there are at most, fine-tuning included.
@@ -57,10 +58,9 @@ class BestEpoch:
         """The epoch to keep, counted from 1."""
         if not self.validated:
             return len(logs)
-        eligible = [number for number, epoch in enumerate(logs, 1) if self._eligible(epoch)]
-        if eligible:
-            return min(eligible, key=lambda number: logs[number - 1]["val_objective"])
-        return min(range(1, len(logs) + 1), key=lambda number: self._distance(logs[number - 1]))
+        misses = [0.0 if self._eligible(epoch) else self._distance(epoch) for epoch in logs]
+        ranked = [(miss, epoch["val_objective"]) for miss, epoch in zip(misses, logs, strict=True)]
+        return 1 + ranked.index(min(ranked))
 
     def next_step(
         self, logs: Logs, fine_tuned_from: int | None = None
