@@ -11,7 +11,7 @@ from mtl_tf.optimizers import Adam
 from mtl_tf.ranker import Ranker
 from mtl_tf.reach import Reach
 from mtl_tf.schema import Task
-from mtl_tf.weighting import PCGrad
+from mtl_tf.weighting import GradNorm, PCGrad
 from tests import architectures as arch
 
 pytestmark = pytest.mark.keras
@@ -261,13 +261,13 @@ def test_one_task_alone():
 
 
 def test_the_compiled_loss_of_keras_2_and_3_is_logged_by_task():
-    history = (
-        compiled("shared_bottom", run_eagerly=True)
-        .fit(tf.data.Dataset.from_tensors(batch()), verbose=0)
-        .history
-    )
-    prefix = "Tower_" if LEGACY else ""
-    assert {f"{prefix}{name}_loss" for name in NAMES} < set(history)
+    model = compiled("shared_bottom", run_eagerly=True)
+    features, labels, weights = batch()
+    scores, (losses, _) = model(features), losses_for(arch.TASKS)
+    history = model.fit(tf.data.Dataset.from_tensors(batch()), verbose=0).history
+    for name in NAMES:
+        expected = losses[name](labels[name], scores[name], sample_weight=weights[name])
+        assert history[f"{name}_loss"] == [pytest.approx(float(expected), rel=1e-5)]
 
 
 @pytest.fixture
@@ -295,3 +295,27 @@ def test_small_gradients_survive_float16(weighting, float16):
     assert "LossScale" in type(model.optimizer).__name__
     model.fit(tf.data.Dataset.from_tensors((ones, {"watch": 3 * ones})), verbose=0)
     assert value(dense.kernel).item() == pytest.approx(1 + rate * weight * 4, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "balance"),
+    [((1e-6, 4e-6), (1.1, 0.9)), ((1e3, 4e3), (1.0, 1.0))],
+    ids=["beneath float16", "beyond it, where no step is made"],
+)
+def test_gradnorm_measures_gradients_that_float16_does_not_hold(labels, balance, float16):
+    """∂/∂w of mean (w − y)² is −2y at w = 0, a part of it from each of 128 rows."""
+    inputs = keras.Input((1,))
+    shared = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs)
+    tasks = [Task(name=name, kind="regression", label=name) for name in ("a", "b")]
+    scores = {
+        task.name: keras.layers.Activation("linear", dtype="float32", name=task.name)(shared)
+        for task in tasks
+    }
+    model = Ranker(inputs, scores)
+    losses, _ = losses_for(tasks)
+    weighting = GradNorm(alpha=0.0, learning_rate=0.1)
+    model.compile(keras.optimizers.SGD(0.1), losses, weighting=weighting, run_eagerly=True)
+    assert "LossScale" in type(model.optimizer).__name__
+    truth = {name: np.full((128, 1), y, np.float32) for name, y in zip("ab", labels, strict=True)}
+    model.fit(tf.data.Dataset.from_tensors((np.ones((128, 1)), truth)), verbose=0)
+    np.testing.assert_allclose(weighting.balance, balance, atol=0.02)

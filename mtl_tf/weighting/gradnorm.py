@@ -78,7 +78,10 @@ class GradNorm(Weighting):
             labelled = tf.cast(batch.labelled, tf.float32)
             # A single task is its own mean: rounding would decide the sign.
             several = tf.reduce_sum(labelled) > 1
-            moved = tf.maximum(self._v.step(gradient, batch.labelled & several), _LEAST)
+            # Where a scaled loss overflows float16, the optimizer makes no step either.
+            finite = tf.reduce_all(tf.math.is_finite(gradient))
+            moves = batch.labelled & several & finite
+            moved = tf.maximum(self._v.step(gradient, moves), _LEAST)
             rest = len(self.tasks) - tf.reduce_sum((1 - labelled) * balance)
             factor = tf.math.divide_no_nan(rest, tf.reduce_sum(labelled * moved))
             self.balance.assign(tf.where(batch.labelled, factor * moved, balance))
@@ -99,14 +102,17 @@ class GradNorm(Weighting):
     def _norms(self, batch: Batch) -> Any:
         """‖∇_W L_k‖ on the shared slices, `(tasks,)`."""
         variables = self.reach.last_shared()
-        by_task = [each_total(batch.tape.gradient(loss, variables)) for loss in batch.losses]
+        by_task = []
+        for loss in batch.losses:
+            scale = tf.ones_like(loss) * batch.scale
+            by_task.append(each_total(batch.tape.gradient(loss, variables, output_gradients=scale)))
         squares = tf.add_n(
             [
                 tf.linalg.diag_part(inner_products(gradients, self.reach.of(variable)))
                 for variable, gradients in zip(variables, zip(*by_task, strict=True), strict=True)
             ]
         )
-        return tf.sqrt(squares)
+        return tf.sqrt(squares) / batch.scale
 
     def current(self) -> Any:
         return self.weights * self.balance
