@@ -62,6 +62,9 @@ class Ranker(keras.Model):
             weighting: a strategy of `mtl_tf.weighting`; None is `Fixed`.
             args, kwargs: as with Keras, such as `loss_weights`, by task, and `jit_compile`.
         """
+        if LEGACY and isinstance(self.output, Mapping):
+            # Keras 2 would log what it measures under the names of the layers.
+            self.output_names = sorted(self.output)
         super().compile(optimizer, loss, *args, **kwargs)
         step = None
         if isinstance(loss, Mapping) and isinstance(self.output, Mapping):
