@@ -201,3 +201,21 @@ def test_a_table_of_the_same_rows_under_another_mask_is_another_one(tmp_path):
         z = weights * [3.0, 4.0]
         session = Session(tmp_path / str(i))
         assert_same({"t": 1 / (1 + np.exp(-z))}, session("serving_default", rows))
+
+
+@pytest.mark.parametrize("tables", ["float32", "float16"])
+def test_masks_that_are_alike_make_one_table(tables, tmp_path):
+    """As those of a model just built are: two readers of one table, each with a lookup."""
+    rng = np.random.default_rng(0)
+    g, table = np.array([[0.5, 0.1]], np.float32), rng.normal(size=(4, 2)).astype(np.float32)
+    nodes = [Embed("e", ("a",), table)]
+    for reader in ("0", "1"):
+        weight = rng.normal(size=(2, 3)).astype(np.float32)
+        nodes.append(Mask(f"m{reader}", "e", g.copy()))
+        nodes.append(Affine(f"c{reader}", (Edge(f"m{reader}", weight),), np.ones(3), "relu"))
+    edges = tuple(Edge(f"c{reader}", np.ones((3, 1), np.float32)) for reader in ("0", "1"))
+    nodes += [Affine("t", edges, np.zeros(1, np.float32)), Output("task/t", "t", "t")]
+    after = passes.store_tables(folded(Plan(tuple(nodes), (Feature("a", "int32"),))), tables)
+    saved(lower(after), tmp_path)
+    rows = {"a": np.arange(4)}
+    assert_same(after.scores(rows), Session(tmp_path)("serving_default", rows))

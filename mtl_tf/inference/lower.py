@@ -103,7 +103,7 @@ class _Arrays:
     def __init__(self, others: _Arrays | None):
         self.others = others
         self.kept: dict[str, tuple[np.ndarray, Any]] = {}
-        self.made: dict[Any, tuple[MadeTable, ...]] = {}
+        self.made: dict[Any, list[MadeTable]] = {}
 
     def find(self, array: np.ndarray) -> Any | None:
         """The weight of the others, or some rows of one, that is this very array."""
@@ -114,10 +114,10 @@ class _Arrays:
                 return tensor if everything else tensor[start : start + len(array)]
         return None
 
-    def made_tables(self, of: Any) -> tuple[MadeTable, ...] | None:
+    def made_tables(self, of: Any) -> list[MadeTable]:
         """The tables that were made of this."""
         known = self.others.made.get(of) if self.others else None
-        return known or self.made.get(of)
+        return known or self.made.get(of, [])
 
 
 def _variables(node: n.Opaque) -> list[tf.Variable]:
@@ -189,10 +189,13 @@ class _TensorFlowOps:
 
     def _made(self, of: Any, make: Callable[[], tuple[MadeTable, ...]]) -> list[Any]:
         tables = self._arrays.made_tables(of)
-        if tables is None:
-            tables = self._arrays.made[of] = make()
-            for table in tables:  # the module owns what it uses
-                self._weights[table.name] = table
+        if not tables:
+            tables = []
+            for table in make():  # the module owns what it uses; equal tables have one name
+                if table.name not in self._weights:
+                    self._weights[table.name] = table
+                tables.append(self._weights[table.name])
+            self._arrays.made[of] = tables
         return [table() for table in tables]
 
     def add_rows(self, table: Any, ids: Any, count: int) -> Any:
