@@ -15,7 +15,7 @@ import yaml
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from pipelines import cells
-from pipelines.sources import RawBatch, plan, read
+from pipelines.sources import Broken, RawBatch, plan, read
 from pipelines.sources.files import check_columns
 
 MISSING_TEXTS = ("?", "NULL", "null", "None", "nan", "NaN", "\\N")
@@ -75,8 +75,15 @@ def infer_schema(path: str, rows: int = 10_000) -> str:
         UserError: The file cannot be read, or is of another kind.
         DataError: It holds no rows, or fewer than two usable columns.
     """
-    tables = list(_first_rows(path, rows))
+    batches = list(_first_rows(path, rows))
+    broken = [line for batch in batches for line in batch.broken]
+    tables = [batch for batch in batches if batch.rows]
     seen = sum(batch.rows for batch in tables)
+    if not seen and broken:
+        raise DataError(
+            f"{path}, line {broken[0].line}: {broken[0].reason}, and no other line can be read "
+            "either; convert or repair the file"
+        )
     if not seen:
         raise DataError(f"{path}: holds no rows to look at")
     missing = _missing_values(tables)
@@ -89,6 +96,7 @@ def infer_schema(path: str, rows: int = 10_000) -> str:
     names = _names(columns)
     lines = [
         f"# A draft, guessed from the first {seen:,} rows of {path}: check every line.",
+        *_unread(broken),
         f"name: {_identifier(os.path.basename(path).split('.')[0])}",
         "split: {eval: 0.1, test: 0.1}",
     ]
@@ -116,8 +124,7 @@ def _first_rows(path: str, rows: int) -> Iterator[RawBatch]:
     left = rows
     for piece in pieces:
         for batch in read(piece, source.columns):
-            if batch.rows:
-                yield _head(batch, left)
+            yield _head(batch, left)
             left -= batch.rows
             if left <= 0:
                 return
@@ -125,7 +132,18 @@ def _first_rows(path: str, rows: int) -> Iterator[RawBatch]:
 
 def _head(batch: RawBatch, rows: int) -> RawBatch:
     columns = {name: column.slice(0, rows) for name, column in batch.columns.items()}
-    return RawBatch(columns, min(rows, batch.rows), batch.lines[:rows], batch.text)
+    broken = batch.broken
+    if rows < batch.rows:
+        broken = [line for line in broken if line.line < batch.lines[rows]]
+    return RawBatch(columns, min(rows, batch.rows), batch.lines[:rows], batch.text, broken)
+
+
+def _unread(broken: Sequence[Broken]) -> list[str]:
+    """A comment on the lines that gave no row, if there are any."""
+    if not broken:
+        return []
+    first = f"line {broken[0].line}: {broken[0].reason}"
+    return [f"# Lines that cannot be read and will be rejected: {len(broken):,} ({first})."]
 
 
 def _missing_values(batches: Sequence[RawBatch]) -> list[str]:

@@ -107,6 +107,25 @@ def test_nothing_to_draft(tmp_path, name, data, error, says):
         infer_schema(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_lines_that_are_no_utf8_are_told(tmp_path, name):
+    def write(cities):
+        if name == "a.csv":
+            lines = ["city,clicked", *(f"{city},{i % 2}" for i, city in enumerate(cities))]
+        else:
+            lines = [f'{{"city": "{city}", "clicked": {i % 2}}}' for i, city in enumerate(cities)]
+        (tmp_path / name).write_bytes("\n".join(lines).encode("latin-1"))
+        return str(tmp_path / name)
+
+    header = name == "a.csv"
+    with pytest.raises(DataError, match=rf"line {1 + header}: not UTF-8 text, .*; convert"):
+        infer_schema(write(["Genève"] * 20))
+    path = write([*["Bern", "Thun"] * 10, "Genève"])
+    told = f"rejected: 1 (line {21 + header}: not UTF-8 text)"
+    assert told in infer_schema(path)
+    assert told not in infer_schema(path, rows=5)
+
+
 def test_census(census, tmp_path):
     schema = draft(census / "train.csv.xz", tmp_path)
     assert [task.name for task in schema.tasks] == ["income"]
