@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,10 +20,8 @@ from rich.table import Table
 
 from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
-from benchmarks.sides import PEERS, peer_python
-from serving.environment import SETTINGS
+from benchmarks.sides import PEERS, peer_python, run_module
 
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _BATCHES = ("1", "64", "512")
 Times = dict[str, dict[str, list[float]]]
 Ratios = dict[str, list[float]]  # bar -> per round
@@ -41,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             folder = options.keep / shape if options.keep else Path(made)
             if not (folder / "rank").exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                _python("benchmarks.latency.prepare", shape, str(folder))
+                run_module("benchmarks.latency.prepare", shape, str(folder))
                 _save_peer(shape, folder)
             arguments = (shape, str(folder), str(options.rounds), options.clock)
-            times: Times = json.loads(_python("benchmarks.latency.measure", *arguments))
+            times: Times = json.loads(run_module("benchmarks.latency.measure", *arguments))
             sizes = _report(folder)["bytes"]
         ratios = dict(_ratios(shape, times))
         choices = _choices(times)
@@ -72,15 +68,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models, or use them")
     return parser.parse_args(argv)
-
-
-def _python(*arguments: str) -> str:
-    """Runs a module of this project; its stderr is shown, its stdout is the result."""
-    environment = {**SETTINGS, **os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
 
 
 def _save_peer(name: str, folder: Path) -> None:

@@ -77,6 +77,32 @@ def optimize(
             default no more than the plan, or 16 MiB.
         context: fields to put first, so that `split_sides` cuts matrices in two.
     """
+    way = _ways(plan, tasks, batch, table_budget, context)[0]
+    way = way.perhaps("store_masked", passes.store_masked)
+    return way.plan, [*way.reports]
+
+
+def alternatives(plan: Plan, *, batch: int = 64) -> list[tuple[str, Plan]]:
+    """What `optimize` chooses from: the optional passes of each, and the plan.
+
+    In the order of their estimated time for `batch` rows: the first is the one it takes.
+    """
+    optional = ("join_mixtures", "fold_linear", "project_tables")
+    ways = _ways(plan, None, batch, None, ())
+    return [
+        (", ".join(r.name for r in way.reports if r.name in optional) or "fuse", way.plan)
+        for way in ways
+    ]
+
+
+def _ways(
+    plan: Plan,
+    tasks: Sequence[str] | None,
+    batch: int,
+    table_budget: int | None,
+    context: Collection[str],
+) -> list[_Way]:
+    """Every way to the end that is considered, that of the least estimated time first."""
     budget = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
     steps: list[tuple[str, Callable[[Plan], Plan]]] = [
         ("fold_gates", passes.fold_gates),
@@ -91,9 +117,7 @@ def optimize(
     for name, step in steps:
         way = way.then(name, step)
     way = way.perhaps("join_mixtures", partial(passes.join_mixtures, batch=batch))
-    way = _fastest(way, batch, context, budget)
-    way = way.perhaps("store_masked", passes.store_masked)
-    return way.plan, [*way.reports]
+    return _fused(way, batch, context, budget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +141,10 @@ class _Way:
         return self if further.plan is self.plan else further
 
 
-def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _Way:
+def _fused(way: _Way, batch: int, context: Collection[str], budget: int) -> list[_Way]:
     """`fuse`, of the plan as it is, with its linear sums folded, with its tables projected.
 
-    What is estimated fastest, of the alternatives that take hardly more bytes.
+    Those that take hardly more bytes, from the one estimated fastest on.
     """
     fuse = partial(passes.fuse, batch=batch, context=context)
     multiplied = [way, way.perhaps("fold_linear", passes.fold_linear)]
@@ -134,7 +158,7 @@ def _fastest(way: _Way, batch: int, context: Collection[str], budget: int) -> _W
     fused = [each.then("fuse", fuse) for each in dict.fromkeys([*multiplied, *added])]
     most = fused[0].cost.bytes + _UNNOTICED
     allowed = [each for each in fused if each.cost.bytes <= most]
-    return min(allowed, key=lambda each: each.cost.microseconds(batch))
+    return sorted(allowed, key=lambda each: each.cost.microseconds(batch))
 
 
 def _drop_to_fixpoint(plan: Plan) -> Plan:
