@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from mtl_tf.errors import UserError
 from serving.protos import model_server_config_pb2 as pb
 
+LARGEST_VERSION = 2**63 - 1
 MONITORING_TEXT = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 
 
@@ -87,11 +88,8 @@ def versions_in(folder: Path) -> dict[int, Path]:
     """A model's versions on disk: the sub-folders TF Serving would see, named by integers."""
     if not folder.is_dir():
         return {}
-    return {
-        int(path.name): path
-        for path in folder.iterdir()
-        if path.name.isascii() and path.name.isdecimal() and path.is_dir()
-    }
+    named = (p for p in folder.iterdir() if p.name.isascii() and p.name.isdecimal() and p.is_dir())
+    return {int(p.name): p for p in named if len(p.name) < 99 and int(p.name) <= LARGEST_VERSION}
 
 
 def read_config(path: str | Path) -> pb.ModelServerConfig:

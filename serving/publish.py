@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from mtl_tf.errors import UserError
-from serving.config import versions_in
+from serving.config import LARGEST_VERSION, versions_in
 
 _RECORD = ".versions"  # every number that was ever published, one a line
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
@@ -55,8 +55,8 @@ def staging(models: str | Path, name: str, version: int | None = None) -> Iterat
         raise UserError(
             f"a model's name holds letters, digits, `_`, `-` and `.`. Received: {name!r}"
         )
-    if version is not None and version < 1:
-        raise UserError(f"`version` must be positive. Received: {version}")
+    if version is not None and not 1 <= version <= LARGEST_VERSION:
+        raise UserError(f"`version` must be from 1 to {LARGEST_VERSION}. Received: {version}")
     base = Path(models, name)
     made = [path for path in (base, base.parent) if not path.exists()]
     try:

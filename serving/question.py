@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
+from serving.config import LARGEST_VERSION
 from serving.protos import meta_graph_pb2, model_pb2
 from serving.rows import Rows
 
@@ -43,7 +44,7 @@ def chosen_version(version: int | None, label: str | None) -> int | str | None:
     if version is None:
         return label
     whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
-    if not whole or not 0 <= version < 2**63:
+    if not whole or not 0 <= version <= LARGEST_VERSION:
         raise UserError(f"`version` must be a number of a version. Received: {version!r}")
     return int(version)
 

@@ -21,6 +21,7 @@ import grpc
 from mtl_tf.errors import UserError
 from serving.command import run
 from serving.config import folder_config, read_config
+from serving.engine import Refused
 from serving.protos import (
     model_pb2,
     model_server_config_pb2,
@@ -65,6 +66,12 @@ class LocalServer:
     ) -> None:
         if (models is None) == (config is None):
             raise UserError("give either a folder of `models` or a `config`, not both or neither")
+        if not 0 <= port <= 65535:  # gRPC would take it modulo 65536
+            raise UserError(f"`port` must be from 0 to 65535. Received: {port}")
+        if not poll_seconds > 0:
+            raise UserError(f"`poll_seconds` must be positive. Received: {poll_seconds}")
+        if ":" in host and not host.startswith("["):  # an IPv6 address
+            host = f"[{host}]"
         source = functools.partial(folder_config, models) if models else lambda: config
         self.store = ModelStore(source, threads)
         self.address = f"{host}:{port}"
@@ -132,7 +139,14 @@ def _require_available(store: ModelStore) -> None:
             "nothing to serve: no model with a version (NAME/1/) there; export one first"
         )
     for name in store.names():
-        for number, version in store.status(model_pb2.ModelSpec(name=name)).items():
+        try:
+            versions = store.status(model_pb2.ModelSpec(name=name))
+        except Refused:
+            raise UserError(
+                f"model `{name}` has none of the versions that its configuration asks for; "
+                "check `model_version_policy` and `base_path`"
+            ) from None
+        for number, version in versions.items():
             if version.code:
                 raise UserError(
                     f"model `{name}`, version {number} cannot be loaded "

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_every_model_of_a_folder_and_back_from_text(tmp_path):
-    for path in ("shop/1", "shop/3", "news/2", "empty", "news/.export-x", "shop/latest"):
+    for path in ("shop/1", "shop/3", "news/2", "empty", "news/.export-x", "shop/latest",
+                 f"shop/{2**63}", "news/" + "9" * 200):  # fmt: skip
         (tmp_path / path).mkdir(parents=True)
     written = config.folder_config(tmp_path, base_path="/models")
     entries = written.model_config_list.config

@@ -87,6 +87,24 @@ def test_nothing_to_serve(tmp_path, prepare, message):
         LocalServer(prepare(tmp_path)).start()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"port": 70_000}, "`port` must be from 0 to 65535. Received: 70000"),
+        ({"poll_seconds": 0}, "`poll_seconds` must be positive. Received: 0"),
+    ],
+)
+def test_wrong_arguments(toy_models, arguments, message):
+    with pytest.raises(UserError, match=message):
+        LocalServer(toy_models, **arguments)
+
+
+def test_a_configuration_whose_versions_are_not_there(toy_models):
+    config = server_config([model_config("m", toy_models / "m", versions=[77])])
+    with pytest.raises(UserError, match="model `m` has none of the versions that its config"):
+        LocalServer(config=config).start()
+
+
 def test_a_taken_port_is_a_user_error(toy_models):
     with LocalServer(toy_models) as server:
         port = int(server.address.rsplit(":", 1)[1])

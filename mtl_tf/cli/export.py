@@ -11,7 +11,7 @@ import click
 @click.option("--name", help="Name of the served model (the schema's name by default).")
 @click.option(
     "--version",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**63 - 1),
     help="Version number (one more than the highest by default).",
 )
 @click.option("--tasks", help="Only these tasks, comma-separated.")
