@@ -105,14 +105,25 @@ def json_path(path: str | None) -> Path | None:
         raise UserError(f"--json {path}: folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise UserError(f"--json {path}: is a folder; give a file name")
-    if not os.access(target.parent, os.W_OK):
+    if _is_of_its_own(target):
+        if not os.access(target, os.W_OK):
+            raise UserError(f"--json {path}: cannot be written to; name another file")
+    elif not os.access(target.parent, os.W_OK):
         raise UserError(f"--json {path}: folder {target.parent} cannot be written to; name another")
     return target
 
 
+def _is_of_its_own(path: Path) -> bool:
+    """Whether there is more than a file to it: a link, or `/dev/stdout`."""
+    return path.exists() and (path.is_symlink() or not path.is_file())
+
+
 def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
-    """Writes `data` whole or not at all."""
+    """Writes `data` whole or not at all; what is no plain file stays what it is."""
     if path is None:
+        return
+    if _is_of_its_own(path):
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
