@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,24 +74,26 @@ class RowEncoder:
 
     def _remarks(self, have: str, inputs: Mapping[str, Input], given: set[str]) -> list[str]:
         read = {key for field in inputs.values() for key in (field.column, field.name)}
-        unfit = sorted(
+        unfit = [
             field.name
             for field in inputs.values()
             if field.column not in given and field.name not in given
-        )
+        ]
         if len(unfit) == len(inputs):
             hint = "" if self._schema else ". Rows keyed by column need the client's `schema`"
             raise UserError(
                 f"{have} none of the model's inputs ({_some(unfit)}). "
-                f"Received: {_some(sorted(given)) or 'nothing'}{hint}"
+                f"Received: {_some(given) or 'nothing'}{hint}"
             )
         # What is in no field of the schema, labels and keys of logs, is no surprise.
         known = keys_of(self._schema) if self._schema else given
-        dropped = sorted((given - read) & known)
+        dropped = (given - read) & known
         remarks = [f"does not read, so dropped: {_some(dropped)}"] if dropped else []
         return remarks + ([f"is sent as missing, in no row: {_some(unfit)}"] if unfit else [])
 
 
-def _some(names: list[str], limit: int = 10) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def _some(names: Collection[Any], limit: int = 10) -> str:
+    # A key need not be text: `csv.DictReader` puts surplus cells under None.
+    texts = sorted(map(str, names))
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more

@@ -89,7 +89,7 @@ def length(rows: Rows) -> int:
             raise UserError(f"rows must be a list of dicts. Received: {reprlib.repr(rows)}")
         return len(rows)
     for name, values in rows.items():
-        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        if not _is_column(values):
             raise UserError(
                 "rows must be a list of dicts, or one dict of columns; a single row goes in a "
                 f"list. Received: {reprlib.repr(values)} as column `{name}`"
@@ -98,6 +98,13 @@ def length(rows: Rows) -> int:
     if len(set(lengths.values())) > 1:
         raise UserError(f"columns must be equally long. Received lengths: {lengths}")
     return next(iter(lengths.values()), 0)
+
+
+def _is_column(values: Any) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    fit = hasattr(values, "__len__") and hasattr(values, "__getitem__")
+    return fit and not isinstance(values, (str, bytes, Mapping))
 
 
 def keys_of(schema: Schema) -> set[str]:

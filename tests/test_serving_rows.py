@@ -256,6 +256,7 @@ def test_remarks():
     with pytest.raises(UserError, match="the rows have none of the model's inputs"):
         encoder.remarks({"colour"})
     without_schema = RowEncoder(SIGNATURES, "ids")
+    assert without_schema.remarks({*IDS, None, 7}) == ["does not read, so dropped: 7, None"]
     assert without_schema.remarks({*IDS, "shop", "x"}) == ["does not read, so dropped: shop, x"]
 
 
@@ -269,6 +270,9 @@ def test_missing_int_is_the_transforms():
         {"country": "CH", "price": 2.5},  # a single row; its text is no column of letters
         {"country": "CH"},
         {"price": 2.5},
+        {"price": {1, 2}},
+        {"price": {1: 2.5}},
+        {"price": np.array(2.5)},
         [1, 2],
         "CH",
         7,
