@@ -11,9 +11,9 @@ import yaml
 
 from mtl_tf._keras import keras
 from mtl_tf.config import load_config
-from mtl_tf.errors import UserError
+from mtl_tf.errors import DataError, UserError
 from mtl_tf.training import load_run, train
-from mtl_tf.training.resume import Position, State, partial_folder
+from mtl_tf.training.resume import ComesAgain, Position, State, partial_folder
 from tests.processes import command, finish, killed, start
 from tests.training_data import LIGHT, config, write
 
@@ -113,7 +113,7 @@ def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp
         assert f"({difference}); give what it was started with, or" in str(error.value)
         assert "`--restart`" in str(error.value)
     other = write(tmp_path / "other", {"train": 300, "eval": 50})
-    with pytest.raises(UserError, match="`dataset` was "):
+    with pytest.raises(UserError, match=r"\(`dataset` was another\); give"):
         train(config(), other, run, progress=False)
     assert train(config(), other, run, progress=False, restart=True).run == run
     assert not (tmp_path / ".run.partial").exists()
@@ -125,12 +125,42 @@ def test_how_often_it_saves_may_change(data, tmp_path, monkeypatch):
     assert len(train(again, data, tmp_path / "run", progress=False).epochs) == 3
 
 
-def test_a_broken_state_is_a_sentence(data, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    _interrupted(data, run, (1, 0), monkeypatch, LIGHT)
-    (tmp_path / ".run.partial" / "state.npz").write_bytes(b"PK broken")
-    with pytest.raises(UserError, match=r"state\.npz: cannot be read .* with `--restart`"):
-        train(config(LIGHT), data, run, progress=False)
+@pytest.mark.parametrize("name", ["state.npz", "made_of.json"])
+@pytest.mark.parametrize("content", [b"", b"PK broken"], ids=["empty", "damaged"])
+def test_a_broken_state_is_a_sentence(name, content, tmp_path):
+    folder = tmp_path / ".run.partial"
+    folder.mkdir()
+    for each in ("state.npz", "made_of.json"):
+        (folder / each).write_bytes(content if each == name else b"{}")
+    broken = pytest.raises(UserError, match=rf"{name}: cannot be read .* with `--restart`")
+    with broken, partial_folder(tmp_path / "run", {}, restart=False):
+        State(folder).position()
+    assert (folder / name).read_bytes() == content
+
+
+def test_broken_best_weights_are_a_sentence(data, tmp_path, monkeypatch):
+    _interrupted(data, tmp_path / "run", (3, 0), monkeypatch, LIGHT)
+    (tmp_path / ".run.partial" / "checkpoints" / "best.weights.h5").write_bytes(b"")
+    with pytest.raises(UserError, match=r"best\.weights\.h5: cannot be read .* `--restart`"):
+        train(config(LIGHT), data, tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (UserError("one device too many"), True),
+        (DataError("a file of the dataset is damaged"), True),
+        (ComesAgain("the loss is no number any more"), False),
+    ],
+)
+def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
+    with (
+        pytest.raises(type(error)),
+        partial_folder(tmp_path / "run", {}, restart=False) as folder,
+    ):
+        (folder / "state.npz").touch()
+        raise error
+    assert folder.exists() == kept
 
 
 def test_two_trainings_do_not_make_the_same_run(tmp_path):

@@ -74,8 +74,9 @@ def test_a_model_file_that_is_none(data, tmp_path):
         load_run(result.run)
 
 
-def test_a_full_disk_is_an_error_before_it_is_a_crash(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(callbacks.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+@pytest.mark.parametrize("free", [0, 100_000], ids=["full", "only the weights fit"])
+def test_a_full_disk_is_an_error_before_it_is_a_crash(data, tmp_path, monkeypatch, free):
+    monkeypatch.setattr(callbacks.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     with pytest.raises(OSError, match=r"No space left on device.*best\.weights\.h5"):
         train(config(LIGHT, ONCE), data, tmp_path / "run", progress=False)
     assert list(tmp_path.iterdir()) == []

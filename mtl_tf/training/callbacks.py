@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from mtl_tf._keras import keras
-from mtl_tf.errors import DataError
 from mtl_tf.evaluation import Evaluator, task_loss
 from mtl_tf.training.best_epoch import BestEpoch
-from mtl_tf.training.resume import Position
+from mtl_tf.training.resume import ComesAgain, Position
 from mtl_tf.training.schedule import gates_of
+
+_FRAME = 1 << 20  # bytes, more than what HDF5 writes around the weights
 
 
 class Validation(keras.callbacks.Callback):
@@ -51,7 +52,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if not all(math.isfinite(logs[name]) for name in ("loss", "val_loss") if name in logs):
-            raise DataError(
+            raise ComesAgain(
                 f"the loss is no number any more after epoch {epoch + 1}; lower "
                 "`training.learning_rate`, or look for huge numbers in the labels and fields"
             )
@@ -79,6 +80,6 @@ class KeepBest(keras.callbacks.Callback):
 
     def _require_space(self) -> None:
         # HDF5 takes the whole process down with it where a disk is full.
-        needed = sum(weight.nbytes for weight in self.model.get_weights())
+        needed = sum(weight.nbytes for weight in self.model.get_weights()) + _FRAME
         if shutil.disk_usage(self.path.parent).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))

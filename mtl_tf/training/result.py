@@ -62,7 +62,7 @@ def made_of(config: Config, info: DatasetInfo) -> dict[str, Any]:
     """What decides the result of a training."""
     parts = config.to_json()
     del parts["training"]["save_steps"]
-    return {**parts, "dataset": _fingerprint(info), "keras_2": LEGACY}
+    return {**parts, "dataset": _fingerprint(info), "keras": 2 if LEGACY else 3}
 
 
 def run_json(

@@ -31,12 +31,17 @@ from mtl_tf.runs import write_json
 _MADE_OF = "made_of.json"
 _STATE = "state.npz"
 _LOCK = "lock"
+_LONGEST_TOLD = 60  # a dataset's hash says nothing to a person
 _WITH_VARIABLES = (
     keras.layers.Layer,
     keras.metrics.Metric,
     keras.optimizers.Optimizer,
     tf.Module,
 )
+
+
+class ComesAgain(DataError):
+    """What the same call would end in again: nothing is left to go on from."""
 
 
 @dataclass
@@ -140,13 +145,14 @@ class State:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
+        with self.path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise unreadable(self.path, "it is damaged")
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                yield file
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{self.path}: cannot be read ({error}); start again with `--restart`"
-            ) from None
+            with np.load(self.path, allow_pickle=False) as arrays:
+                yield arrays
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise unreadable(self.path, error) from None
 
 
 def partial_of(target: Path) -> Path:
@@ -158,8 +164,8 @@ def partial_of(target: Path) -> Path:
 def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> Iterator[Path]:
     """The folder (see `partial_of`) to build `target` in, as an interrupted training left it.
 
-    At the end it becomes `target`. An interruption leaves it, once there is a state to
-    go on from; a mistake of the user or in the data, which would come again, removes it.
+    At the end it becomes `target`. Whatever ends it before leaves it, once there is a
+    state to go on from; only a `ComesAgain` removes it.
 
     Args:
         target: where the run is to be.
@@ -191,7 +197,7 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
             _empty(folder)
             write_json(folder / _MADE_OF, made_of)
         else:
-            _check_same(target, json.loads((folder / _MADE_OF).read_text("utf-8")), made_of)
+            _check_same(target, _read(folder / _MADE_OF), made_of)
         finished = False
         try:
             yield folder
@@ -199,12 +205,24 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
                 (folder / name).unlink(missing_ok=True)
             os.rename(folder, target)
             finished = True
-        except (UserError, DataError):
+        except ComesAgain:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
             if not finished and not (folder / _STATE).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, why: Any) -> UserError:
+    """What to raise where a file of an interrupted training is damaged."""
+    return UserError(f"{path}: cannot be read ({why}); start again with `--restart`")
 
 
 def _check_same(target: Path, before: Any, now: Any) -> None:
@@ -226,7 +244,7 @@ def _difference(before: Any, now: Any, name: str = "") -> str | None:
         return None
     if before == now:
         return None
-    if isinstance(before, list) or isinstance(now, list):
+    if any(isinstance(value, list) or len(str(value)) > _LONGEST_TOLD for value in (before, now)):
         return f"`{name}` was another"
     return f"`{name}` was {before}, now {now}"
 

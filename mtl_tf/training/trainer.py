@@ -27,7 +27,7 @@ from mtl_tf.training.distribution import Agree, Cluster, DistributedEpochs, posi
 from mtl_tf.training.epochs import Epochs
 from mtl_tf.training.report import EndOfSteps, Report
 from mtl_tf.training.result import RunResult, run_json
-from mtl_tf.training.resume import State
+from mtl_tf.training.resume import State, unreadable
 from mtl_tf.training.schedule import GateSchedule, gates_of, masks_of
 from mtl_tf.training.sharing import CloseFields, SharingRecord
 from mtl_tf.training.unseen import silence, unseen_ids
@@ -198,7 +198,10 @@ class Trainer:
     def _best_model(self) -> Any:
         """The model, on one device, with the weights of the best epoch."""
         model = self._new_model()
-        model.load_weights(str(self._best_weights))
+        try:
+            model.load_weights(str(self._best_weights))
+        except (OSError, ValueError, KeyError) as error:
+            raise unreadable(self._best_weights, error) from None
         return model
 
     def _say(self, line: str) -> None:
