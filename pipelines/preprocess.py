@@ -40,6 +40,7 @@ from typing import Any, NoReturn
 
 from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
+from mtl_tf.json_file import json_path, write_json
 from mtl_tf.schema import Schema
 from pipelines import publish, report
 from pipelines.settings import Settings
@@ -66,7 +67,7 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
     schema = load_config(args.config).schema
     output = Path(args.output)
     publish.check_output(output, args.overwrite)
-    report.check_json_path(args.json)
+    json_file = json_path(args.json)
     sources, pieces = plan(args.input, schema.columns)
     plain = any(not source.split for source in sources)
     settings = Settings(
@@ -85,7 +86,7 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
     finally:
         publish.remove(settings.root)
     report.print_summary(output, dataset, sys.stderr)
-    report.write_json(args.json, dataset, time.monotonic() - started)
+    write_json(json_file, {"bars": report.bars(dataset, time.monotonic() - started)})
     return dataset
 
 

@@ -8,9 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from mtl_tf.errors import UserError
-from pipelines.settings import write_atomically
-
 _SHOWN = 5
 
 
@@ -81,24 +78,15 @@ def _unknown(statistics: Mapping[str, Any]) -> list[tuple[float, str, str]]:
     return sorted(found, key=lambda item: (-item[0], item[1:]))
 
 
-def check_json_path(path: str | None) -> None:
-    """Raises `UserError` before the long work, rather than after it."""
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise UserError(f"--json {path}: its folder does not exist; create it first")
-
-
-def write_json(path: str | None, dataset: Mapping[str, Any], seconds: float) -> None:
-    """The run's figures as one object with a flat `bars` map."""
-    if path is None:
-        return
+def bars(dataset: Mapping[str, Any], seconds: float) -> dict[str, float]:
+    """The run's figures, in one flat map."""
     rows = sum(split["rows"] for split in dataset["splits"].values()) + dataset["rejected"]["rows"]
     usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(who).ru_maxrss for who in usage) / 1024
-    bars = {
+    return {
         "seconds": round(seconds, 3),
         "rows": rows,
         "rows_per_s": round(rows / seconds, 1),
         "rejected": dataset["rejected"]["rows"],
         "peak_rss_mib": round(peak, 1),
     }
-    write_atomically(Path(path).absolute(), (json.dumps({"bars": bars}, indent=1) + "\n").encode())

@@ -51,7 +51,8 @@ def test_existing_output(tmp_path):
         (["--runner=RayRunner"], "refused, because it runs only the last"),
         (["--runner=FlinkRunner", "--workers=2"], "--workers is for local runs"),
         (["--runner=NoRunner"], "--runner NoRunner: no such runner"),
-        (["--json", "/no/such/folder/x.json"], "its folder does not exist"),
+        (["--json", "/no/such/folder/x.json"], "folder /no/such/folder does not exist"),
+        (["--json", "/"], "is a folder; give a file name"),
     ],
 )
 def test_wrong_calls_in_one_sentence(tmp_path, flags, says):

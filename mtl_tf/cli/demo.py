@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from mtl_tf.cli.output import json_path, note, quiet_tensorflow, table, write_json
+from mtl_tf.cli.output import note, quiet_tensorflow, table
 from mtl_tf.errors import UserError
+from mtl_tf.json_file import json_path, write_json
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _ROWS_SHOWN = 3

@@ -12,7 +12,8 @@ import click
 @click.option("--json", "json_file", help="Also write the figures to this file.")
 def command(run: str, data: str, split: str, json_file: str | None) -> None:
     """AUC and logloss per task of RUN, on one split."""
-    from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
+    from mtl_tf.cli.output import quiet_tensorflow
+    from mtl_tf.json_file import json_path, write_json
 
     quiet_tensorflow()
     target = json_path(json_file)

@@ -39,7 +39,8 @@ def command(
     the environment variable TF_CONFIG; the first worker (or the chief) writes the run and
     the file of `--json`.
     """
-    from mtl_tf.cli.output import json_path, quiet_tensorflow, write_json
+    from mtl_tf.cli.output import quiet_tensorflow
+    from mtl_tf.json_file import json_path, write_json
 
     quiet_tensorflow()
     target = json_path(json_file)
