@@ -166,7 +166,6 @@ class DistributedEpochs(Epochs):
         self.cluster = cluster
         self.per_execution = per_execution
         strategy, model = cluster.strategy, self.model
-        self._prepared = False
 
         @tf.function
         def execute(batch):
@@ -174,16 +173,7 @@ class DistributedEpochs(Epochs):
 
         self._execute = execute
 
-    def _prepare(self) -> None:
-        """Has Keras create the losses' variables now: on replicas, a graph cannot."""
-        # A dataset of its own: a second pass over one would have another order.
-        first = next(iter(self._shared(self.batches(0).take(1))))
-        self.cluster.strategy.run(self.model.test_step, args=(first,))
-        self._prepared = True
-
     def fit(self, batches: Any, epoch: int, callbacks: Any = None) -> None:
-        if not self._prepared:
-            self._prepare()
         self.model.reset_metrics()
         if callbacks:
             callbacks.on_epoch_begin(epoch)
