@@ -17,10 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.latency.choices import save_ids
+from benchmarks.latency.rounds import BATCHES, Times, over
 from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
 from benchmarks.ours import TASKS
@@ -29,14 +30,12 @@ from benchmarks.sides import run_module
 from benchmarks.training import CONFIG
 from mtl_tf._keras import keras
 from mtl_tf.config import Config, load_config
-from mtl_tf.inference import Cost, Plan, capture, cost, lower
+from mtl_tf.inference import Cost, Plan, capture, cost
 from mtl_tf.inference.optimize import alternatives
 from mtl_tf.models import build_model
 from mtl_tf.transform import Feature
 
 SHAPE = SHAPES["small"]
-BATCHES = (1, 64, 512)
-Times = dict[str, dict[str, list[float]]]
 
 
 def built(architecture: str) -> keras.Model:
@@ -62,31 +61,16 @@ def save(captured: Plan, folder: Path) -> tuple[dict[str, str], dict[int, str]]:
             if size not in names:  # what costs the same is the same
                 names[size] = f"{len(names)}"
                 found[names[size]] = optional
-                _save(plan, folder / names[size])
+                save_ids(plan, folder / names[size])
             chosen.setdefault(batch, names[size])
     return found, chosen
 
 
-def _save(plan: Plan, folder: Path) -> None:
-    module = lower(plan)
-    scores = tf.function(lambda **ids: module(ids, check_ids=True), autograph=False)
-    signatures = {"ids": scores.get_concrete_function(**module.input_signature())}
-    tf.saved_model.save(module, str(folder), signatures)
-
-
 def excess(times: Times, chosen: str, batch: int) -> tuple[str, float]:
     """The fastest alternative, and by which part the chosen one takes longer than it."""
-    over = {
-        name.removesuffix(" ids"): median(
-            c / other
-            for c, other in zip(
-                times[f"{chosen} ids"][str(batch)], by_batch[str(batch)], strict=True
-            )
-        )
-        for name, by_batch in times.items()
-    }
-    best = max(over, key=lambda name: over[name])
-    return best, over[best] - 1
+    longer = over(times, f"{chosen} ids", times, batch)
+    best = max(longer, key=lambda name: longer[name])
+    return best.removesuffix(" ids"), longer[best] - 1
 
 
 def measured(architecture: str, rounds: int) -> list[dict[str, Any]]:

@@ -18,12 +18,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.latency.rounds import BATCHES, Times, over, ratios
 from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
 from benchmarks.sides import PEERS, peer_python, run_module
 
-_BATCHES = ("1", "64", "512")
-Times = dict[str, dict[str, list[float]]]
 Ratios = dict[str, list[float]]  # bar -> per round
 
 
@@ -42,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             arguments = (shape, str(folder), str(options.rounds), options.clock)
             times: Times = json.loads(run_module("benchmarks.latency.measure", *arguments))
             sizes = _report(folder)["bytes"]
-        ratios = dict(_ratios(shape, times))
+        found = dict(_ratios(shape, times))
         choices = _choices(times)
-        _print(shape, times, ratios, choices)
-        bars |= {name: round(median(values), 3) for name, values in ratios.items()}
+        _print(shape, times, found, choices)
+        bars |= {name: round(median(values), 3) for name, values in found.items()}
         bars[f"{shape}_size"] = round(sizes["before"] / sizes["after"], 3)
         results[shape] = {
             "milliseconds": times,
-            "ratios": ratios,
+            "ratios": found,
             "choices": choices,
             "bytes": sizes,
         }
@@ -87,19 +86,14 @@ def _report(folder: Path) -> dict[str, Any]:
 
 def _ratios(shape: str, times: Times) -> Iterator[tuple[str, list[float]]]:
     for state, given in (("open", "ids"), ("closed", "ids"), ("closed", "raw")):
-        for batch in _BATCHES:
+        for batch in BATCHES:
             name = f"{shape}_{state}_{given}_{batch}"
-            yield name, _ratio(times, f"plain_{state} {given}", f"export_{state} {given}", batch)
-    yield f"{shape}_vs_keras_export_512", _ratio(times, "keras_closed ids", "export_closed ids")
+            yield name, ratios(times, f"plain_{state} {given}", f"export_{state} {given}", batch)
+    yield f"{shape}_vs_keras_export_512", ratios(times, "keras_closed ids", "export_closed ids")
     if "deepctr ids" in times:
-        yield f"{shape}_vs_deepctr_mmoe_512", _ratio(times, "deepctr ids", "export_closed ids")
-    yield f"{shape}_bare_512", _ratio(times, "export_closed ids", "bare_closed")
-    yield f"{shape}_rank_512", _ratio(times, "rank raw", "rank rank")
-
-
-def _ratio(times: Times, slow: str, fast: str, batch: str = "512") -> list[float]:
-    pairs = zip(times[slow][batch], times[fast][batch], strict=True)
-    return [above / below for above, below in pairs]
+        yield f"{shape}_vs_deepctr_mmoe_512", ratios(times, "deepctr ids", "export_closed ids")
+    yield f"{shape}_bare_512", ratios(times, "export_closed ids", "bare_closed")
+    yield f"{shape}_rank_512", ratios(times, "rank raw", "rank rank")
 
 
 def _choices(times: Times) -> list[dict[str, Any]]:
@@ -108,18 +102,15 @@ def _choices(times: Times) -> list[dict[str, Any]]:
     for state in ("open", "closed"):
         prefix = f"choice_{state}_"
         names = [name for name in times if name.startswith(prefix)]
-        for batch in _BATCHES if names else ():
-            chosen = times[f"{prefix}chosen ids"][batch]
-            over = {
-                name.removeprefix(prefix).removesuffix(" ids"): median(
-                    c / other for c, other in zip(chosen, times[name][batch], strict=True)
-                )
-                for name in names
+        for batch in BATCHES if names else ():
+            longer = {
+                name.removeprefix(prefix).removesuffix(" ids"): times_over
+                for name, times_over in over(times, f"{prefix}chosen ids", names, batch).items()
             }
-            best = max(over, key=lambda name: over[name])
-            excess = round(over[best] - 1, 3)
-            entry = {"graph": state, "batch": int(batch), "fastest": best, "excess": excess}
-            found.append(entry | {"slower": {n: round(1 / over[n] - 1, 3) for n in over}})
+            best = max(longer, key=lambda name: longer[name])
+            excess = round(longer[best] - 1, 3)
+            entry = {"graph": state, "batch": batch, "fastest": best, "excess": excess}
+            found.append(entry | {"slower": {n: round(1 / longer[n] - 1, 3) for n in longer}})
     return found
 
 
@@ -127,12 +118,12 @@ def _print(shape: str, times: Times, ratios: Ratios, choices: list[dict[str, Any
     console = Console(width=100)
     table = Table(title=f"{shape}: milliseconds, median of the rounds' p50 (lowest - highest)")
     table.add_column("graph, input")
-    for batch in _BATCHES:
+    for batch in BATCHES:
         table.add_column(f"batch {batch}", justify="right")
     for name, by_batch in sorted(times.items()):
         if name.startswith("choice_"):
             continue
-        table.add_row(name, *(_spread(by_batch[batch], 3) for batch in _BATCHES))
+        table.add_row(name, *(_spread(by_batch[str(batch)], 3) for batch in BATCHES))
     console.print(table)
     table = Table(title=f"{shape}: ratios within a round, median (lowest - highest)")
     table.add_column("bar")

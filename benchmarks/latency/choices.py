@@ -31,10 +31,15 @@ def save(captured: Plan, folder: Path, state: str) -> None:
         "projected": passes.fuse(passes.project_tables(folded, _LARGEST_PROJECTED)),
     }
     for name, plan in plans.items():
-        module = lower(plan)
-        scores = tf.function(lambda **ids: module(ids), autograph=False)  # noqa: B023
-        signatures = {"ids": scores.get_concrete_function(**module.input_signature())}
-        tf.saved_model.save(module, str(folder / f"choice_{state}_{name}"), signatures)
+        save_ids(plan, folder / f"choice_{state}_{name}")
+
+
+def save_ids(plan: Plan, folder: Path) -> None:
+    """A plan as a SavedModel with the signature `ids`, which refuses ids outside their table."""
+    module = lower(plan)
+    scores = tf.function(lambda **ids: module(ids, check_ids=True), autograph=False)
+    signatures = {"ids": scores.get_concrete_function(**module.input_signature())}
+    tf.saved_model.save(module, str(folder), signatures)
 
 
 def _folded(plan: Plan) -> Plan:

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.latency.rounds import BATCHES, Times
 from benchmarks.latency.shapes import SHAPES, Shape, as_words, draw_ids
 from serving.engine import LoadedModel
 
-BATCHES = (1, 64, 512)
 _TURNS = 6  # of each graph in a round: a slow second of the machine then hits all alike
 _SECONDS = 0.03  # of a turn
 _FEWEST = 3  # calls in a turn
@@ -33,12 +33,10 @@ Call = Callable[[], Any]
 Clock = Callable[[], float]
 
 
-def measure(
-    shape: Shape, folder: Path, rounds: int, clock: Clock
-) -> dict[str, dict[str, list[float]]]:
+def measure(shape: Shape, folder: Path, rounds: int, clock: Clock) -> Times:
     """`{"<graph> <input>": {batch: [p50 of each round, in ms]}}`."""
     calls = _calls(shape, folder)
-    times: dict[str, dict[str, list[float]]] = {}
+    times: Times = {}
     for batch in BATCHES:
         side_by_side = {name: make(batch) for name, make in calls.items()}
         for call in side_by_side.values():  # first calls pay for TensorFlow's set-up
