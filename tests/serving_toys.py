@@ -58,3 +58,14 @@ def save_toy(folder, name="m", version=1, shift=0.0, only_ids=False):
     if not only_ids:
         warmup.write(path, [warmup.predict_request(name, "serving_default", arrays)])
     return path
+
+
+def rows(count=3):
+    """Rows for the model `m`."""
+    return [{"dense": [i, 2 * i], "ids": i % 3} for i in range(count)]
+
+
+def answers(count=3, shift=0.0):
+    """What it scores them."""
+    dense = np.array([[i, 2 * i] for i in range(count)]).reshape(-1, 2)
+    return expected(dense, np.arange(count) % 3, shift)
