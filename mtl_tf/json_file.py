@@ -13,7 +13,7 @@ from mtl_tf.errors import UserError
 
 
 def json_path(path: str | None) -> Path | None:
-    """The `--json` file, checked before the long work starts."""
+    """The `--json` file, checked before the long work starts; `UserError` if it cannot be one."""
     if path is None:
         return None
     target = Path(path)

@@ -203,7 +203,8 @@ class _CountingOps:
         self.moved += x[0] * _MATRIX + round(flops * _SMALL)
         return self._op((x[0], x[1], y[2]), flops)
 
-    # TensorFlow does these two while it writes the product before them.
+    # TensorFlow does these two while it writes the product before them; to ids offsets are
+    # added for themselves, which is little beside their lookups.
 
     def bias_add(self, x: _Shape, bias: _Shape) -> _Shape:
         return self._op(x, x.size)

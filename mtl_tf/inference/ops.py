@@ -19,7 +19,8 @@ class Ops(Protocol):
 
     `weight`: one or several arrays, below each other. `masked`, `projected`: a table that
     is made at load, of what is stored; `masked` gives its rows, and a scale for those of
-    a small type. `add_rows`: sums of `count` rows each.
+    a small type. `add_rows`: sums of `count` rows each. `refuse_outside`: of the axes of
+    `ids`, `axis` goes over the `sizes`; None: there is one size.
     """
 
     def weight(self, key: str, *arrays: np.ndarray) -> Tensor: ...
