@@ -100,6 +100,14 @@ def test_every_training_ends_in_time(patience, fine_tune):
         assert begun is None or 0 < len(done) - begun <= fine_tune
 
 
+def test_what_is_said_of_it():
+    logs = _logs([3, 1, 2], [0.1, 0.31, 0.2])
+    assert BestEpoch(9, 2).told(logs) == "kept epoch 2 of 3"
+    assert BestEpoch(9, 2, target=0.33).told(logs) == "kept epoch 2 of 3"
+    missed = BestEpoch(9, 2, target=TARGET).told(logs)
+    assert missed.startswith("kept epoch 2 of 3: 31% of the connections are closed, 40% were")
+
+
 @pytest.mark.parametrize("target", [None, 0.3])
 def test_a_configuration_says_it(target):
     gates = {} if target is None else {"target_closed": target}

@@ -151,14 +151,15 @@ def test_gates_csv_says_what_was_open(result):
 
 
 def test_progress_is_plain_lines_off_a_terminal(reported):
-    _, out, err = reported
-    groups, header, *lines = err.rstrip().splitlines()
+    result, out, err = reported
+    groups, header, *lines, kept = err.rstrip().splitlines()
     assert groups.split() == ["click", "watch", "closed"]
     titles = "epoch loss val loss auc logloss mse mae gates masks rows/s"
     assert header.split() == titles.split()
     assert groups.index("click") + len("click") == header.index("logloss") + len("logloss")
     assert [line.split()[0] for line in lines] == ["1", "2"]
     assert all(len(line) == len(header) for line in lines)
+    assert kept.startswith(f"kept epoch {result.best_epoch} of 2")
     assert "\x1b" not in err
     assert out == ""
 

@@ -62,6 +62,17 @@ class BestEpoch:
         ranked = [(miss, epoch["val_objective"]) for miss, epoch in zip(misses, logs, strict=True)]
         return 1 + ranked.index(min(ranked))
 
+    def told(self, logs: Logs) -> str:
+        """Which epoch is kept, in a line; how far it is from the target, if it misses it."""
+        best = self.of(logs)
+        line = f"kept epoch {best} of {len(logs)}"
+        if self._eligible(logs[best - 1]):
+            return line
+        return (
+            f"{line}: {logs[best - 1]['gates_closed']:.0%} of the connections are closed, "
+            f"{self.target:.0%} were asked; train for more `epochs`, or raise `gate_learning_rate`"
+        )
+
     def next_step(
         self, logs: Logs, fine_tuned_from: int | None = None
     ) -> Literal["train", "fine_tune", "stop"]:

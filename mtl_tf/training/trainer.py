@@ -84,6 +84,7 @@ class Trainer:
             # Before training: nothing moves these rows, and each epoch is measured with them.
             silence(self.model, unseen_ids(self.features, self._training_rows()))
         epochs = self._fit()
+        self._say(self.best.told(epochs))
         finished = self._finished()
         metrics = Evaluator(finished, self.sample, self.tasks)() if self.validated else {}
         for layer in (*gates_of(finished), *masks_of(finished)):
