@@ -32,7 +32,8 @@ def command(
 ) -> None:
     """Score ROWS (.csv or .jsonl, also .gz and .xz; - reads JSON Lines from stdin).
 
-    Prints one JSON object a row, task → score, in the order of the rows.
+    Prints one JSON object a row, task → score, in the order of the rows. If a new version is
+    published meanwhile, the rows from then on are its: `--version` holds on to one.
     """
     from mtl_tf.cli.rows import batches, numbered_rows
     from serving.client import Client
