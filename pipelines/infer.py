@@ -14,6 +14,7 @@ import yaml
 
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
+from mtl_tf.schema.names import can_be_input
 from pipelines import cells
 from pipelines.sources import Broken, RawBatch, plan, read
 from pipelines.sources.files import check_columns
@@ -222,7 +223,8 @@ def _names(columns: Sequence[_Column]) -> Mapping[str, str]:
 
 def _identifier(text: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:70]
-    return name if name[:1].isalpha() else f"c_{name}".rstrip("_")
+    usable = name[:1].isalpha() and can_be_input(name)
+    return name if usable else f"c_{name}".rstrip("_")
 
 
 def _task(column: _Column, name: str) -> str:

@@ -93,6 +93,17 @@ def test_awkward_names_and_marks_of_missing_values(tmp_path):
     assert yaml.safe_load((tmp_path / "draft.yaml").read_text())["tasks"][0]["label"] == "y"
 
 
+def test_columns_named_as_no_input_can_be(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"{'xy'[i % 2]},{'pqr'[i % 3]},{i % 2}\n" for i in range(20)]
+    path.write_text("class,self,y\n" + "".join(rows))
+    schema = draft(path, tmp_path)
+    assert [(field.name, field.column) for field in schema.fields] == [
+        ("c_class", "class"),
+        ("c_self", "self"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "error", "says"),
     [

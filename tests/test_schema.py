@@ -174,6 +174,8 @@ FAILURES = [
     ({"price__name": "country"}, "field `country` is declared twice; rename one"),
     ({"price__name": "self"}, "field `self`: TensorFlow takes no input of that name; choose "
      "another name"),
+    ({"price__name": "class"}, "field `class`: TensorFlow takes no input of that name; choose "
+     "another name"),
     ({"price__name": "tags__weights"}, "field `tags__weights`: names that end in `__weights` are "
      "those of the weights of multivalued fields; choose another name"),
     ({"price__column": "clicked"}, "field `price` reads column 'clicked', the label of task "

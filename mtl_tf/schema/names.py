@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import keyword
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -16,6 +17,14 @@ Name = Annotated[
         description="lower-case identifier; becomes a tensor name in the served signature",
     ),
 ]
+
+
+def can_be_input(name: str) -> bool:
+    """Whether a served signature can have an input of that name.
+
+    TensorFlow makes it a parameter of a Python function that has `self` already.
+    """
+    return name != "self" and not keyword.iskeyword(name)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pydantic
 from mtl_tf._strict import Strict
 from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.schema.fields import Field, check_sharing
-from mtl_tf.schema.names import Name, unknown
+from mtl_tf.schema.names import Name, can_be_input, unknown
 from mtl_tf.schema.split import Split
 from mtl_tf.schema.tasks import Task, check_product
 
@@ -57,9 +57,10 @@ class Schema(Strict):
                         f"field `{field.name}` reads column {column!r}, the label of task "
                         f"`{labels[column]}`; remove the field: a label must not be an input"
                     )
-            if field.name == "self":
+            if not can_be_input(field.name):
                 raise ValueError(
-                    "field `self`: TensorFlow takes no input of that name; choose another name"
+                    f"field `{field.name}`: TensorFlow takes no input of that name; choose "
+                    "another name"
                 )
             if field.name.endswith("__weights"):
                 raise ValueError(
