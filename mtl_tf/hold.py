@@ -42,7 +42,7 @@ class Hold:
             if short_name(variable) in by_rows:
                 continue
             moves = reach.of(variable).alive(labelled, len(variable.shape))
-            for held in (variable, *_slots(optimizer, variable)):
+            for held in (variable, *slots(optimizer, variable)):
                 held = resource(held)
                 self._held.append((held, moves, tf.identity(held)))
 
@@ -62,7 +62,7 @@ def _choose(variable: Any, moves: Any, before: Any) -> None:
     variable.assign(tf.where(moves, variable, before))
 
 
-def _slots(optimizer: Any, variable: Any) -> Iterator[Any]:
+def slots(optimizer: Any, variable: Any) -> Iterator[Any]:
     """What the optimizer keeps about a variable, such as Adam's two moments."""
     while hasattr(optimizer, "inner_optimizer"):
         optimizer = optimizer.inner_optimizer

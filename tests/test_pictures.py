@@ -1,6 +1,7 @@
 """The pictures: what they hold, that they are files, and that nothing global changes."""
 
 import itertools
+import json
 import shutil
 import sys
 import xml.etree.ElementTree as ET
@@ -29,7 +30,7 @@ from mtl_tf.pictures import (
     task_curves,
 )
 from mtl_tf.training import load_run, train
-from tests.training_data import config, write
+from tests.training_data import SCHEMA, config, write
 
 FIELDS = ["color", "shop", "amount", "noise", "tags"]
 TASKS = ["click", "watch"]
@@ -125,6 +126,22 @@ def test_what_an_architecture_lacks_is_named(run, tmp_path, model, missing):
         assert {"into watch, Routing towers", "from shared 0"} <= set(told)
 
 
+@pytest.mark.keras
+def test_gates_of_towers_have_the_tasks_that_have_one(run, tmp_path):
+    """A product, here the first of the tasks, has no tower and so no number in gates.csv."""
+    schema = json.loads(json.dumps(SCHEMA))
+    both = {"name": "both", "label": "both", "probability_of": ["click", "buy"]}
+    schema["tasks"] = [both, schema["tasks"][0], {"name": "buy", "label": "bought"}]
+    loaded = load_run(run)
+    used = config(model={"architecture": "snr_trans", "units": [4, 3]}, schema=schema)
+    model = build_model(loaded.transform, used.schema.tasks, used.model)
+    lines = [f"1,Routing_towers,{to},0,0.5,0.0\n" for to in (0, 1)]
+    (tmp_path / "gates.csv").write_text("epoch,layer,to,from,open,closed\n" + "".join(lines))
+    draw_run(replace(loaded, folder=tmp_path, config=used, model=model), tmp_path / "out")
+    panels = [text for text in texts(tmp_path / "out" / "gates.svg") if text.startswith("into ")]
+    assert panels == ["into click, Routing towers", "into buy, Routing towers"]
+
+
 def test_gates_that_were_not_recorded_are_not_said_to_be_absent(run, tmp_path):
     bare = replace(load_run(run), folder=tmp_path)
     assert "gates.csv" in draw_run(bare, tmp_path / "out").missing["gates"]
@@ -210,6 +227,14 @@ def test_curves_leave_out_what_was_not_measured():
     found = {line.get_label(): line.get_xydata().tolist() for line in left.lines}
     assert found == {"training": [[1, 0.7]], "validation": [[1, 0.6]]}
     assert len(right.lines) == 0
+
+
+def test_the_legend_names_every_line_of_every_panel():
+    """The first task has no validation labels, the second one has."""
+    epochs = [{"click_loss": 0.7, "buy_loss": 0.6, "val_logloss_buy": 0.5, "val_auc_buy": 0.6}]
+    figure = task_curves(epochs, {"click": "binary", "buy": "binary"}, kept=1)
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["training", "validation", "weights kept"]
 
 
 def test_a_damaged_log_is_the_users_to_know(tmp_path):

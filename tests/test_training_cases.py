@@ -1,12 +1,15 @@
 """Training on other data and with other options: what closes, when it stops, what is missing."""
 
+import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from mtl_tf.records import dataset
 from mtl_tf.training import evaluate, load_run, train
+from mtl_tf.training.sharing import CloseFields
 from tests.training_data import LIGHT, READS, SCHEMA, config, write
 
 pytestmark = pytest.mark.keras
@@ -34,6 +37,28 @@ def test_useless_fields_close_exactly_and_useful_ones_stay_open(data, tmp_path):
                 assert (products > 0).sum() >= 3, (task, field["name"])
             else:
                 assert (products <= 0).all(), (task, field["name"])
+
+
+def test_a_closed_field_stays_closed(data, tmp_path, monkeypatch):
+    """Whatever momentum the optimizer had when the field was closed."""
+    shut = []  # per epoch: (where all of g is 0 as the epoch ends, and after closing)
+
+    def zeros(layer):
+        parts = np.split(np.asarray(layer.g), np.cumsum(layer.field_dims)[:-1], axis=1)
+        return np.stack([(part == 0).all(axis=1) for part in parts])
+
+    def spy(self, epoch, logs=None):
+        before = zeros(self.model.get_layer("Mask"))
+        close(self, epoch, logs)
+        shut.append((before, zeros(self.model.get_layer("Mask"))))
+
+    close = CloseFields.on_epoch_end
+    monkeypatch.setattr(CloseFields, "on_epoch_end", spy)
+    model = {"units": [4], "tower_units": [], "masks": {"penalty": 0.05, "close_below": 0.5}}
+    train(config(model, {"patience": 3}), data, tmp_path / "run", progress=False)
+    assert shut[0][1].any()
+    for (_, closed), (later, _) in itertools.pairwise(shut):
+        assert later[closed].all()
 
 
 def test_gates_close_exactly_under_their_penalty(data, tmp_path):
@@ -68,6 +93,24 @@ def test_a_task_without_labels_does_no_harm(tmp_path):
     assert result.metrics["watch"] == {"rows": 0}
     assert all(np.isfinite(weight).all() for weight in load_run(result.run).model.get_weights())
     json.loads((result.run / "run.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_validation_rows_without_labels_choose_no_epoch(data, tmp_path):
+    """Nor do penalties alone, nor a task of weight 0: they would stop a training early."""
+    unlabelled = write(tmp_path / "unlabelled", {"eval": 50}, without_labels=tuple(READS))
+    shutil.copytree(data, tmp_path / "dataset")
+    shutil.copy(next(unlabelled.glob("eval-*")), tmp_path / "dataset")
+    described, other = (
+        json.loads((folder / "dataset.json").read_text())
+        for folder in (tmp_path / "dataset", unlabelled)
+    )
+    described["splits"]["eval"] = other["splits"]["eval"]
+    (tmp_path / "dataset" / "dataset.json").write_text(json.dumps(described))
+    training = {"epochs": 3, "patience": 1}
+    result = train(config(LIGHT, training), tmp_path / "dataset", tmp_path / "run", progress=False)
+    assert len(result.epochs) == result.best_epoch == 3
+    losses = [epoch["loss"] for epoch in result.epochs]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_model_options_may_differ_from_the_datasets(data, tmp_path):

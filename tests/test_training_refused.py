@@ -46,6 +46,14 @@ def test_a_configuration_of_other_data_is_refused(make, message, data, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+def test_tasks_without_weights_teach_nothing(data, tmp_path):
+    schema = json.loads(json.dumps(SCHEMA))
+    schema["tasks"] = [{**task, "weight": 0} for task in schema["tasks"]]
+    with pytest.raises(UserError, match=r"Received: `click`: weight 0, 300 labels, `watch`: w"):
+        train(config(LIGHT, schema=schema), data, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_existing_run_is_left_alone(data, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine").write_text("keep")

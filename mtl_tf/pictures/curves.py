@@ -57,11 +57,7 @@ def gate_curves(rows: Sequence[SharingRow], kept: int | None = None) -> Figure:
     for axes in _lowest(grid):
         axes.set_xlabel("epoch")
         axes.tick_params(labelbottom=True)
-    handles = {
-        label: handle
-        for axes in grid.flat
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    handles = _handles(grid)
     names = {source: f"from {source}" for source in sources}
     names |= {name: name for name in handles if name not in names}
     figure.legend(
@@ -101,8 +97,15 @@ def task_curves(
     for axes in _lowest(grid):
         axes.set_xlabel("epoch")
     figure.align_ylabels()
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    handles = _handles(grid)
+    names = [name for name in ("training", "validation", "weights kept") if name in handles]
+    figure.legend(
+        handles=[handles[name] for name in names],
+        labels=names,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
     return figure
 
 
@@ -134,6 +137,15 @@ def _epochs(axes: Any, kept: int | None) -> None:
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     if kept is not None:
         axes.axvline(kept, color=FAINT, linestyle=":", zorder=1, label="weights kept")
+
+
+def _handles(grid: Any) -> dict[str, Any]:
+    """By label, of all panels: a task without labels has no line of its own."""
+    return {
+        label: handle
+        for axes in grid.flat
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
 
 
 def _lowest(grid: Any) -> list[Any]:

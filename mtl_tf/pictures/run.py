@@ -62,7 +62,8 @@ def draw_run(run: str | Path | Run, folder: str | Path, plan: Plan | None = None
         missing["masks"] = f"{name} has no field masks: every sub-network reads every field"
     figures["routing"] = routing_graph(_weighed(routing(plan), means), note)
     tasks = {task.name: task.kind for task in loaded.config.schema.tasks}
-    gates = [_named(row, list(tasks)) for row in rows if not row.is_mask]
+    towers = [task.name for task in loaded.config.schema.tasks if not task.probability_of]
+    gates = [_named(row, towers) for row in rows if not row.is_mask]
     if gates:
         figures["gates"] = gate_curves(gates, kept)
     elif _is_gated(plan):
@@ -73,11 +74,11 @@ def draw_run(run: str | Path | Run, folder: str | Path, plan: Plan | None = None
     return Drawn(tuple(save(figures, Path(folder))), missing)
 
 
-def _named(row: SharingRow, tasks: Sequence[str]) -> SharingRow:
-    """SNR's sub-networks have numbers; the readers of its last routing are the tasks."""
+def _named(row: SharingRow, towers: Sequence[str]) -> SharingRow:
+    """SNR's sub-networks have numbers; the readers of its last routing are the towers."""
     to, source = (f"shared {name}" if name.isdigit() else name for name in (row.to, row.source))
     if row.to.isdigit() and row.layer == "Routing_towers":
-        to = tasks[int(row.to)]
+        to = towers[int(row.to)]
     return row._replace(to=to, source=source)
 
 

@@ -44,6 +44,29 @@ def check_schema(schema: Schema, info: DatasetInfo) -> None:
                     )
 
 
+def trained_tasks(schema: Schema, info: DatasetInfo, split: str) -> list[str]:
+    """The tasks of which a split has labels, and whose loss counts."""
+    if split not in info.splits:
+        return []
+    rows, labelled = info.splits[split].rows, info.splits[split].labelled
+    return [task.name for task in schema.tasks if task.weight and labelled.get(task.name, rows)]
+
+
+def check_labels(schema: Schema, info: DatasetInfo) -> None:
+    """Raises `UserError` where there is nothing to learn."""
+    if trained_tasks(schema, info, "train"):
+        return
+    labelled = info.split("train").labelled
+    found = ", ".join(
+        f"`{task.name}`: weight {task.weight:g}, {labelled.get(task.name, 0):,} labels"
+        for task in schema.tasks
+    )
+    raise UserError(
+        f"{info.folder}: expected at least one task with a `weight` above 0 and labels in split "
+        f"`train`. Received: {found}; give a task a weight, or check where its label is read"
+    )
+
+
 def features_for(schema: Schema, info: DatasetInfo) -> tuple[Feature, ...]:
     """The dataset's features, with the embedding widths and poolings of `schema`."""
     return tuple(

@@ -10,7 +10,7 @@ from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
 from mtl_tf.records.read import named_damage
-from mtl_tf.training.dataset_check import check_schema
+from mtl_tf.training.dataset_check import check_labels, check_schema
 from mtl_tf.training.distribution import Cluster
 from mtl_tf.training.result import RunResult, made_of
 from mtl_tf.training.resume import State, partial_folder, partial_of
@@ -34,7 +34,8 @@ def train(
     had not closed yet. With a target share of closed connections, kept is an epoch that
     closed it, within 5 points. Training stops when the objective has not improved for
     `patience` epochs, and goes on to fine-tuning where that is asked for.
-    A dataset without `eval` rows trains all epochs and keeps the last one's weights.
+    A dataset whose `eval` rows have no label to go by, or that has no such rows, trains
+    all epochs and keeps the last one's weights.
     The embeddings of ids that no training row has are zero (see `unseen`).
 
     The same seed gives the same result on the same machine. A training that was killed
@@ -65,6 +66,7 @@ def train(
     info = load_info(data)
     info.split("train")
     check_schema(config.schema, info)
+    check_labels(config.schema, info)
     chief = cluster.chief
     made = partial_folder(run, made_of(config, info), restart) if chief else cluster.scratch()
     with made as folder, named_damage(data):

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from mtl_tf._keras import keras
+from mtl_tf.hold import slots
 from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
 
 
@@ -92,7 +94,9 @@ class CloseFields(keras.callbacks.Callback):
     The masks' penalty closes a field for the values that occur. Those that no batch has
     shown keep their first vector, and a few rare ones stay ajar: where the mean mask over
     some rows is below `below`, g becomes 0 and with it the mask of whatever the field may
-    hold. Put it before validation, which then measures what will be served.
+    hold. There its gradient is 0 too; so that the optimizer's momentum does not move it
+    either, that becomes 0 as well. Put it before validation, which then measures what will
+    be served.
 
     Args:
         below: smallest mean mask that stays open; 0 closes nothing.
@@ -107,7 +111,11 @@ class CloseFields(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         for layer, masks in self._seen.masks(self.model):
             if not layer.frozen.numpy():
-                layer.close(masks.mean(axis=0) < self.below)
+                closed = masks.mean(axis=0) < self.below
+                layer.close(closed)
+                kept = np.repeat(~closed, layer.field_dims, axis=1)
+                for moment in slots(self.model.optimizer, layer.g):
+                    moment.assign(tf.where(kept, tf.convert_to_tensor(moment), 0.0))
 
 
 class _Seen:

@@ -22,7 +22,7 @@ from mtl_tf.runs import write_json
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.board import SharingBoard
 from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
-from mtl_tf.training.dataset_check import features_for
+from mtl_tf.training.dataset_check import features_for, trained_tasks
 from mtl_tf.training.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
 from mtl_tf.training.epochs import Epochs
 from mtl_tf.training.report import EndOfSteps, Report
@@ -67,7 +67,7 @@ class Trainer:
         self.batch_size = min(config.training.batch_size, rows)
         cluster.check_batch_size(self.batch_size)
         self.steps = rows // self.batch_size
-        self.validated = bool(info.splits["eval"].rows) if "eval" in info.splits else False
+        self.validated = bool(trained_tasks(config.schema, info, "eval"))
         self.best = BestEpoch.configured(config, self.validated)
         keras.utils.set_random_seed(config.training.seed)
         with cluster.strategy.scope():
