@@ -206,6 +206,20 @@ def test_a_routing_graph_draws_open_links_as_wide_as_they_are_strong():
     )
 
 
+def test_tasks_keep_their_colours_beside_a_product():
+    blocks = (
+        Block("a", "a", None, 0),
+        Block("L/0", "click", "click", 1),
+        *(Block(task, task, task, 2) for task in ("click", "buy")),
+        Block("both", "both", "both", 3),
+    )
+    links = (Link("a", "L/0"), Link("L/0", "click"), Link("click", "both"), Link("buy", "both"))
+    axes = routing_graph(Routing(blocks, links, ("fields", "L", "tasks", "products"))).axes[0]
+    network, *tasks = (p for p in axes.patches if isinstance(p, FancyBboxPatch))
+    assert len({task.get_facecolor() for task in tasks}) == 3
+    assert network.get_edgecolor() == tasks[0].get_edgecolor()
+
+
 def test_gates_have_a_panel_per_reader_and_a_line_per_source():
     rows = [
         SharingRow(epoch, "Level_2", to, source, 1 / epoch, 0.0)

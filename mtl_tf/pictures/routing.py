@@ -51,7 +51,9 @@ def routing_graph(routing: Routing, note: str = "") -> Figure:
     axes.set_xlim(-names, column * last + box / 2 + 0.1)
     axes.set_ylim(-height, 0.35)
     places = _places(routing, height, column)
-    pen = _Pen(axes, places, colours(block.name for block in routing.level(last)), box)
+    # Products have a column of their own, after that of the tasks with a tower.
+    paint = colours(block.name for block in routing.blocks if _is_task(block))
+    pen = _Pen(axes, places, paint, box)
     blocks = {block.name: block for block in routing.blocks}
     for link in routing.links:
         pen.link(link, blocks[link.source], blocks[link.target])
@@ -117,7 +119,7 @@ class _Pen:
     def box(self, block: Block) -> None:
         x, y = self.places[block.name]
         colour = self._colour(block) if block.used else FAINT
-        is_task = block.owner == block.name
+        is_task = _is_task(block)
         self.axes.add_patch(
             FancyBboxPatch(
                 (x - self.width / 2, y - _BOX_HEIGHT / 2),
@@ -138,6 +140,10 @@ class _Pen:
 
     def _colour(self, block: Block) -> str:
         return self.paint.get(block.owner or "", SHARED)
+
+
+def _is_task(block: Block) -> bool:
+    return block.owner == block.name
 
 
 def _field_text(block: Block) -> str:
