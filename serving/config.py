@@ -76,6 +76,8 @@ def folder_config(folder: str | Path, base_path: str | Path | None = None) -> pb
 
     `base_path` is where the server sees `folder`, when that is elsewhere (a container).
     """
+    if folder == "":  # of an unset shell variable; a `Path` of it is the working folder
+        raise UserError("expected a folder of models. Received an empty text")
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of models; export a model into it first")

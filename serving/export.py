@@ -85,7 +85,7 @@ def export(
         from mtl_tf.runs import load_run
 
         run = load_run(run)
-    name = name or run.transform.schema.name
+    name = run.transform.schema.name if name is None else name
     if tables not in TABLE_TYPES:
         known = ", ".join(TABLE_TYPES)
         raise UserError(f"`tables` must be one of: {known}. Received: {tables}")

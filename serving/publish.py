@@ -57,6 +57,8 @@ def staging(models: str | Path, name: str, version: int | None = None) -> Iterat
         )
     if version is not None and not 1 <= version <= LARGEST_VERSION:
         raise UserError(f"`version` must be from 1 to {LARGEST_VERSION}. Received: {version}")
+    if models == "":  # of an unset shell variable; a `Path` of it is the working folder
+        raise UserError("expected a folder of models. Received an empty text")
     base = Path(models, name)
     made = [path for path in (base, base.parent) if not path.exists()]
     try:

@@ -72,7 +72,7 @@ class LocalServer:
             raise UserError(f"`poll_seconds` must be positive. Received: {poll_seconds}")
         if ":" in host and not host.startswith("["):  # an IPv6 address
             host = f"[{host}]"
-        source = functools.partial(folder_config, models) if models else lambda: config
+        source = (lambda: config) if models is None else functools.partial(folder_config, models)
         self.store = ModelStore(source, threads)
         self.address = f"{host}:{port}"
         self._host, self._port = host, port

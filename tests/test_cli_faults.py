@@ -166,3 +166,15 @@ def test_seeds_that_no_generator_takes(run, tmp_path):
     code, err = run("schema", "check", tmp_path / "c.yaml")
     assert code == 2
     assert "training, seed: expected less than 4294967296" in err
+
+
+@pytest.mark.parametrize(
+    ("tasks", "asked"), [([], None), (["--tasks", ""], []), (["--tasks", "a, b,"], ["a", "b"])]
+)
+def test_no_task_named_is_not_every_task(run, tmp_path, monkeypatch, tasks, asked):
+    def export(*arguments, **options):
+        raise UserError(f"asked for {options['tasks']}")
+
+    monkeypatch.setattr("serving.export.export", export)
+    code, err = run("export", "r", "--models", tmp_path, *tasks)
+    assert (code, err) == (2, f"Error: asked for {asked}")

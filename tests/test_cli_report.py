@@ -1,7 +1,10 @@
 """The report's tables and bars, on a report made by hand."""
 
+import json
+
 import pytest
 
+from mtl_tf.cli import main
 from mtl_tf.cli.report import print_report, print_sharing, report_bars, truth_bars
 
 SHARING = {
@@ -64,6 +67,18 @@ def test_what_each_task_reads_and_costs_alone(capsys):
     assert lines_with(out, "buy", "all 3 but c")
     assert lines_with(out, "watch", "1 of 3: c", "77")
     assert lines_with(out, "all together", "all 3", "150", "30", "6,000")
+
+
+@pytest.mark.parametrize("plan", ["[]", "null", "7", "{}", '{"before": {}, "after": {}}'])
+def test_inspect_says_which_plan_is_damaged(tmp_path, capsys, plan):
+    extra = tmp_path / "assets.extra"
+    extra.mkdir()
+    (extra / "export_report.json").write_text(json.dumps({**REPORT, "sharing": SHARING}))
+    (extra / "plan.json").write_text(plan)
+    with pytest.raises(SystemExit, match="2"):
+        main(["inspect", str(tmp_path)])
+    assert f"Error: {extra / 'plan.json'}: is damaged" in capsys.readouterr().err
+    assert len(list(extra.iterdir())) == 2
 
 
 def lines_with(text, *words):

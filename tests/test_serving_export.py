@@ -208,6 +208,8 @@ def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatc
         ({"tasks": ["nope"]}, "Unknown task `nope`"),
         ({"name": "../escape"}, "a model's name holds letters"),
         ({"name": ".hidden"}, "a model's name holds letters"),
+        ({"name": ""}, "a model's name holds letters, digits, .* Received: ''"),
+        ({"models": ""}, "expected a folder of models. Received an empty text"),
         ({"version": 0}, "`version` must be from 1 to 9223372036854775807. Received: 0"),
         ({"version": 2**63}, "`version` must be from 1 to 9223372036854775807"),
         ({"batch_sizes": [0]}, "`batch_sizes` must be positive"),
@@ -215,9 +217,10 @@ def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatc
         ({"rows_per_request": 0}, "`rows_per_request` must be positive. Received: 0"),
     ],
 )
-def test_mistakes_leave_nothing(run, tmp_path, arguments, message):
+def test_mistakes_leave_nothing(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        export(run, tmp_path / "models", **{**QUICK, **arguments})
+        export(run, **{"models": tmp_path / "models", **QUICK, **arguments})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -79,6 +79,7 @@ def test_start_fails_on_a_failing_warmup(tmp_path):
     [
         (lambda folder: folder / "none", "no such folder of models"),
         (lambda folder: folder, "nothing to serve"),
+        (lambda folder: "", "expected a folder of models. Received an empty text"),
     ],
 )
 def test_nothing_to_serve(tmp_path, prepare, message):

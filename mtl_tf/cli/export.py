@@ -57,7 +57,9 @@ def command(
     from mtl_tf.cli.report import print_report, report_bars
     from serving.export import export
 
-    wanted = [task.strip() for task in tasks.split(",") if task.strip()] if tasks else None
+    wanted = None
+    if tasks is not None:  # none named, as of an unset variable, is a mistake
+        wanted = [task.strip() for task in tasks.split(",") if task.strip()]
     result = export(
         run,
         models,

@@ -100,7 +100,13 @@ def _draw_plans(extra: Path, wanted: str | None) -> None:
     if not (extra / "plan.json").is_file():  # an older export
         return
     plans, report = _read(extra / "plan.json"), _read(extra / "export_report.json")
-    _pictures(lambda folder: draw_plans(plans, report, folder), extra / "pictures", wanted)
+    try:
+        _pictures(lambda folder: draw_plans(plans, report, folder), extra / "pictures", wanted)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{extra / 'plan.json'}: is damaged, or another version's (no entry {error}); "
+            "export again"
+        ) from error
 
 
 def _pictures(
