@@ -174,7 +174,10 @@ def _check_weights(name: str, bags: Mapping[str, Bags], absent: frozenset[str]) 
 
 def to_examples(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     """Serialized `tf.Example`s of raw arrays; a missing value is an absent feature."""
-    flat = {name: array.reshape(count, -1) for name, array in arrays.items()}
+    # Not -1 for the width, which no rows leave open.
+    flat = {
+        name: array.reshape(count, math.prod(array.shape[1:])) for name, array in arrays.items()
+    }
     used = {name: _used(array) for name, array in flat.items()}
     for name in flat:  # a bag's weights are as many as its values
         used[name] = used.get(name.removesuffix("__weights"), used[name])

@@ -246,6 +246,12 @@ def test_examples_hold_the_raw_values_and_leave_missing_ones_out():
     assert set(tf.train.Example.FromString(second).features.feature) == {"price"}
 
 
+def test_no_rows_are_no_examples():
+    """Of a bag too, whose width they leave open."""
+    no_rows = {"price": np.empty(0, np.float32), "tags": np.empty((0, 2), object)}
+    assert rows.to_examples(no_rows, 0).shape == (0,)
+
+
 def test_remarks():
     encoder = RowEncoder(SIGNATURES, "ids", SCHEMA)  # has no shop_id and no seen
     names = {"Country of user", "price", "tags", "tag weights", "shop", "clicked"}
