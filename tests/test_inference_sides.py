@@ -144,6 +144,13 @@ def test_rows_in(part, row):
     assert rows_in(whole, part(whole)) == row
 
 
+def test_a_single_row_may_have_any_stride():
+    one, other = (np.broadcast_to(np.ones(3, np.float32).copy(), (1, 3)) for _ in range(2))
+    assert one.strides[0] == 0
+    assert (rows_in(one, one), rows_in(one, other)) == (0, None)
+    assert rows_in(one, np.broadcast_to(one[0], (2, 3))) is None
+
+
 def test_stacked_copies_only_what_is_apart():
     whole = np.arange(15.0).reshape(5, 3)
     for parts in ([0, 2, 4], [1, 2, 5], [0, 2]):

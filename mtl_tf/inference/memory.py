@@ -43,7 +43,8 @@ def rows_in(whole: np.ndarray, part: np.ndarray) -> int | None:
         return None
     if part.dtype != whole.dtype or part.strides != whole.strides or not whole.flags.c_contiguous:
         return None
-    start, rest = divmod(_address(part) - _address(whole), whole.strides[0])
+    # NumPy gives a single row any stride, 0 too.
+    start, rest = divmod(_address(part) - _address(whole), whole.strides[0] or whole.nbytes or 1)
     return start if rest == 0 and 0 <= start <= len(whole) - len(part) else None
 
 
