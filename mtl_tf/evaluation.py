@@ -29,16 +29,10 @@ class Evaluator:
     """
 
     def __init__(self, model: keras.Model, batches: Iterable[Any], tasks: Sequence[Task]):
-        self.batches = batches
+        self.model, self.batches = model, batches
         self.tasks = tuple(tasks)
         self.penalty = 0.0
-
-        @tf.function(reduce_retracing=True)
-        def forward(features):
-            scores = model(features, training=False)
-            return scores, tf.add_n([tf.cast(x, tf.float32) for x in model.losses] or [0.0])
-
-        self._forward = forward
+        self._forward: Any = None
 
     def __call__(self) -> Metrics:
         """Metrics by task and name, over all rows that have that task's label.
@@ -48,12 +42,28 @@ class Evaluator:
         columns: dict[str, list[Any]] = {task.name: [] for task in self.tasks}
         penalties = []
         for features, labels, weights in self.batches:
+            self._forward = self._forward or _forward(self.model, features)
             scores, penalty = self._forward(features)
             penalties.append(float(penalty))
             for name, parts in columns.items():
                 parts.append([x[name].numpy().ravel() for x in (labels, scores, weights)])
         self.penalty = float(np.mean(penalties)) if penalties else 0.0
         return {task.name: _measured(task.kind, columns[task.name]) for task in self.tasks}
+
+
+def _forward(model: keras.Model, features: Mapping[str, Any]) -> Any:
+    """Features like these, of any number of rows → the scores and the sum of the penalties.
+
+    Traced once: a split's last batch has a number of rows of its own.
+    """
+
+    @tf.function
+    def forward(features):
+        scores = model(features, training=False)
+        return scores, tf.add_n([tf.cast(x, tf.float32) for x in model.losses] or [0.0])
+
+    rows = {name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for name, x in features.items()}
+    return forward.get_concrete_function(rows)
 
 
 def task_loss(metrics: Mapping[str, Mapping[str, float]], tasks: Iterable[Task]) -> float:
