@@ -82,15 +82,12 @@ class ExpertMixture(keras.layers.Layer):
     def call(self, inputs):
         experts, gate_inputs = inputs
         shares = tf.nn.softmax(tf.cast(self._logits(gate_inputs), tf.float32))
-        shares = tf.cast(shares, experts.dtype)[..., None]
-        # Sums of products, which the compiler fuses: as a matrix product per example
-        # they would be too small to be fast.
-        hidden = tf.unstack(experts, self._num_experts, axis=1)
-        mixtures = [
-            tf.add_n([shares[:, reader, expert] * hidden[expert] for expert in seen])
-            for reader, seen in enumerate(self.reads)
-        ]
-        return tf.stack(mixtures, axis=1)  # (batch, K, u)
+        shares = tf.cast(shares, experts.dtype)[..., None]  # (batch, K, E, 1)
+        # All readers at once, and shares spread by a product: a compiler can fuse either
+        # and their gradients. Readers side by side would be an `if` per number, and the
+        # gradient of a broadcast a sum over the units, which takes several passes.
+        ones = tf.ones((1, experts.shape[2]), experts.dtype)
+        return tf.reduce_sum(tf.matmul(shares, ones) * experts[:, None], axis=2)
 
     def _logits(self, inputs):
         """`(batch, K, E)`, −∞ where a reader does not see an expert."""
