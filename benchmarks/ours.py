@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import dataset, load_info
+from mtl_tf.records.packed import PackedRows
 from mtl_tf.schema import Task
 from mtl_tf.transform import Feature
 
@@ -66,23 +68,30 @@ def compiled(features: Any, tasks: Any, model: dict[str, Any]) -> keras.Model:
 
 
 class Epochs:
-    """A model and its data, trained epoch by epoch."""
+    """A model and the batches of an epoch, counted from 0; trained epoch by epoch."""
 
-    def __init__(self, model: keras.Model, batches: tf.data.Dataset):
+    def __init__(self, model: keras.Model, batches: Callable[[int], tf.data.Dataset]):
         self.model, self.batches = model, batches
-        self.rows = int(batches.cardinality()) * BATCH
+        self.epoch = 0
 
     def __call__(self) -> dict[str, float]:
         start = time.perf_counter()
-        self.model.fit(self.batches, verbose=0, shuffle=False)
-        return {"rows": self.rows, "seconds": time.perf_counter() - start}
+        batches = self.batches(self.epoch)
+        self.model.fit(batches, verbose=0, shuffle=False)
+        self.epoch += 1
+        return {
+            "rows": int(batches.cardinality()) * BATCH,
+            "seconds": time.perf_counter() - start,
+        }
 
 
 def census(folder: Path, name: str) -> Epochs:
     """One of `MODELS`, on the training rows of a dataset folder."""
     info = load_info(folder)
     model = compiled(info.transform.features, info.schema.tasks, MODELS[name])
-    return Epochs(model, dataset(folder, "train", BATCH, drop_remainder=True))
+    rows = PackedRows(info, "train", Training().memory_mib << 20)
+    model.unpack = rows.unpack
+    return Epochs(model, lambda epoch: rows.batches(BATCH, seed=epoch))
 
 
 def table(rows: int, ids: str) -> Epochs:
@@ -106,7 +115,8 @@ def table(rows: int, ids: str) -> Epochs:
     batches = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(BATCH, True).cache()
     options = tf.data.Options()
     options.autotune.enabled = False  # as `mtl_tf.records.dataset` has it
-    return Epochs(compiled(features, TASKS, MODELS["mmoe"]), batches.with_options(options))
+    batches = batches.with_options(options)
+    return Epochs(compiled(features, TASKS, MODELS["mmoe"]), lambda epoch: batches)
 
 
 def write_arrays(folder: Path, path: str) -> None:

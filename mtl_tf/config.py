@@ -35,8 +35,9 @@ class Training(Strict):
     `loss_weighting` says how the tasks' losses make one step (see `mtl_tf.weighting`).
     `patience` counts epochs without improvement on the validation rows. `jit_compile`
     compiles the step with XLA; `steps_per_execution` steps run between two looks at the
-    progress bar. After every `save_steps` steps, and each epoch, is saved what a killed
-    training goes on from.
+    progress bar. Training rows that take no more than `memory_mib` (4 bytes a value) are read
+    once and held in memory; more are read from the files in each epoch. After every
+    `save_steps` steps, and each epoch, is saved what a killed training goes on from.
 
     The penalties of gates and masks rise from 0 to their full weight in the first
     `warm_up_epochs`, which may be a fraction. In the last `fine_tune_epochs` of `epochs`
@@ -57,6 +58,7 @@ class Training(Strict):
     seed: int = _F(default=0, ge=0, lt=2**32)
     jit_compile: bool = True
     steps_per_execution: int = _F(default=16, ge=1)
+    memory_mib: int = _F(default=256, ge=0)
     save_steps: int = _F(default=2000, ge=1)
     warm_up_epochs: float = _F(default=0.0, ge=0, allow_inf_nan=False)
     fine_tune_epochs: int = _F(default=0, ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -44,7 +44,13 @@ class Ranker(keras.Model):
     >>> history = model.fit(tf.ones((4, 2)), {"click": tf.ones((4, 1))}, verbose=0).history
     >>> sorted(history)
     ['loss', 'weight_click']
+
+    Attributes:
+        unpack: what makes `(x, y, weights)` of an element of the training data, within the
+            compiled step; None, the default, where an element is that.
     """
+
+    unpack: Callable[[Any], Any] | None = None
 
     def compile(
         self,
@@ -97,6 +103,7 @@ class Ranker(keras.Model):
         return step.weighting if step else None
 
     def train_step(self, data: Any) -> dict[str, Any]:
+        data = data if self.unpack is None else self.unpack(data)
         if self._step is None:
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -82,3 +82,23 @@ def write(folder, columns, layout="block", compress=False, shards=1, block_rows=
     }
     (folder / "dataset.json").write_text(json.dumps(info))
     return folder
+
+
+def read(data) -> dict[str, np.ndarray]:
+    """All rows of a `tf.data.Dataset`, as `columns_of` gives them."""
+    columns: dict[str, list] = {}
+    for features, labels, weights in data.as_numpy_iterator():
+        batch = dict(features)
+        for task in labels:
+            assert labels[task].shape == (len(weights[task]), 1)
+            batch |= {f"label/{task}": labels[task][:, 0], f"weight/{task}": weights[task]}
+        for name, values in batch.items():
+            columns.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in columns.items()}
+
+
+def assert_same(got, want):
+    assert set(got) == set(want)
+    for name, values in want.items():
+        assert got[name].dtype == values.dtype, name
+        np.testing.assert_array_equal(got[name], values, err_msg=name)

@@ -7,27 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_tf.records.read import dataset
-from tests.record_data import columns_of, write
-
-
-def read(data: tf.data.Dataset) -> dict[str, np.ndarray]:
-    """All rows of a dataset, as `columns_of` gives them."""
-    columns: dict[str, list] = {}
-    for features, labels, weights in data.as_numpy_iterator():
-        batch = dict(features)
-        for task in labels:
-            assert labels[task].shape == (len(weights[task]), 1)
-            batch |= {f"label/{task}": labels[task][:, 0], f"weight/{task}": weights[task]}
-        for name, values in batch.items():
-            columns.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in columns.items()}
-
-
-def assert_same(got, want):
-    assert set(got) == set(want)
-    for name, values in want.items():
-        assert got[name].dtype == values.dtype, name
-        np.testing.assert_array_equal(got[name], values, err_msg=name)
+from tests.record_data import assert_same, columns_of, read, write
 
 
 @pytest.mark.parametrize("layout", ["block", "row"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ import tensorflow as tf
 
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.records.info import DatasetInfo, load_info
-from mtl_tf.transform import Feature
-
-Columns = dict[str, tf.Tensor]
+from mtl_tf.records.parse import Columns, parser
 
 _OPEN_SHARDS = 16
 _BUFFERED_ROWS = 1 << 16  # serialized, a record is drawn from these
@@ -58,19 +56,51 @@ def dataset(
     if batch_size < 1:
         raise UserError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
     info = load_info(folder)
-    records = _records(info, split, seed if shuffle else None)
-    if info.layout == "block":
-        rows = _decode_blocks(records, info, seed if shuffle else None)
-        rows = rows.rebatch(batch_size, drop_remainder=drop_remainder)
-    else:
-        records = records.batch(batch_size, drop_remainder=drop_remainder)
-        rows = records.map(_RowParser(info), num_parallel_calls=_PARALLEL)
+    parse = parser(info)
+    rows = parsed(info, split, batch_size, parse.structure, seed if shuffle else None)
+    return finished(rows, batch_size, info.split(split).rows, drop_remainder, repeat)
+
+
+def parsed(
+    info: DatasetInfo,
+    split: str,
+    batch_size: int,
+    made: Callable[[Columns], Any],
+    seed: int | None,
+) -> tf.data.Dataset:
+    """Elements of many rows each, shuffled with a `seed`: what `made` makes of their columns."""
+    records, parse = _records(info, split, seed), parser(info)
+
+    def element(serialized: tf.Tensor) -> Any:
+        return made(parse(serialized))
+
+    if info.layout == "row":
+        return records.batch(batch_size).map(element, num_parallel_calls=_PARALLEL)
+    blocks = records.batch(max(1, _MIXED_ROWS // _record_rows(info)))
+    if seed is None:
+        return blocks.map(element, num_parallel_calls=_PARALLEL)
+    # Random numbers of their own for every element of every pass.
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    return tf.data.Dataset.zip(blocks, seeds).map(
+        lambda block, numbers: _permute(element(block), numbers),
+        num_parallel_calls=_PARALLEL,
+    )
+
+
+def finished(
+    rows: tf.data.Dataset,
+    batch_size: int,
+    count: int,
+    drop_remainder: bool,
+    repeat: bool = False,
+) -> tf.data.Dataset:
+    """Batches of elements that hold `count` rows in all."""
+    batches = rows.rebatch(batch_size, drop_remainder=drop_remainder)
     # Keras plans an epoch by it; and a file cut short is an error, not a shorter epoch.
-    count = info.split(split).rows
-    batches = count // batch_size if drop_remainder else -(-count // batch_size)
-    rows = rows.apply(tf.data.experimental.assert_cardinality(batches))
-    rows = rows.repeat() if repeat else rows
-    return rows.prefetch(_PREFETCHED).with_options(_options())
+    number = count // batch_size if drop_remainder else -(-count // batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(number))
+    batches = batches.repeat() if repeat else batches
+    return batches.prefetch(_PREFETCHED).with_options(_options())
 
 
 @contextlib.contextmanager
@@ -86,8 +116,12 @@ def named_damage(folder: str | Path) -> Iterator[None]:
         problem = "fewer rows than dataset.json says"
     else:
         return
-    problem = re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", problem.split("\n")[0])
-    raise DataError(
+    raise damaged(folder, re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", problem.split("\n")[0]))
+
+
+def damaged(folder: str | Path, problem: str) -> DataError:
+    """What to raise where a file of the dataset is not what was written."""
+    return DataError(
         f"{folder}: a file of it is damaged ({problem}); restore it, or preprocess the data again"
     )
 
@@ -129,97 +163,7 @@ def _record_rows(info: DatasetInfo) -> int:
     return info.raw["block_rows"] if info.layout == "block" else 1
 
 
-def _decode_blocks(
-    records: tf.data.Dataset, info: DatasetInfo, seed: int | None
-) -> tf.data.Dataset:
-    """Elements of many rows each: the rows of many blocks, permuted with a `seed`."""
-    parse = _BlockParser(info)
-    blocks = records.batch(max(1, _MIXED_ROWS // _record_rows(info)))
-    if seed is None:
-        return blocks.map(parse, num_parallel_calls=_PARALLEL)
-    # Random numbers of their own for every element of every pass.
-    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
-    return tf.data.Dataset.zip(blocks, seeds).map(
-        lambda block, numbers: _permute(parse(block), numbers),
-        num_parallel_calls=_PARALLEL,
-    )
-
-
 def _permute(rows: Any, seed: tf.Tensor) -> Any:
     count = tf.shape(tf.nest.flatten(rows)[0])[0]
     order = tf.random.experimental.stateless_shuffle(tf.range(count), seed)
     return tf.nest.map_structure(lambda column: tf.gather(column, order), rows)
-
-
-class _Parser:
-    """What both layouts have in common: names, types and the three dicts."""
-
-    def __init__(self, info: DatasetInfo):
-        self.features = info.transform.features
-        self.tasks = info.schema.task_names
-        self.bags = [feature for feature in self.features if feature.kind == "bag"]
-        self.singles = {
-            feature.name: tf.float32 if feature.kind == "number" else tf.int64
-            for feature in self.features
-            if feature.kind != "bag"
-        }
-        for task in self.tasks:
-            self.singles |= {f"label/{task}": tf.float32, f"weight/{task}": tf.float32}
-
-    def ragged(self, dtypes: dict[str, tf.DType]) -> dict[str, tf.io.RaggedFeature]:
-        """How tf.io.parse_example reads lists: those of `dtypes` and the bags."""
-        dtypes = dict(dtypes)
-        for bag in self.bags:
-            dtypes[bag.name] = tf.int64
-            if bag.weighted:
-                dtypes[f"{bag.name}__weights"] = tf.float32
-        return {
-            name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
-            for name, dtype in dtypes.items()
-        }
-
-    def structure(self, columns: Columns) -> tuple[Columns, Columns, Columns]:
-        """(features, labels, weights) of dense columns."""
-        names = [feature.name for feature in self.features]
-        names += [f"{bag.name}__weights" for bag in self.bags if bag.weighted]
-        features = {
-            name: tf.cast(columns[name], tf.int32)
-            if columns[name].dtype == tf.int64
-            else columns[name]
-            for name in names
-        }
-        labels = {task: columns[f"label/{task}"][:, None] for task in self.tasks}
-        return features, labels, {task: columns[f"weight/{task}"] for task in self.tasks}
-
-
-class _RowParser(_Parser):
-    """A batch of serialized rows."""
-
-    def __call__(self, serialized: tf.Tensor) -> tuple[Columns, Columns, Columns]:
-        specs = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in self.singles.items()}
-        columns = tf.io.parse_example(serialized, specs | self.ragged({}))
-        for bag in self.bags:
-            _pad(columns, bag, columns[bag.name].row_lengths())
-        return self.structure(columns)
-
-
-class _BlockParser(_Parser):
-    """A batch of serialized blocks; their rows come out in one piece."""
-
-    def __call__(self, serialized: tf.Tensor) -> tuple[Columns, Columns, Columns]:
-        dtypes = self.singles | {f"{bag.name}/lengths": tf.int64 for bag in self.bags}
-        columns = tf.io.parse_example(serialized, self.ragged(dtypes))
-        columns = {name: column.flat_values for name, column in columns.items()}
-        for bag in self.bags:
-            _pad(columns, bag, columns[f"{bag.name}/lengths"])
-        return self.structure(columns)
-
-
-def _pad(columns: Columns, bag: Feature, lengths: tf.Tensor) -> None:
-    """Make the bag's ids, and its weights, dense: (rows, max_values)."""
-    for name, padding in ((bag.name, -1), (f"{bag.name}__weights", 0.0)):
-        if name in columns:
-            values = columns[name]
-            flat = values.flat_values if isinstance(values, tf.RaggedTensor) else values
-            ragged = tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
-            columns[name] = ragged.to_tensor(padding, shape=[None, bag.max_values])

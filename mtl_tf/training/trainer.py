@@ -18,6 +18,7 @@ from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, dataset
+from mtl_tf.records.packed import PackedRows
 from mtl_tf.runs import write_json
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.board import SharingBoard
@@ -63,15 +64,16 @@ class Trainer:
         self.started = time.perf_counter() - self.position.seconds
         self.tasks = config.schema.tasks
         self.features = features_for(config.schema, info)
-        rows = info.split("train").rows
-        self.batch_size = min(config.training.batch_size, rows)
+        self.rows = PackedRows(info, "train", config.training.memory_mib << 20)
+        self.batch_size = min(config.training.batch_size, self.rows.count)
         cluster.check_batch_size(self.batch_size)
-        self.steps = rows // self.batch_size
+        self.steps = self.rows.count // self.batch_size
         self.validated = bool(trained_tasks(config.schema, info, "eval"))
         self.best = BestEpoch.configured(config, self.validated)
         keras.utils.set_random_seed(config.training.seed)
         with cluster.strategy.scope():
             self.model = self._new_model()
+        self.model.unpack = self.rows.unpack
         split = "eval" if self.validated else "train"
         self.sample = dataset(info.folder, split, _EVALUATION_BATCH, shuffle=False)
         self.evaluator = Evaluator(self.model, self.sample, self.tasks)
@@ -162,17 +164,16 @@ class Trainer:
         seeds = np.random.SeedSequence([self.config.training.seed, epoch])
         seed = int(seeds.generate_state(1)[0])
 
-        @tf.autograph.experimental.do_not_convert
-        def batches(_: Any = None) -> tf.data.Dataset:
-            # `drop_remainder`: a batch of another size would be compiled a second time; the
-            # rows left out are others in each epoch.
-            return dataset(
-                self.info.folder, "train", self.batch_size, seed=seed, drop_remainder=True
-            )
-
-        once = batches()
-        if not LEGACY:
+        # Full batches: one of another size would be compiled a second time; the rows left
+        # out are others in each epoch.
+        once = self.rows.batches(self.batch_size, seed)
+        if not LEGACY or self.rows.fits:
             return once
+
+        @tf.autograph.experimental.do_not_convert
+        def batches(_: Any) -> tf.data.Dataset:
+            return self.rows.batches(self.batch_size, seed)
+
         # Keras 2's `fit` begins a dataset twice, and a second pass has another order than
         # the first, which replicas take; in here every pass is a first one.
         again = tf.data.Dataset.range(1).flat_map(batches).with_options(once.options())
