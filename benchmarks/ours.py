@@ -25,8 +25,7 @@ from mtl_tf.config import Config, Training, load_config
 from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
-from mtl_tf.records import dataset, load_info
-from mtl_tf.records.packed import PackedRows
+from mtl_tf.records import PackedRows, dataset, load_info
 from mtl_tf.schema import Task
 from mtl_tf.transform import Feature
 

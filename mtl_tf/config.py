@@ -35,9 +35,10 @@ class Training(Strict):
     `loss_weighting` says how the tasks' losses make one step (see `mtl_tf.weighting`).
     `patience` counts epochs without improvement on the validation rows. `jit_compile`
     compiles the step with XLA; `steps_per_execution` steps run between two looks at the
-    progress bar. Training rows that take no more than `memory_mib` (4 bytes a value) are read
-    once and held in memory; more are read from the files in each epoch. After every
-    `save_steps` steps, and each epoch, is saved what a killed training goes on from.
+    progress bar, in Keras 3 as one compiled program. Training rows that take no more than
+    `memory_mib`, 4 bytes a value, are read once and held in memory; more are read from the
+    files in every epoch. After every `save_steps` steps, and each epoch, is saved what a
+    killed training goes on from.
 
     The penalties of gates and masks rise from 0 to their full weight in the first
     `warm_up_epochs`, which may be a fraction. In the last `fine_tune_epochs` of `epochs`

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import LEGACY, keras
+from mtl_tf.execution import OneProgram
 from mtl_tf.hold import Hold
 from mtl_tf.layers._replicas import num_replicas, total
 from mtl_tf.reach import Reach
@@ -112,6 +113,33 @@ class Ranker(keras.Model):
             batch = self._step.batch(tape, y, y_pred, sample_weight, self.losses)
         self._step.apply(batch)
         return {**self._logs(x, y, y_pred, sample_weight), **self._step.logs()}
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' own, or `OneProgram` where it can take its place."""
+        if self.train_function is not None and not force:
+            return self.train_function
+        made = super().make_train_function(force=True)
+        if self._one_program():
+            self.optimizer.build(self.trainable_variables)
+            self.train_function = OneProgram(
+                self.train_step,
+                lambda: {**self.get_metrics_result(), **self._step.logs()},
+                self.steps_per_execution,
+                otherwise=self.train_function,
+            )
+        return made if LEGACY else self.train_function
+
+    def _one_program(self) -> bool:
+        """Keras 2 counts the steps of an execution itself; metrics come to be in a step."""
+        return (
+            not LEGACY
+            and self._step is not None
+            and self.jit_compile
+            and self.steps_per_execution > 1
+            and not self.run_eagerly
+            and not tf.distribute.has_strategy()
+            and self._compile_metrics is None
+        )
 
     @property
     def losses(self) -> list[Any]:

@@ -1,7 +1,8 @@
 """TFRecord shards of tf.Examples: the only code that knows their format.
 
 Written without TensorFlow (`encode_blocks`, `encode_rows`, `frame`), described by
-`dataset.json` (`load_info`), and read as a fast, shuffled `tf.data.Dataset` (`dataset`).
+`dataset.json` (`load_info`), and read as a fast, shuffled `tf.data.Dataset` (`dataset`; packed,
+for training: `PackedRows`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from mtl_tf.records.encode import encode_blocks, encode_rows, frame
 from mtl_tf.records.info import DatasetInfo, SplitInfo, load_info
 
 if TYPE_CHECKING:
+    from mtl_tf.records.packed import PackedRows
     from mtl_tf.records.read import dataset
 
 __all__ = [
     "DatasetInfo",
+    "PackedRows",
     "SplitInfo",
     "dataset",
     "encode_blocks",
@@ -26,9 +29,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The one name here that needs TensorFlow, which takes seconds to import.
+    # The names here that need TensorFlow, which takes seconds to import.
     if name == "dataset":
         from mtl_tf.records.read import dataset
 
         return dataset
+    if name == "PackedRows":
+        from mtl_tf.records.packed import PackedRows
+
+        return PackedRows
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

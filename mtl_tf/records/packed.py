@@ -1,8 +1,6 @@
-"""A split's rows for training: packed into two matrices, and held in memory if they fit."""
+"""A split's rows for training: packed into one matrix, and held in memory if they fit."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,17 +9,15 @@ from mtl_tf.records.info import DatasetInfo
 from mtl_tf.records.parse import Columns, parser
 from mtl_tf.records.read import damaged, finished, parsed
 
-Matrices = tuple[tf.Tensor, tf.Tensor]
-"""int32 `(rows, columns)` of ids and float32 `(rows, columns)` of all else."""
-
 _CHUNK = 16  # batches that are drawn from memory at a time
 
 
 class Packing:
-    """Which column of two matrices holds what.
+    """Which column of a matrix holds what.
 
     A batch of forty fields is fifty tensors. To mix, cut and hand these to a compiled step
-    takes longer than to do so with two, which the step takes apart at no cost.
+    takes longer than to do so with one, which the step takes apart at no cost. The matrix
+    is int32; the bits of a float32 are kept as they are.
 
     Args:
         info: The dataset.
@@ -29,50 +25,45 @@ class Packing:
 
     def __init__(self, info: DatasetInfo):
         self._parser = parser(info)
-        names: tuple[list[str], list[str]] = [], []
-        for name, dtype in self._parser.singles.items():
-            names[dtype == tf.float32].append(name)
-        self._singles = names
-        self._bags = (
-            [bag.name for bag in self._parser.bags],
-            [f"{bag.name}__weights" for bag in self._parser.bags if bag.weighted],
+        self._ids, self._numbers = (
+            [name for name, dtype in self._parser.singles.items() if dtype == wanted]
+            for wanted in (tf.int64, tf.float32)
         )
-        self._widths = {bag.name: bag.max_values for bag in self._parser.bags}
-        self._widths |= {f"{name}__weights": width for name, width in self._widths.items()}
+        self._bags = {bag.name: bag.max_values for bag in self._parser.bags}
+        self._weights = {
+            f"{bag.name}__weights": bag.max_values for bag in self._parser.bags if bag.weighted
+        }
 
     @property
-    def row_bytes(self) -> int:
-        """Of a packed row."""
-        singles = sum(map(len, self._singles))
-        return 4 * (singles + sum(self._widths[name] for names in self._bags for name in names))
+    def width(self) -> int:
+        """Columns of the matrix."""
+        singles = len(self._ids) + len(self._numbers)
+        return singles + sum(self._bags.values()) + sum(self._weights.values())
 
-    def pack(self, columns: Columns) -> Matrices:
-        """The columns that a parser gives, side by side."""
-        ids, numbers = (
-            self._side_by_side(columns, singles, bags)
-            for singles, bags in zip(self._singles, self._bags, strict=True)
-        )
-        return tf.cast(ids, tf.int32), numbers
+    def pack(self, columns: Columns) -> tf.Tensor:
+        """The matrix `(rows, width)` of the columns that a parser gives."""
+        # Transposed: faster than `axis=1`, which copies number by number.
+        found = [tf.transpose(tf.stack([columns[name] for name in self._numbers]))]
+        found += [columns[name] for name in self._weights]
+        found = [tf.bitcast(tf.concat(found, axis=1), tf.int32)]
+        if self._ids:
+            ids = tf.transpose(tf.stack([columns[name] for name in self._ids]))
+            found.insert(0, tf.cast(ids, tf.int32))
+        found += [tf.cast(columns[name], tf.int32) for name in self._bags]
+        return tf.concat(found, axis=1)
 
-    def unpack(self, matrices: Matrices) -> tuple[Columns, Columns, Columns]:
+    def unpack(self, matrix: tf.Tensor) -> tuple[Columns, Columns, Columns]:
         """`(features, labels, weights)` as `dataset` gives them."""
+        widths = [*[1] * (len(self._ids) + len(self._numbers)), *self._weights.values()]
+        names = [*self._ids, *self._numbers, *self._weights, *self._bags]
+        parts = tf.split(matrix, [*widths, *self._bags.values()], axis=1)
         columns = {}
-        for matrix, singles, bags in zip(matrices, self._singles, self._bags, strict=True):
-            columns |= {name: matrix[:, index] for index, name in enumerate(singles)}
-            begin = len(singles)
-            for name in bags:
-                columns[name] = matrix[:, begin : begin + self._widths[name]]
-                begin += self._widths[name]
+        for index, (name, part) in enumerate(zip(names, parts, strict=True)):
+            if len(self._ids) <= index < len(widths):
+                part = tf.bitcast(part, tf.float32)
+            several = name in self._weights or name in self._bags
+            columns[name] = part if several else part[:, 0]
         return self._parser.structure(columns)
-
-    def _side_by_side(self, columns: Columns, singles: list[str], bags: list[str]) -> tf.Tensor:
-        found = [columns[name] for name in bags]
-        if singles:  # transposed: faster than `axis=1`, which copies number by number
-            found.insert(0, tf.transpose(tf.stack([columns[name] for name in singles])))
-        if not found:
-            rows = tf.shape(columns[self._singles[1][0]])[0]  # every task has a label
-            return tf.zeros((rows, 0), tf.int64)
-        return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 
 
 class PackedRows:
@@ -90,6 +81,10 @@ class PackedRows:
         count: Number of rows.
         fits: Whether they are held in memory.
         unpack: Makes of a packed batch one as `dataset` gives it.
+
+    Raises:
+        UserError: No such split, no rows in it; from `batches`, a file is missing.
+        DataError: From `batches`: a file holds other rows than it should.
     """
 
     def __init__(self, info: DatasetInfo, split: str, memory: int):
@@ -97,8 +92,8 @@ class PackedRows:
         self._packing = Packing(info)
         self.unpack = self._packing.unpack
         self.count = info.split(split).rows
-        self.fits = self.count * self._packing.row_bytes <= memory
-        self._held: Matrices | None = None
+        self.fits = self.count * self._packing.width * 4 <= memory
+        self._held: tf.Tensor | None = None
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Full batches, packed; rows that are left over at the end are left out."""
@@ -114,18 +109,18 @@ class PackedRows:
         held = self._held
         order = tf.constant(np.random.default_rng(seed).permutation(self.count))
 
-        def draw(begin: tf.Tensor) -> Any:
-            return tuple(tf.gather(matrix, order[begin : begin + chunk]) for matrix in held)
+        @tf.autograph.experimental.do_not_convert
+        def draw(begin: tf.Tensor) -> tf.Tensor:
+            return tf.gather(held, order[begin : begin + chunk])
 
         return tf.data.Dataset.range(0, self.count, chunk).map(draw)
 
-    def _load(self) -> Matrices:
+    def _load(self) -> tf.Tensor:
         """All rows, in the order of the files."""
         size = min(self.count, 1 << 14)
         batches = finished(self._read(None, size), size, self.count, drop_remainder=False)
         with tf.device("cpu"):
-            pieces = list(zip(*batches, strict=True))
-            held = tf.concat(pieces[0], axis=0), tf.concat(pieces[1], axis=0)
-        if len(held[0]) != self.count:
-            raise damaged(self.info.folder, f"{len(held[0])} rows; dataset.json says {self.count}")
+            held = tf.concat(list(batches), axis=0)
+        if len(held) != self.count:
+            raise damaged(self.info.folder, f"{len(held)} rows; dataset.json says {self.count}")
         return held

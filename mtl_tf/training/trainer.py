@@ -17,8 +17,7 @@ from mtl_tf.evaluation import Evaluator
 from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
-from mtl_tf.records import DatasetInfo, dataset
-from mtl_tf.records.packed import PackedRows
+from mtl_tf.records import DatasetInfo, PackedRows, dataset
 from mtl_tf.runs import write_json
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.board import SharingBoard
