@@ -7,9 +7,7 @@ import tensorflow as tf
 
 from mtl_tf.records.info import DatasetInfo
 from mtl_tf.records.parse import Columns, parser
-from mtl_tf.records.read import damaged, finished, parsed
-
-_CHUNK = 16  # batches that are drawn from memory at a time
+from mtl_tf.records.read import PREFETCHED, damaged, finished, options, parsed
 
 
 class Packing:
@@ -97,23 +95,26 @@ class PackedRows:
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Full batches, packed; rows that are left over at the end are left out."""
-        rows = self._drawn(seed, _CHUNK * batch_size) if self.fits else self._read(seed, batch_size)
-        return finished(rows, batch_size, self.count, drop_remainder=True)
+        if self.fits:
+            return self._drawn(batch_size, seed)
+        return finished(self._read(seed, batch_size), batch_size, self.count, drop_remainder=True)
 
-    def _read(self, seed: int | None, batch_size: int) -> tf.data.Dataset:
-        return parsed(self.info, self.split, batch_size, self._packing.pack, seed)
-
-    def _drawn(self, seed: int, chunk: int) -> tf.data.Dataset:
+    def _drawn(self, batch_size: int, seed: int) -> tf.data.Dataset:
         if self._held is None:
             self._held = self._load()
         held = self._held
-        order = tf.constant(np.random.default_rng(seed).permutation(self.count))
+        order = np.random.default_rng(seed).permutation(self.count)
+        order = order[: self.count // batch_size * batch_size].reshape(-1, batch_size)
 
         @tf.autograph.experimental.do_not_convert
-        def draw(begin: tf.Tensor) -> tf.Tensor:
-            return tf.gather(held, order[begin : begin + chunk])
+        def draw(rows: tf.Tensor) -> tf.Tensor:
+            return tf.gather(held, rows)
 
-        return tf.data.Dataset.range(0, self.count, chunk).map(draw)
+        batches = tf.data.Dataset.from_tensor_slices(order).map(draw)
+        return batches.prefetch(PREFETCHED).with_options(options())
+
+    def _read(self, seed: int | None, batch_size: int) -> tf.data.Dataset:
+        return parsed(self.info, self.split, batch_size, self._packing.pack, seed)
 
     def _load(self) -> tf.Tensor:
         """All rows, in the order of the files."""

@@ -18,7 +18,7 @@ from mtl_tf.records.parse import Columns, parser
 _OPEN_SHARDS = 16
 _BUFFERED_ROWS = 1 << 16  # serialized, a record is drawn from these
 _MIXED_ROWS = 1 << 14  # decoded, these are permuted row by row
-_PREFETCHED = 16  # batches
+PREFETCHED = 16  # batches
 _PARALLEL = min(8, os.cpu_count() or 1)  # files read, and elements decoded, at a time
 
 
@@ -100,7 +100,7 @@ def finished(
     number = count // batch_size if drop_remainder else -(-count // batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(number))
     batches = batches.repeat() if repeat else batches
-    return batches.prefetch(_PREFETCHED).with_options(_options())
+    return batches.prefetch(PREFETCHED).with_options(options())
 
 
 @contextlib.contextmanager
@@ -126,7 +126,7 @@ def damaged(folder: str | Path, problem: str) -> DataError:
     )
 
 
-def _options() -> tf.data.Options:
+def options() -> tf.data.Options:
     """No autotuning.
 
     Its thread looks at the pipeline 10, 30, 70, …, 5,110, 10,230 ms after the start, and the
