@@ -75,10 +75,9 @@ def _draw(iterator: Any, most: int) -> tuple[Any, Any]:
     def keep(count: Any, batch: Any, kept: Any) -> Any:
         values = tf.nest.flatten(batch.get_value())
         kept = [array.write(count, value) for array, value in zip(kept, values, strict=True)]
-        following = tf.cond(
-            count + 1 < most, iterator.get_next_as_optional, lambda: batch
-        )  # not one too many: the next execution takes it
-        return count + 1, following, kept
+        # Not one too many: it is the next execution's.
+        batch = tf.cond(count + 1 < most, iterator.get_next_as_optional, lambda: batch)
+        return count + 1, batch, kept
 
     empty = [
         tf.TensorArray(spec.dtype, size=most, element_shape=spec.shape, clear_after_read=False)

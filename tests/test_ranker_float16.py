@@ -21,8 +21,16 @@ def float16():
     keras.mixed_precision.set_global_policy(before)
 
 
-@pytest.mark.parametrize("weighting", [None, PCGrad()], ids=["fixed", "pcgrad"])
-def test_small_gradients_survive_float16(weighting, float16):
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [
+        (1, {"weighting": None}),
+        (1, {"weighting": PCGrad()}),
+        (3, {"jit_compile": True, "steps_per_execution": 2}),
+    ],
+    ids=["fixed", "pcgrad", "compiled"],
+)
+def test_small_gradients_survive_float16(steps, options, float16):
     """∂/∂w of 1e-9·(w − 3)² is beneath float16, unless the loss is scaled for a while."""
     weight, rate = 1e-9, 1e8
     inputs = keras.Input((1,))
@@ -33,11 +41,13 @@ def test_small_gradients_survive_float16(weighting, float16):
         [Task(name="watch", kind="regression", label="seconds", weight=weight)]
     )
     optimizer = keras.optimizers.SGD(rate)
-    model.compile(optimizer, losses, loss_weights=weights, weighting=weighting)
+    model.compile(optimizer, losses, loss_weights=weights, **options)
     ones = tf.ones((4, 1))
     assert "LossScale" in type(model.optimizer).__name__
-    model.fit(tf.data.Dataset.from_tensors((ones, {"watch": 3 * ones})), verbose=0)
-    assert dense.kernel.numpy().item() == pytest.approx(1 + rate * weight * 4, rel=1e-2)
+    data = tf.data.Dataset.from_tensors((ones, {"watch": 3 * ones})).repeat(steps)
+    model.fit(data, verbose=0)
+    expected = 3 - 2 * (1 - 2 * rate * weight) ** steps
+    assert dense.kernel.numpy().item() == pytest.approx(expected, rel=1e-2)
 
 
 @pytest.mark.parametrize(
