@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mtl_tf._keras import LEGACY, keras
-from mtl_tf.layers._arguments import check_positive
-
-_KINDS = ("id", "bag", "number")
+from mtl_tf.layers._factors import Basis, Factors, remember
+from mtl_tf.layers._features import (
+    by_dim,
+    columns_of,
+    completed,
+    is_narrow,
+    table_layout,
+)
 
 
 class _Normal(keras.initializers.RandomNormal):
@@ -41,7 +47,9 @@ class FieldEmbedding(keras.layers.Layer):
       mean) a vector of its own.
 
     All tables of one width live in one variable, so that a batch costs one lookup
-    per width, however many fields there are.
+    per width, however many fields there are. In training, a layer of this package that
+    multiplies the vectors by a matrix takes numbers and fields of few ids (no more than
+    their vector is wide) by their factors: the same product and gradients for less work.
 
     Args:
         features: one dict per field: `name`, `kind`, `dim` (width of its vector), for
@@ -78,18 +86,19 @@ class FieldEmbedding(keras.layers.Layer):
             raise ValueError("`features` must name at least one field. Received: features=[]")
         if not stddev > 0:
             raise ValueError(f"`stddev` must be positive. Received: stddev={stddev}")
-        self.features = tuple(_completed(feature) for feature in features)
+        self.features = tuple(completed(feature) for feature in features)
         self.anchor = anchor
         self.stddev = stddev
         self.field_dims = tuple(feature["dim"] for feature in self.features)
-        self.offsets, self._table_rows = _table_layout(self.features)
+        self.offsets, self._table_rows = table_layout(self.features)
+        self._narrow = tuple(feature for feature in self.features if is_narrow(feature))
 
     def build(self, input_shape: Any = None) -> None:
         # Keys are text because Keras 2 tracks no dict with other keys.
         self.tables = {
             str(dim): self._add_table(dim, rows) for dim, rows in sorted(self._table_rows.items())
         }
-        shapes = {dim: (len(group), dim) for dim, group in self._by_dim("number").items()}
+        shapes = {dim: (len(group), dim) for dim, group in by_dim("number", self.features).items()}
         self.vectors = {
             str(dim): self._add(f"vectors_{dim}", shape, flat=self.anchor != 0)
             for dim, shape in shapes.items()
@@ -121,23 +130,32 @@ class FieldEmbedding(keras.layers.Layer):
     def number(self, name: str):
         """The pair (v, b), each `(dim,)`, of the `number` field `name`."""
         feature = next(f for f in self.features if f["name"] == name)
-        row = self._by_dim("number")[feature["dim"]].index(feature)
+        row = by_dim("number", self.features)[feature["dim"]].index(feature)
         key = str(feature["dim"])
         vectors, biases = self.vectors[key], self.biases[key]
         return tf.convert_to_tensor(vectors)[row], tf.convert_to_tensor(biases)[row]
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
+        fields = self._vectors(inputs, self.features)
+        if training and self._narrow:
+            remember(fields, self._factors(inputs))
+        return fields
+
+    def _vectors(self, inputs, features):
+        """The vectors of some fields, side by side."""
         groups = {}  # (kind, dim) -> (batch, fields of the group, dim)
         for key in self.tables:
-            groups.update(self._look_up(inputs, int(key)))
-        for dim, group in self._by_dim("number").items():
-            x = tf.stack([inputs[f["name"]] for f in group], axis=1)
-            x = tf.cast(x, self.compute_dtype)[:, :, None]
+            groups.update(self._look_up(inputs, int(key), features))
+        for dim, group in by_dim("number", features).items():
+            x = self._numbers(inputs, group)[:, :, None]
             groups["number", dim] = x * self.vectors[str(dim)] + self.biases[str(dim)]
-        return self._side_by_side(groups)
+        return _side_by_side(groups, features)
 
-    def _look_up(self, inputs, dim: int):
-        ids, bags = self._by_dim("id").get(dim, []), self._by_dim("bag").get(dim, [])
+    def _numbers(self, inputs, group):
+        return tf.cast(tf.stack([inputs[f["name"]] for f in group], axis=1), self.compute_dtype)
+
+    def _look_up(self, inputs, dim: int, features):
+        ids, bags = (by_dim(kind, features).get(dim, []) for kind in ("id", "bag"))
         columns = []
         if ids:
             offsets = [self.offsets[f["table"]] for f in ids]
@@ -145,11 +163,9 @@ class FieldEmbedding(keras.layers.Layer):
         for bag in bags:
             rows = tf.maximum(_int32(inputs[bag["name"]]), 0) + self.offsets[bag["table"]]
             columns.append(rows)
-        table = self.tables[str(dim)]
-        # From the resource itself: reading all of a large table would copy it.
-        table = table if LEGACY else table.value
-        found = tf.gather(table, tf.concat(columns, axis=1))
-        found = tf.cast(found, self.compute_dtype)
+        if not columns:
+            return {}
+        found = self._rows(dim, tf.concat(columns, axis=1))
         found = tf.split(found, [column.shape[1] for column in columns], axis=1)
         groups = {("id", dim): found.pop(0)} if ids else {}
         if bags:
@@ -157,28 +173,46 @@ class FieldEmbedding(keras.layers.Layer):
             groups["bag", dim] = tf.stack(pooled, axis=1)
         return groups
 
-    def _side_by_side(self, groups):
-        # One split and one concat over runs of fields of one group: a slice per field
-        # would cost a full-size gradient per field.
-        runs = [
-            (key, len(list(run)))
-            for key, run in groupby(self.features, key=lambda f: (f["kind"], f["dim"]))
-        ]
-        pieces = {
-            key: tf.split(group, [n for k, n in runs if k == key], axis=1)
-            for key, group in groups.items()
-        }
-        flat = []
-        for (kind, dim), length in runs:
-            flat.append(tf.reshape(pieces[kind, dim].pop(0), (-1, length * dim)))
-        return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
+    def _rows(self, dim: int, rows):
+        table = self.tables[str(dim)]
+        # From the resource itself: reading all of a large table would copy it.
+        table = table if LEGACY else table.value
+        return tf.cast(tf.gather(table, rows), self.compute_dtype)
 
-    def _by_dim(self, kind: str) -> dict[int, list[dict[str, Any]]]:
-        found: dict[int, list[dict[str, Any]]] = {}
-        for feature in self.features:
-            if feature["kind"] == kind:
-                found.setdefault(feature["dim"], []).append(feature)
-        return found
+    def _factors(self, inputs) -> Factors:
+        """The narrow fields by what spans their vectors, all others by their vectors."""
+        bases, fields = [], []
+        for dim, group in by_dim("id", self._narrow).items():
+            bases.append(self._id_basis(inputs, dim, group))
+            fields += group
+        for dim, group in by_dim("number", self._narrow).items():
+            bases.append(self._number_basis(inputs, dim, group))
+            fields += group
+        others = [f for f in self.features if f not in fields]
+        columns = columns_of(self.features)
+        return Factors(
+            bases,
+            self._vectors(inputs, others) if others else None,
+            np.concatenate([columns[f["name"]] for f in (*fields, *others)]),
+        )
+
+    def _id_basis(self, inputs, dim: int, group) -> Basis:
+        sizes = np.array([f["size"] for f in group])[:, None]
+        starts = np.array([self.offsets[f["table"]] for f in group])[:, None]
+        rows = np.arange(sizes.max())
+        # Filled up with a row of the field's own: another's would get a gradient, of zero.
+        vectors = self._rows(dim, starts + np.minimum(rows, sizes - 1))
+        hot = [
+            tf.one_hot(_int32(inputs[f["name"]]), f["size"], dtype=self.compute_dtype)
+            for f in group
+        ]
+        return Basis(tf.concat(hot, axis=1), vectors, np.flatnonzero(rows < sizes))
+
+    def _number_basis(self, inputs, dim: int, group) -> Basis:
+        x = self._numbers(inputs, group)
+        x = tf.reshape(tf.stack([x, tf.ones_like(x)], axis=2), (-1, 2 * len(group)))
+        vectors = tf.stack([self.vectors[str(dim)], self.biases[str(dim)]], axis=1)
+        return Basis(x, vectors, np.arange(2 * len(group)))
 
     def compute_output_shape(self, input_shape):
         batch = next(iter(input_shape.values()))[0]
@@ -191,6 +225,22 @@ class FieldEmbedding(keras.layers.Layer):
             "anchor": self.anchor,
             "stddev": self.stddev,
         }
+
+
+def _side_by_side(groups, features):
+    # One split and one concat over runs of fields of one group: a slice per field
+    # would cost a full-size gradient per field.
+    runs = [
+        (key, len(list(run))) for key, run in groupby(features, key=lambda f: (f["kind"], f["dim"]))
+    ]
+    pieces = {
+        key: tf.split(group, [n for k, n in runs if k == key], axis=1)
+        for key, group in groups.items()
+    }
+    flat = []
+    for (kind, dim), length in runs:
+        flat.append(tf.reshape(pieces[kind, dim].pop(0), (-1, length * dim)))
+    return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
 
 
 def _int32(ids):
@@ -206,41 +256,3 @@ def _pool(bag: Mapping[str, Any], inputs, rows):
     if bag["pooling"] == "sum":
         return total
     return tf.math.divide_no_nan(total, tf.reduce_sum(weights, axis=1, keepdims=True))
-
-
-def _completed(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """The feature with its defaults filled in; a `ValueError` names what is wrong."""
-    if feature.get("kind") not in _KINDS:
-        raise ValueError(f"`kind` must be one of {_KINDS}. Received: feature={dict(feature)}")
-    check_positive(dim=feature.get("dim"))
-    kept = {key: feature[key] for key in ("name", "kind", "dim")}
-    if feature["kind"] == "number":
-        return kept
-    check_positive(size=feature.get("size"))
-    kept |= {"size": feature["size"], "table": feature.get("table") or feature["name"]}
-    if feature["kind"] == "bag":
-        kept |= {"pooling": feature.get("pooling") or "mean"}
-        kept |= {"weighted": bool(feature.get("weighted", False))}
-        if kept["pooling"] not in ("mean", "sum"):
-            raise ValueError(f"`pooling` must be 'mean' or 'sum'. Received: feature={kept}")
-    return kept
-
-
-def _table_layout(features) -> tuple[dict[str, int], dict[int, int]]:
-    """First row of each table in its width's variable, and that variable's rows."""
-    offsets: dict[str, int] = {}
-    shapes: dict[str, tuple[int, int]] = {}
-    rows: dict[int, int] = {}
-    for feature in features:
-        if feature["kind"] == "number":
-            continue
-        name, shape = feature["table"], (feature["size"], feature["dim"])
-        if shapes.setdefault(name, shape) != shape:
-            raise ValueError(
-                f"fields that share table `{name}` must agree on `size` and `dim`. "
-                f"Received: {shapes[name]} and {shape}"
-            )
-        if name not in offsets:
-            offsets[name] = rows.get(shape[1], 0)
-            rows[shape[1]] = offsets[name] + shape[0]
-    return offsets, rows
