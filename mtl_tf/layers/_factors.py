@@ -64,14 +64,14 @@ class Factors:
     def times(self, kernel: Any) -> Any:
         """x · kernel."""
         widths = [basis.width for basis in self.bases]
-        rows = tf.split(tf.gather(kernel, self.columns), [*widths, len(self.columns) - sum(widths)])
-        others = rows.pop()
-        rows = [basis.times(part) for basis, part in zip(self.bases, rows, strict=True)]
+        *own, lower = tf.split(
+            tf.gather(kernel, self.columns), [*widths, len(self.columns) - sum(widths)]
+        )
+        upper = tf.concat([b.times(rows) for b, rows in zip(self.bases, own, strict=True)], axis=0)
         coordinates = tf.concat([basis.coordinates for basis in self.bases], axis=1)
-        rows = tf.concat(rows, axis=0)
         if self.others is None:
-            return tf.matmul(coordinates, rows)
-        return _product(coordinates, self.others, rows, others)
+            return tf.matmul(coordinates, upper)
+        return _product(coordinates, self.others, upper, lower)
 
 
 def remember(fields: Any, factors: Factors) -> None:
