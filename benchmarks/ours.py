@@ -26,6 +26,7 @@ from mtl_tf.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.optimizers import optimizer_for
 from mtl_tf.records import PackedRows, dataset, load_info
+from mtl_tf.records.read import options
 from mtl_tf.schema import Task
 from mtl_tf.transform import Feature
 
@@ -112,9 +113,7 @@ def table(rows: int, ids: str) -> Epochs:
     y = {task.name: rng.integers(0, 2, (count, 1)).astype(np.float32) for task in TASKS}
     weights = {task.name: np.ones(count, np.float32) for task in TASKS}
     batches = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(BATCH, True).cache()
-    options = tf.data.Options()
-    options.autotune.enabled = False  # as `mtl_tf.records.dataset` has it
-    batches = batches.with_options(options)
+    batches = batches.with_options(options())
     return Epochs(compiled(features, TASKS, MODELS["mmoe"]), lambda epoch: batches)
 
 

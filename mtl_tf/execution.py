@@ -79,10 +79,7 @@ def _draw(iterator: Any, most: int) -> tuple[Any, Any]:
         batch = tf.cond(count + 1 < most, iterator.get_next_as_optional, lambda: batch)
         return count + 1, batch, kept
 
-    empty = [
-        tf.TensorArray(spec.dtype, size=most, element_shape=spec.shape, clear_after_read=False)
-        for spec in specs
-    ]
+    empty = [tf.TensorArray(spec.dtype, size=most, element_shape=spec.shape) for spec in specs]
     count, _, kept = tf.while_loop(more, keep, [0, iterator.get_next_as_optional(), empty])
     stacked = [array.stack() for array in kept]
     return count, tf.nest.pack_sequence_as(iterator.element_spec, stacked)

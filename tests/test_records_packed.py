@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.errors import DataError
+from mtl_tf.errors import DataError, UserError
 from mtl_tf.records import load_info
 from mtl_tf.records.packed import PackedRows, Packing
 from mtl_tf.records.read import named_damage
@@ -57,6 +57,12 @@ def test_batches_are_full_and_others_are_left_out(tmp_path, memory):
     assert batches.element_spec == tf.TensorSpec((10, ROW // 4), tf.int32)
     left_out = {frozenset(range(23)) - set(unpacked(rows, 10, seed)["price"]) for seed in range(5)}
     assert all(len(rest) == 3 for rest in left_out) and len(left_out) > 1
+
+
+@HELD
+def test_a_batch_of_nothing_is_refused(tmp_path, memory):
+    with pytest.raises(UserError, match=r"`batch_size` must be positive. Received: batch_size=0"):
+        packed(write(tmp_path, columns_of(5)), memory).batches(0, 0)
 
 
 def test_held_rows_are_mixed_over_the_whole_split(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from mtl_tf.errors import UserError
 from mtl_tf.records.info import DatasetInfo
 from mtl_tf.records.parse import Columns, parser
 from mtl_tf.records.read import PREFETCHED, damaged, finished, options, parsed
@@ -37,6 +38,10 @@ class Packing:
         """Columns of the matrix."""
         singles = len(self._ids) + len(self._numbers)
         return singles + sum(self._bags.values()) + sum(self._weights.values())
+
+    def parse(self, serialized: tf.Tensor) -> tf.Tensor:
+        """The matrix of the rows of serialized Examples."""
+        return self.pack(self._parser(serialized))
 
     def pack(self, columns: Columns) -> tf.Tensor:
         """The matrix `(rows, width)` of the columns that a parser gives."""
@@ -81,7 +86,8 @@ class PackedRows:
         unpack: Makes of a packed batch one as `dataset` gives it.
 
     Raises:
-        UserError: No such split, no rows in it; from `batches`, a file is missing.
+        UserError: No such split, no rows in it; from `batches`, a file is missing, or
+            `batch_size` is not positive.
         DataError: From `batches`: a file holds other rows than it should.
     """
 
@@ -95,6 +101,8 @@ class PackedRows:
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Full batches, packed; rows that are left over at the end are left out."""
+        if batch_size < 1:
+            raise UserError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
         if self.fits:
             return self._drawn(batch_size, seed)
         return finished(self._read(seed, batch_size), batch_size, self.count, drop_remainder=True)
@@ -114,7 +122,7 @@ class PackedRows:
         return batches.prefetch(PREFETCHED).with_options(options())
 
     def _read(self, seed: int | None, batch_size: int) -> tf.data.Dataset:
-        return parsed(self.info, self.split, batch_size, self._packing.pack, seed)
+        return parsed(self.info, self.split, batch_size, self._packing.parse, seed)
 
     def _load(self) -> tf.Tensor:
         """All rows, in the order of the files."""

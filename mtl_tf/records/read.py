@@ -13,12 +13,14 @@ import tensorflow as tf
 
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.records.info import DatasetInfo, load_info
-from mtl_tf.records.parse import Columns, parser
+from mtl_tf.records.parse import parser
+
+PREFETCHED = 16
+"""Batches that wait to be taken."""
 
 _OPEN_SHARDS = 16
 _BUFFERED_ROWS = 1 << 16  # serialized, a record is drawn from these
 _MIXED_ROWS = 1 << 14  # decoded, these are permuted row by row
-PREFETCHED = 16  # batches
 _PARALLEL = min(8, os.cpu_count() or 1)  # files read, and elements decoded, at a time
 
 
@@ -57,7 +59,11 @@ def dataset(
         raise UserError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
     info = load_info(folder)
     parse = parser(info)
-    rows = parsed(info, split, batch_size, parse.structure, seed if shuffle else None)
+
+    def structured(serialized: tf.Tensor) -> Any:
+        return parse.structure(parse(serialized))
+
+    rows = parsed(info, split, batch_size, structured, seed if shuffle else None)
     return finished(rows, batch_size, info.split(split).rows, drop_remainder, repeat)
 
 
@@ -65,15 +71,11 @@ def parsed(
     info: DatasetInfo,
     split: str,
     batch_size: int,
-    made: Callable[[Columns], Any],
+    element: Callable[[tf.Tensor], Any],
     seed: int | None,
 ) -> tf.data.Dataset:
-    """Elements of many rows each, shuffled with a `seed`: what `made` makes of their columns."""
-    records, parse = _records(info, split, seed), parser(info)
-
-    def element(serialized: tf.Tensor) -> Any:
-        return made(parse(serialized))
-
+    """What `element` makes of serialized Examples, many rows each; shuffled with a `seed`."""
+    records = _records(info, split, seed)
     if info.layout == "row":
         return records.batch(batch_size).map(element, num_parallel_calls=_PARALLEL)
     blocks = records.batch(max(1, _MIXED_ROWS // _record_rows(info)))
