@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
 import pydantic
 
@@ -20,7 +20,26 @@ class Strict(pydantic.BaseModel):
         # Ahead of pydantic's own check, which cannot say which options there are.
         if isinstance(data, dict):
             refuse_unknown(data, cls.model_fields)
+            for name, value in data.items():
+                if _holds_bool(value) and _takes_numbers(cls.model_fields[name].annotation):
+                    raise ValueError(f"`{name}` is a number, not true or false; received {value}")
         return data
+
+
+def _holds_bool(value: Any) -> bool:
+    """Whether there is a bool in it, which pydantic would take for the number 1 or 0."""
+    return isinstance(value, bool) or isinstance(value, list) and any(map(_holds_bool, value))
+
+
+def _takes_numbers(annotation: Any) -> bool:
+    """Numbers, and no bools."""
+    kinds = set(_kinds(annotation))
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    parts = get_args(annotation)
+    yield from [annotation] if not parts else (kind for part in parts for kind in _kinds(part))
 
 
 def refuse_unknown(given: Iterable[Any], known: Iterable[str]) -> None:

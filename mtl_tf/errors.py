@@ -78,6 +78,8 @@ _EXPECTED = {  # pydantic's words are for programmers
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
     "float_parsing": "expected a number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
     "finite_number": "expected a finite number",
     "tuple_type": "expected a list",
     "model_type": "expected a mapping of options",

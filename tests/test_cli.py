@@ -95,14 +95,25 @@ def test_a_drafted_schema_is_valid(run, tmp_path):
     assert run("schema", "check", tmp_path / "draft.yaml")[0] == 0
 
 
-def test_a_reader_that_goes_away_is_no_failure(tmp_path):
+TABLE = """
+import click, mtl_tf.cli as cli
+from mtl_tf.cli.output import table
+shown = click.Command("shown", callback=lambda: table("Title", ["a"], [[1]]))
+cli._COMMANDS["shown"] = ("output", "")
+cli.app.get_command = lambda *_: shown
+cli.main(["shown"])
+"""
+
+
+@pytest.mark.parametrize("prints", ["text", "a table"])
+def test_a_reader_that_goes_away_is_no_failure(tmp_path, prints):
     data = tmp_path / "log.csv"
     data.write_text("country,clicked\nCH,1\nDE,0\n", encoding="utf-8")
     reading, writing = os.pipe()
     os.close(reading)
     code = "import sys; from mtl_tf.cli import main; main(sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", code, "schema", "infer", str(data)],
+        [sys.executable, "-c", code if prints == "text" else TABLE, "schema", "infer", str(data)],
         stdout=writing, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     os.close(writing)

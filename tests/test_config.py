@@ -95,6 +95,12 @@ FAILURES = [
      "Received: 'fast'"),
     (shop(training={"learning_rate": float("inf")}), "training, learning_rate: expected a finite "
      "number. Received: inf"),
+    (shop(training={"epochs": True}), "training: `epochs` is a number, not true or false; "
+     "received True"),
+    (shop(model={"units": [8, False]}), "model: `units` is a number, not true or false; "
+     "received [8, False]"),
+    (shop(training={"jit_compile": 3}), "training, jit_compile: expected true or false. "
+     "Received: 3"),
     ("", "expected a mapping with `name`, `fields` and `tasks`; found none"),
     ("- a\n- b\n", "expected a mapping with `name`, `fields` and `tasks`; found none"),
     (b"name: \xff\xfe", "not valid YAML (not UTF-8 text)"),

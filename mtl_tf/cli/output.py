@@ -69,8 +69,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     console = Console()
     if not console.is_terminal:  # a pipe or a file: as wide as the table needs
         console = Console(width=Console(width=10_000).measure(grid).maximum)
-    console.print(title, style="bold", highlight=False, soft_wrap=True)
-    console.print(grid)
+    with console.capture() as printed:
+        console.print(title, style="bold", highlight=False, soft_wrap=True)
+        console.print(grid)
+    click.echo(printed.get(), nl=False)  # which takes a closed pipe as all other output does
 
 
 def _widest(values: Sequence[Any]) -> int:
