@@ -28,7 +28,7 @@ class Strict(pydantic.BaseModel):
 
 def _holds_bool(value: Any) -> bool:
     """Whether there is a bool in it, which pydantic would take for the number 1 or 0."""
-    return isinstance(value, bool) or isinstance(value, list) and any(map(_holds_bool, value))
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_bool, value)))
 
 
 def _takes_numbers(annotation: Any) -> bool:
