@@ -54,7 +54,8 @@ def test_batches_are_full_and_others_are_left_out(tmp_path, memory):
     rows = packed(write(tmp_path, columns_of(23)), memory)
     batches = rows.batches(10, 0)
     assert int(batches.cardinality()) == 2
-    assert batches.element_spec == tf.TensorSpec((10, ROW // 4), tf.int32)
+    shape = (10,) if memory else (10, ROW // 4)
+    assert batches.element_spec == tf.TensorSpec(shape, tf.int32)
     left_out = {frozenset(range(23)) - set(unpacked(rows, 10, seed)["price"]) for seed in range(5)}
     assert all(len(rest) == 3 for rest in left_out) and len(left_out) > 1
 
@@ -70,6 +71,18 @@ def test_held_rows_are_mixed_over_the_whole_split(tmp_path):
     count = 4000
     order = unpacked(packed(write(tmp_path, columns_of(count), block_rows=50)), 100, 7)["price"]
     assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 5 / np.sqrt(count)
+
+
+def test_a_step_on_a_gpu_is_handed_rows_not_places(tmp_path, monkeypatch):
+    """Sent with the places, all rows would go to it again in every execution."""
+    folder = write(tmp_path, columns_of(40))
+    places = packed(folder)
+    expected = [unpacked(places, 10, seed) for seed in (0, 1)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    rows = packed(folder)
+    assert rows.batches(10, 0).element_spec == tf.TensorSpec((10, ROW // 4), tf.int32)
+    for seed in (0, 1):
+        assert_same(unpacked(rows, 10, seed), expected[seed])
 
 
 def test_files_are_read_once_where_the_rows_fit(tmp_path):

@@ -83,7 +83,6 @@ class PackedRows:
     Attributes:
         count: Number of rows.
         fits: Whether they are held in memory.
-        unpack: Makes of a packed batch one as `dataset` gives it.
 
     Raises:
         UserError: No such split, no rows in it; from `batches`, a file is missing, or
@@ -94,32 +93,40 @@ class PackedRows:
     def __init__(self, info: DatasetInfo, split: str, memory: int):
         self.info, self.split = info, split
         self._packing = Packing(info)
-        self.unpack = self._packing.unpack
         self.count = info.split(split).rows
         self.fits = self.count * self._packing.width * 4 <= memory
         self._held: tf.Tensor | None = None
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Full batches, packed; rows that are left over at the end are left out."""
+        """Full batches, for `unpack`; rows that are left over at the end are left out."""
         if batch_size < 1:
             raise UserError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
         if self.fits:
             return self._drawn(batch_size, seed)
         return finished(self._read(seed, batch_size), batch_size, self.count, drop_remainder=True)
 
+    def unpack(self, batch: tf.Tensor) -> tuple[Columns, Columns, Columns]:
+        """`(features, labels, weights)` of a batch, as `dataset` gives them."""
+        rows = tf.gather(self._held, batch) if len(batch.shape) == 1 else batch
+        return self._packing.unpack(rows)
+
     def _drawn(self, batch_size: int, seed: int) -> tf.data.Dataset:
         if self._held is None:
             self._held = self._load()
         held = self._held
-        order = np.random.default_rng(seed).permutation(self.count)
+        order = np.random.default_rng(seed).permutation(self.count).astype("int32")
         order = order[: self.count // batch_size * batch_size].reshape(-1, batch_size)
+        batches = tf.data.Dataset.from_tensor_slices(order)
+        if not tf.config.list_physical_devices("GPU"):
+            # The step takes the rows by their places, a fiftieth of what would be handed on.
+            return batches.with_options(options())
 
+        # A step on another device would be sent all rows again and again.
         @tf.autograph.experimental.do_not_convert
         def draw(rows: tf.Tensor) -> tf.Tensor:
             return tf.gather(held, rows)
 
-        batches = tf.data.Dataset.from_tensor_slices(order).map(draw)
-        return batches.prefetch(PREFETCHED).with_options(options())
+        return batches.map(draw).prefetch(PREFETCHED).with_options(options())
 
     def _read(self, seed: int | None, batch_size: int) -> tf.data.Dataset:
         return parsed(self.info, self.split, batch_size, self._packing.parse, seed)
