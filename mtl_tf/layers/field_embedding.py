@@ -49,7 +49,8 @@ class FieldEmbedding(keras.layers.Layer):
     All tables of one width live in one variable, so that a batch costs one lookup
     per width, however many fields there are. In training, a layer of this package that
     multiplies the vectors by a matrix takes numbers and fields of few ids (no more than
-    their vector is wide) by their factors: the same product and gradients for less work.
+    their vector is wide) by their factors: the same product and gradients for less work,
+    but none with respect to the vectors themselves; for that, call with `training=False`.
 
     Args:
         features: one dict per field: `name`, `kind`, `dim` (width of its vector), for
