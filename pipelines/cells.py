@@ -28,7 +28,10 @@ class UnfitType(DataError):
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """The cells as strings; null stays null. A list becomes its items, one per line."""
+    """The cells as strings; null stays null. A list becomes its items, one per line.
+
+    A whole number of a float column is spelled as the integer it was before it had gaps.
+    """
     column = plain(column)
     if is_list(column.type):
         bags = contiguous(column)
@@ -36,10 +39,26 @@ def as_text(column: pa.Array) -> pa.Array:
         return pc.binary_join(with_values(bags, items), "\n")
     if pa.types.is_string(column.type):
         return column
+    if pa.types.is_floating(column.type):
+        return _floats_as_text(column)
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnfitType(f"cells of type {column.type} cannot be read as text") from None
+
+
+def _floats_as_text(column: pa.Array) -> pa.Array:
+    """As the client spells them: Arrow would write 10 billion as `1e+10`, Python would not."""
+    absent, values = mask(column.is_null()), column.to_numpy(zero_copy_only=False)
+    wide = values.astype(np.float64)
+    whole = (wide == np.trunc(wide)) & (np.abs(wide) < 2.0**63)
+    texts = pa.array(np.where(whole, wide, 0).astype(np.int64)).cast(pa.string())
+    others = ~whole & ~absent
+    if others.any():
+        distinct, place = np.unique(values[others], return_inverse=True)
+        spelled = pa.array([str(value) for value in distinct], pa.string()).take(pa.array(place))
+        texts = pc.replace_with_mask(texts, pa.array(others), spelled)
+    return pc.if_else(pa.array(absent), None, texts)
 
 
 def missing(texts: pa.Array, missing_values: Collection[str]) -> np.ndarray:

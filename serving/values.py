@@ -95,8 +95,8 @@ def text_of(value: Any) -> bytes | None:
     if isinstance(value, (bool, np.bool_)):
         return b"true" if value else b"false"
     if isinstance(value, (float, np.floating)):
-        number = float(value)  # 3.0 is "3", as Arrow writes it, and so the preprocessing job
-        value = int(number) if number.is_integer() and abs(number) < 1e10 else value
+        number = float(value)  # an integer of a column with gaps is 3.0, and was "3"
+        value = int(number) if number.is_integer() and abs(number) < 2**63 else value
     if isinstance(value, (str, int, float, np.number)):
         with contextlib.suppress(UnicodeEncodeError):
             return str(value).encode()

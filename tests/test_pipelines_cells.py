@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import cells
+from serving.values import text_of
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -84,6 +85,10 @@ def test_numbers_of_the_files_own_types(column, values):
     [
         (pa.array([1, None]), ["1", None]),
         (pa.array([True]), ["true"]),
+        (pa.array([12345678901.0, None, 2.0**53, -3.0]), ["12345678901", None, str(2**53), "-3"]),
+        (pa.array([0.5, 1e-5, None, 1e22, 7.0, 0.5]), ["0.5", "1e-05", None, "1e+22", "7", "0.5"]),
+        (pa.array([0.1, 3e7], pa.float32()), ["0.1", "30000000"]),
+        (pa.array([], pa.float64()), []),
         (pa.array(["a", None]).dictionary_encode(), ["a", None]),
         (pa.array([[1, 2], None, [], [None]]), ["1\n2", None, "", ""]),
         (pa.array([["a"], ["b", "c"]]).slice(1), ["b\nc"]),
@@ -92,3 +97,14 @@ def test_numbers_of_the_files_own_types(column, values):
 )
 def test_as_text(column, texts):
     assert cells.as_text(column).to_pylist() == texts
+
+
+@given(st.lists(st.none() | st.floats(allow_nan=False), max_size=9))
+def test_floats_are_spelled_as_the_client_spells_them(values):
+    texts = cells.as_text(pa.array(values, pa.float64())).to_pylist()
+    assert texts == [None if v is None else text_of(v).decode() for v in values]
+
+
+def test_integers_of_a_column_with_gaps_keep_all_their_digits():
+    values, absent, bad = cells.integers(pa.array([12345678901.0, None]), [])
+    assert (values.tolist(), absent.tolist(), bad.any()) == ([12345678901, 0], [False, True], False)

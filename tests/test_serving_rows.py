@@ -118,7 +118,15 @@ def test_missing_values(missing):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(7, b"7"), (7.0, b"7"), (0.5, b"0.5"), (True, b"true"), (np.int32(7), b"7"), (b"x", b"x")],
+    [
+        (7, b"7"),
+        (7.0, b"7"),
+        (12345678901.0, b"12345678901"),
+        (0.5, b"0.5"),
+        (True, b"true"),
+        (np.int32(7), b"7"),
+        (b"x", b"x"),
+    ],
 )
 def test_numbers_as_text_are_spelled_as_the_job_spells_them(value, text):
     assert arrays([{"country": value}])["country"].tolist() == [text]
