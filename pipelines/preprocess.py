@@ -82,7 +82,7 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
     try:
         settings.make_folders()
         dataset = _work(schema, settings, sources, pieces, options, output)
-        publish.publish(settings, output)
+        publish.publish(settings, output, args.overwrite)
     finally:
         publish.remove(settings.root)
     report.print_summary(output, dataset, sys.stderr)

@@ -49,8 +49,18 @@ def working_folder(output: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.tmp-"))
 
 
-def publish(settings: Settings, output: Path) -> None:
-    """`out/` becomes `output` in one rename; an older dataset leaves only then."""
+def publish(settings: Settings, output: Path, overwrite: bool) -> None:
+    """`out/` becomes `output` in one rename; an older dataset leaves only then.
+
+    What came to be there while the job ran stays: the new dataset is kept beside it, and a
+    `UserError` says where.
+    """
+    try:
+        check_output(output, overwrite)
+    except UserError as error:
+        kept = tempfile.mkdtemp(dir=output.absolute().parent, prefix=f"{output.name}.finished-")
+        os.rename(settings.out, kept)
+        raise UserError(f"{error}; the finished dataset is in {kept}") from None
     if not os.path.lexists(output):
         os.rename(settings.out, output)
         return

@@ -46,9 +46,11 @@ def drawn(transform: FittedTransform, count: int, seed: int = 0) -> Arrays:
 def stored(run: Any, count: int) -> Arrays | None:
     """The first transformed rows of the dataset that a `Run` was trained on.
 
-    None where it is not at hand any more, or was made anew: rows can be drawn instead.
+    None where it is not at hand any more, is damaged, or was made anew: rows can be drawn
+    instead.
     """
     from mtl_tf.records import dataset, load_info
+    from mtl_tf.records.read import named_damage
 
     if getattr(run, "data", None) is None:
         return None
@@ -57,7 +59,8 @@ def stored(run: Any, count: int) -> Arrays | None:
         if info.raw["transform"] != run.info.raw["transform"]:
             return None
         split = next(name for name in ("test", "eval", "train") if info.splits[name].rows)
-        features, *_ = next(iter(dataset(run.data, split, count, shuffle=False)))
+        with named_damage(run.data):
+            features, *_ = next(iter(dataset(run.data, split, count, shuffle=False)))
     except (UserError, KeyError, StopIteration):
         return None
     return {name: tensor.numpy() for name, tensor in features.items()}

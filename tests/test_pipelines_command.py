@@ -11,6 +11,7 @@ import pytest
 
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.records import load_info
+from pipelines import preprocess
 from pipelines.beam_options import beam_options
 from tests.shop_job import left_in, make_rows, run, spoil, write_config, write_csv
 
@@ -124,3 +125,20 @@ def test_tensorflow_is_not_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_came_to_be_at_the_output_meanwhile_stays(tmp_path, monkeypatch):
+    path = write_csv(tmp_path / "a.csv", make_rows(100))
+    work = preprocess._work
+
+    def slow(*args):
+        found = work(*args)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/letter.txt").write_text("dear")
+        return found
+
+    monkeypatch.setattr(preprocess, "_work", slow)
+    with pytest.raises(UserError, match=r"already exists.*the finished dataset is in") as told:
+        run(tmp_path, path)
+    assert left_in(tmp_path / "out") == ["letter.txt"]
+    assert load_info(str(told.value).rpartition(" ")[2]).split("train").rows > 0

@@ -183,3 +183,17 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         state.save(Position(step=4), model)
     assert state.position().step == 3
+
+
+def test_a_folder_that_came_to_be_meanwhile_stays_and_so_does_the_run(tmp_path):
+    run = tmp_path / "run"
+    with (
+        pytest.raises(UserError, match="stays as it is; the finished run is in") as told,
+        partial_folder(run, {}, restart=False) as folder,
+    ):
+        (folder / "model.keras").write_text("trained")
+        run.mkdir()
+        (run / "letter.txt").write_text("dear")
+    assert [path.name for path in run.iterdir()] == ["letter.txt"]
+    kept = Path(str(told.value).rpartition(" ")[2])
+    assert [path.name for path in kept.iterdir()] == ["model.keras"]

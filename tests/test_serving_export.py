@@ -1,6 +1,7 @@
 """An export holds the trained model's scores, less of everything else, or nothing at all."""
 
 import json
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 import serving.export
 from mtl_tf._keras import LEGACY
 from mtl_tf.errors import UserError
+from mtl_tf.records import load_info
 from mtl_tf.transform import apply_arrow
 from serving import graphs, samples, warmup
 from serving.client import Client, ServingError
@@ -18,6 +20,7 @@ from serving.export import export
 from serving.parity import ParityError
 from serving.server import LocalServer
 from tests.serving_runs import SCHEMA, tiny_run
+from tests.training_data import write
 
 QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
 
@@ -323,3 +326,14 @@ def test_what_each_task_alone_would_cost(exported, alone):
     for key in ("parameters", "flops", "bytes"):
         assert single["tasks_together"][key] == report["tasks_alone"]["buy"][key]
         assert report["tasks_alone"]["buy"][key] < report["tasks_together"][key]
+
+
+def test_no_rows_are_taken_from_a_damaged_dataset(tmp_path):
+    data = write(tmp_path / "dataset", {"train": 20, "eval": 20})
+    of_it = SimpleNamespace(data=data, info=load_info(data))
+    assert {len(x) for x in samples.stored(of_it, 5).values()} == {5}
+    (file,) = data.glob("eval-*")
+    content = bytearray(file.read_bytes())
+    content[40] ^= 255
+    file.write_bytes(content)
+    assert samples.stored(of_it, 5) is None

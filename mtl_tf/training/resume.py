@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -203,6 +204,13 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
             yield folder
             for name in (_MADE_OF, _STATE, _LOCK):
                 (folder / name).unlink(missing_ok=True)
+            if os.path.lexists(target):
+                kept = tempfile.mkdtemp(dir=folder.parent, prefix=f"{target.name}.finished-")
+                os.rename(folder, kept)
+                raise UserError(
+                    f"{target}: came to be while the run was trained, and stays as it is; the "
+                    f"finished run is in {kept}"
+                )
             os.rename(folder, target)
             finished = True
         except ComesAgain:
