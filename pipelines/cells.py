@@ -76,7 +76,11 @@ def numbers(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
         absent = missing(column, missing_values)
         values = np.where(absent, np.nan, _parsed(column, absent, pa.float64(), _number))
     elif _is_numeric(column.type):
-        values = column.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+        values = (
+            column.cast(pa.float64(), safe=False)
+            .fill_null(float("nan"))
+            .to_numpy(zero_copy_only=False)
+        )
         absent = np.isnan(values)
     else:
         raise UnfitType(f"cells of type {column.type} are no numbers")
@@ -104,8 +108,10 @@ def integers(
         unreadable = ~absent & (values == MISSING_INT)
     elif pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         absent = mask(column.is_null())
-        values = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        values = column.cast(pa.int64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         unreadable = ~absent & (values == MISSING_INT)
+        if pa.types.is_uint64(column.type):
+            unreadable |= values < 0  # beyond int64
     else:
         raise UnfitType(f"cells of type {column.type} are no integers")
     absent |= np.isin(values, _spelled(missing_values, _integer, np.int64)) & ~unreadable

@@ -6,6 +6,7 @@ A clean batch has one column per field (under the field's name, null where missi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -218,6 +219,8 @@ def label_texts(task: Task) -> list[str]:
     texts = []
     for text in task.label.positives or ():
         texts += [text, text.lower()] if text in ("True", "False") else [text]
+        if re.fullmatch(r"-?[0-9]+\.0+", text):
+            texts.append(text.partition(".")[0])
     return texts
 
 

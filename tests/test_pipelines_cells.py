@@ -108,3 +108,10 @@ def test_floats_are_spelled_as_the_client_spells_them(values):
 def test_integers_of_a_column_with_gaps_keep_all_their_digits():
     values, absent, bad = cells.integers(pa.array([12345678901.0, None]), [])
     assert (values.tolist(), absent.tolist(), bad.any()) == ([12345678901, 0], [False, True], False)
+
+
+def test_integers_beyond_what_is_exact():
+    values, bad = cells.numbers(pa.array([2**63 - 1, 3]), [])
+    assert (values.tolist(), bad.any()) == ([2.0**63, 3], False)
+    values, _, bad = cells.integers(pa.array([2**64 - 1, 3, 2**63], pa.uint64()), [])
+    assert (values.tolist(), bad.tolist()) == ([0, 3, 0], [True, False, True])

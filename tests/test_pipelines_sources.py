@@ -192,7 +192,7 @@ def test_broken_json_lines_cost_themselves_only(tmp_path, line, reason):
     _, pieces = plan([str(path)], ["a", "n", "tags"])
     rows, broken = collect(pieces, ["a", "n", "tags"])
     assert [(row[0], row[1]) for row in rows] == [
-        (1, ("x", "1", ["p", "q"])),  # numbers as written: the line-by-line way gives text
+        (1, ("x", 1, ["p", "q"])),  # as without the broken line
         (4, ("2020-01-01", None, [])),
     ]
     ((number, found, row),) = broken
@@ -309,3 +309,32 @@ def test_a_file_without_line_ends(tmp_path, monkeypatch):
     _, pieces = plan([str(path)], ["a"])
     with pytest.raises(DataError, match="a line is longer than"):
         list(read(pieces[0], ["a"]))
+
+
+def test_a_broken_line_does_not_change_how_others_are_read(tmp_path):
+    lines = ['{"a": true, "n": 1.0}', '{"a": false, "n": 2.5}']
+    read = []
+    for name, broken in (("clean.jsonl", []), ("broken.jsonl", ['{"a": '])):
+        (tmp_path / name).write_text("\n".join([*lines, *broken]) + "\n")
+        _, pieces = plan([str(tmp_path / name)], ["a", "n"])
+        rows, _ = collect(pieces, ["a", "n"])
+        read.append([row[1] for row in rows])
+    assert read[0] == read[1] == [(True, 1.0), (False, 2.5)]
+
+
+def test_numbers_of_mixed_columns_are_spelled_as_those_of_float_columns(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1.0, "n": true}\n{"a": "x", "n": null}\n{"a": 1e-7, "n": false}\n')
+    _, pieces = plan([str(path)], ["a", "n"])
+    rows, broken = collect(pieces, ["a", "n"])
+    assert [row[1] for row in rows] == [("1", True), ("x", None), ("1e-07", False)]
+    assert not broken
+
+
+def test_a_csv_cell_of_any_length(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('a,n\nx,1\n\ny,"' + "z" * 150_000 + '"\n')
+    _, pieces = plan([str(path)], ["a"])
+    rows, broken = collect(pieces, ["a"])
+    assert [row[1] for row in rows] == [("x",), ("y",)]
+    assert not broken

@@ -122,6 +122,10 @@ class CsvLines:
         return len(list(rows)) == 2
 
 
+# A cell may be of any length, also in a column that nobody reads.
+csv.field_size_limit(2**31 - 1)
+
+
 class _Text:
     """The lines behind the rows, cut only when one is asked for."""
 

@@ -19,9 +19,9 @@ _PROBE_LINES = 1000
 class JsonLines:
     """Parses blocks of whole lines, one object to a line.
 
-    Arrow parses the block at once with the types that its first lines show. Where
-    it stumbles (a malformed line, a column of mixed types), every line is parsed
-    alone and the values become text, as in CSV.
+    Arrow parses the block at once with the types that its first lines show, after
+    malformed lines were taken out. Where it stumbles (a column of mixed types), every
+    line is parsed alone and the values become text, as in CSV, but for booleans.
     """
 
     def __init__(self, wanted: Sequence[str], separators: Mapping[str, str]):
@@ -73,6 +73,7 @@ class JsonLines:
 
     def _slow(self, data: bytes, line: int) -> tuple[dict[str, pa.Array], np.ndarray, list[Broken]]:
         rows, numbers, broken = [], [], []
+        good: list[bytes] = []
         for number, raw in enumerate(data.split(b"\n"), line):
             if not raw.strip():
                 continue
@@ -82,9 +83,15 @@ class JsonLines:
             else:
                 rows.append(row)
                 numbers.append(number)
-        columns = {
-            name: self._column(name, [row.get(name) for row in rows]) for name in self._wanted
-        }
+                good.append(raw)
+        # A malformed line must not change what is read from the others.
+        table = self._arrow(b"\n".join(good)) if broken and good else None
+        if table is not None and table.num_rows == len(good):
+            columns = {name: table[name].combine_chunks() for name in self._wanted}
+        else:
+            columns = {
+                name: self._column(name, [row.get(name) for row in rows]) for name in self._wanted
+            }
         return columns, np.asarray(numbers, np.int64), broken
 
     def _row(self, raw: bytes) -> tuple[dict[str, Any], str]:
@@ -92,7 +99,7 @@ class JsonLines:
             row = json.loads(
                 raw.decode(),
                 parse_int=str,
-                parse_float=str,
+                parse_float=_float,
                 parse_constant=_constant,
             )
         except UnicodeDecodeError:
@@ -113,6 +120,8 @@ class JsonLines:
         return row, ""
 
     def _column(self, name: str, values: list[Any]) -> pa.Array:
+        if all(value is None or isinstance(value, bool) for value in values):
+            return pa.array(values, pa.bool_())
         if not any(isinstance(value, list) for value in values):
             return pa.array([_as_text(value) for value in values], pa.string())
         separator = self._separators.get(name)
@@ -162,6 +171,12 @@ _ARROW = (
 
 def _constant(name: str) -> float | str | None:
     return None if name == "NaN" else name
+
+
+def _float(text: str) -> str:
+    """As a column of floats would be spelled (`cells.as_text`): 1.0 is `1`."""
+    value = float(text)
+    return str(int(value)) if value.is_integer() and abs(value) < 2**63 else str(value)
 
 
 def _as_text(value: Any) -> str | None:
