@@ -71,6 +71,12 @@ def numbers(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
 
     Decimal notation; `inf`, hexadecimal and what float32 cannot hold are unreadable.
     """
+    values, unreadable = doubles(column, missing_values)
+    return values.astype(np.float32), unreadable
+
+
+def doubles(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
+    """What `numbers` gives, before it is rounded: float64."""
     column = plain(column)
     if pa.types.is_string(column.type):
         absent = missing(column, missing_values)
@@ -85,9 +91,18 @@ def numbers(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
     else:
         raise UnfitType(f"cells of type {column.type} are no numbers")
     unreadable = ~absent & ~(np.abs(values) <= _FLOAT32_MAX)
-    values = np.where(unreadable, np.nan, values).astype(np.float32)
-    values[np.isin(values, _spelled(missing_values, _number, np.float32))] = np.nan
-    return values, unreadable
+    values = np.where(absent | unreadable, np.nan, values)
+    absent = np.isin(values.astype(np.float32), _spelled(missing_values, _number, np.float32))
+    return np.where(absent, np.nan, values), unreadable
+
+
+def limit_of(column: pa.Array, limit: float) -> float:
+    """A limit as exact as the column's cells: 0.1 in a column of float32 is not above 0.1."""
+    type_ = plain(column).type
+    if not pa.types.is_floating(type_):
+        return limit
+    with np.errstate(over="ignore"):  # of a limit that no cell reaches
+        return float(np.array(limit, f"float{type_.bit_width}"))
 
 
 def integers(

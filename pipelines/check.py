@@ -202,12 +202,13 @@ class Check:
             # `equals` may name a text that elsewhere means missing: here it is a label.
             absent = cells.missing(texts, self._missing) & ~positive
             return np.where(absent, np.nan, positive).astype(np.float32)
-        values, bad = cells.numbers(column, self._missing)
+        values, bad = cells.doubles(column, self._missing)
         name = task.label.column
         faults.add(bad, f"label {name!r} of task `{task.name}`: not a number", column)
         if task.label.above is not None:
-            above = (values > np.float32(task.label.above)).astype(np.float32)
-            return np.where(np.isnan(values), np.nan, above)
+            above = values > cells.limit_of(column, task.label.above)
+            return np.where(np.isnan(values), np.nan, above).astype(np.float32)
+        values = values.astype(np.float32)
         if task.kind == "binary":
             other = ~np.isnan(values) & (values != 0) & (values != 1)
             faults.add(other, f"label {name!r} of task `{task.name}`: expected 0 or 1", column)

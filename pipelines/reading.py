@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from mtl_tf.schema import SPLITS, Schema
 from pipelines import cells, progress, split
 from pipelines.check import Check, Checked, Rejected
 from pipelines.settings import Settings
-from pipelines.sources import Piece, RawBatch, read
+from pipelines.sources import Piece, RawBatch, as_json, read
 
 PART_ROWS = 1 << 17
 MAX_KEPT = 10_000  # rejected rows that a piece writes down; all are counted
@@ -219,7 +218,14 @@ def read_parts(settings: Settings, parts: Iterable[Part]) -> pa.RecordBatch:
         part = Part(*part)  # a coder may have made another row type of it
         with pa.memory_map(str(settings.root / "parts" / part.name)) as file:
             tables.append(pa.ipc.open_file(file).read_all())
-    return pa.concat_tables(tables).combine_chunks().to_batches()[0]
+    table = pa.concat_tables(tables).combine_chunks()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.num_chunks > 1:  # Arrow's strings and lists end at 2^31
+            raise DataError(
+                f"column {name!r}: {table.num_rows:,} rows, which are encoded at once, hold more "
+                "than 2 GiB of it; shorten its cells, or take its field out of the schema"
+            )
+    return table.to_batches()[0]
 
 
 class RejectWriter:
@@ -235,7 +241,7 @@ class RejectWriter:
             if self._file is None:
                 self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115
             entry = row.to_json(self._piece.path, row.line)
-            self._file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
+            self._file.write(as_json(entry) + "\n")
             self._kept += 1
 
     def close(self) -> None:

@@ -122,6 +122,9 @@ def test_saved_and_loaded_gives_the_same(case, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(loaded(_rows(case)), model(_rows(case)))
+    for _ in range(2):  # samples of gates, too
+        ours, theirs = (one(_rows(case), training=True) for one in (model, loaded))
+        np.testing.assert_array_equal(theirs, ours)
 
 
 @case

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mtl_tf.errors import DataError
@@ -44,6 +45,27 @@ def test_rejected_rows_are_kept_and_counted(tmp_path):
         "value": "x",
     }
     assert sum(split["rows"] for split in dataset["splits"].values()) == 498
+
+
+def test_rejected_rows_are_json_whatever_they_hold(tmp_path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    rows = 400
+    columns = {
+        "price": np.arange(rows) + 0.5,
+        "size": np.where(np.arange(rows) % 7, 1.0, np.nan),
+        "click": np.arange(rows) % 2,
+    }
+    columns["price"][3] = np.inf
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    fields = [{"name": "price", "kind": "numeric"}, {"name": "size", "kind": "numeric"}]
+    tasks = [{"name": "click", "label": "click"}]
+    run(tmp_path, tmp_path / "a.parquet", fields=fields, tasks=tasks)
+    (line,) = (tmp_path / "out/rejected-00000-of-00001.jsonl").read_text().splitlines()
+    entry = json.loads(line, parse_constant=refuse)
+    row = json.loads(entry["row"], parse_constant=refuse)
+    assert (entry["value"], row) == ("inf", {"price": "inf", "size": 1.0, "click": 1})
 
 
 def test_too_many_rejected_rows_fail_the_job(tmp_path):

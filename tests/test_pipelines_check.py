@@ -134,6 +134,33 @@ def test_rows_are_rejected(cell, reason):
     assert checked.rejected[1].line == 5
 
 
+@pytest.mark.parametrize(
+    ("limit", "column"),
+    [
+        (20_000_000, pa.array([20_000_000, 20_000_001, None])),  # float32 holds no odd ones there
+        (20_000_000, pa.array(["20000000", "20000001", "?"])),
+        (0.1, pa.array([0.1, 0.2, None], pa.float32())),  # which holds 0.100000001
+        (0.1, pa.array([0.1, 0.1000000001, None])),
+        (0.1, pa.array(["0.1", "0.1000000001", ""])),
+    ],
+)
+def test_above_a_limit_is_exact(limit, column):
+    tasks = [{"name": "long", "label": {"column": "minutes", "above": limit}}]
+    batch = raw([GOOD] * 3)
+    batch.columns["minutes"] = column
+    checked = Check(schema_of(tasks=tasks))(batch)
+    assert checked.clean["label/long"].to_pylist() == [0, 1, None]
+
+
+@pytest.mark.parametrize("cells", [pa.array([1.0, 0.0, None]), pa.array(["1", "0", None])])
+def test_a_whole_number_equals_however_the_column_spells_it(cells):
+    tasks = [{"name": "click", "label": {"column": "clicked", "equals": 1.0}}]
+    batch = raw([GOOD] * 3)
+    batch.columns["clicked"] = cells
+    checked = Check(schema_of(tasks=tasks))(batch)
+    assert checked.clean["label/click"].to_pylist() == [1, 0, None]
+
+
 def test_the_first_fault_is_the_reason():
     checked = Check(schema_of())(raw([GOOD | {"code": "x", "age": "y", "bought": "z"}]))
     assert [row.reason for row in checked.rejected] == ["column 'code': not an integer"]

@@ -185,6 +185,21 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
     assert state.position().step == 3
 
 
+def test_a_finished_run_whose_last_rename_fails_is_kept(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with (
+        pytest.raises(OSError, match="no"),
+        partial_folder(run, {}, restart=False) as folder,
+    ):
+        (folder / "state.npz").write_text("where it is")
+        (folder / "model.keras").write_text("trained")
+    monkeypatch.undo()
+    with partial_folder(run, {}, restart=False) as folder:  # gone on with, and finished
+        assert (folder / "state.npz").exists()
+    assert [path.name for path in run.iterdir()] == ["model.keras"]
+
+
 def test_a_folder_that_came_to_be_meanwhile_stays_and_so_does_the_run(tmp_path):
     run = tmp_path / "run"
     with (

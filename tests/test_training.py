@@ -205,6 +205,14 @@ def test_a_file_of_a_run_is_not_the_run(result):
         load_run(result.run / "run.json")
 
 
+@pytest.mark.parametrize("fixture", ["result", "short"])
+def test_the_rate_counts_the_rows_that_were_trained_on(fixture, request):
+    """30 steps, four at a time: the last execution of an epoch has two."""
+    for epoch in request.getfixturevalue(fixture).epochs:
+        trained = epoch["rows_per_second"] * epoch["seconds"]
+        assert trained == pytest.approx(SIZES["train"])
+
+
 def test_the_result_has_flat_bars(result):
     data = json.loads(json.dumps(result.to_json()))
     assert set(data["bars"]) == {"auc_click", "logloss_click", "mse_watch", "mae_watch",

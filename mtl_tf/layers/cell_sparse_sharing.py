@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.layers._arguments import check_positive, glorot
+from mtl_tf.layers._arguments import check_positive, drawn_seed, glorot
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 
 
@@ -26,6 +26,7 @@ class CellSparseSharing(keras.layers.Layer):
         activation: activation of each.
         beta, gamma, zeta, initial_drop, penalty: see `HardConcreteGate`.
         kernel_regularizer: regulariser of the matrices.
+        seed: of the samples; see `HardConcreteGate`.
 
     Variables: `kernel` (I, J, d, units), `bias` (I, units); `gate` is the
     `HardConcreteGate`, of shape (I, J, units).
@@ -50,6 +51,7 @@ class CellSparseSharing(keras.layers.Layer):
         initial_drop: float = 0.1,
         penalty: float = 0.0,
         kernel_regularizer: Any = None,
+        seed: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -63,6 +65,8 @@ class CellSparseSharing(keras.layers.Layer):
             "zeta": zeta,
             "initial_drop": initial_drop,
             "penalty": penalty,
+            # In the config, so that a reloaded layer draws on as the saved one would have.
+            "seed": drawn_seed(seed),
         }
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.layers._arguments import check_positive, glorot
+from mtl_tf.layers._arguments import check_positive, drawn_seed, glorot
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 
 
@@ -27,6 +27,7 @@ class SubNetworkRouting(keras.layers.Layer):
         units: width of what each is fed; None adds the inputs up as they are.
         beta, gamma, zeta, initial_drop, penalty: see `HardConcreteGate`.
         kernel_regularizer: regulariser of the matrices.
+        seed: of the samples; see `HardConcreteGate`.
 
     Variables: `kernel` (I, J, d, units) of SNR-Trans; `gate` is the
     `HardConcreteGate`, of shape (I, J).
@@ -52,6 +53,7 @@ class SubNetworkRouting(keras.layers.Layer):
         initial_drop: float = 0.1,
         penalty: float = 0.0,
         kernel_regularizer: Any = None,
+        seed: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -66,6 +68,8 @@ class SubNetworkRouting(keras.layers.Layer):
             "zeta": zeta,
             "initial_drop": initial_drop,
             "penalty": penalty,
+            # In the config, so that a reloaded layer draws on as the saved one would have.
+            "seed": drawn_seed(seed),
         }
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 

@@ -72,12 +72,22 @@ class Epochs:
         while self.position.epoch < epochs and goes_on():
             epoch = self.position.epoch
             self.saver.skipped = self.position.step
+            callbacks.left = self.steps - self.position.step
             self.fit(self.batches(epoch).skip(self.position.step), epoch, callbacks)
         callbacks.end()
 
 
 class _Lasting(keras.callbacks.CallbackList):
-    """Callbacks whose training begins and ends when told so, not with each `fit`."""
+    """Callbacks whose training begins and ends when told so, not with each `fit`.
+
+    `left` is the number of steps of the coming `fit`.
+    """
+
+    left: int
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Keras 3 counts the last execution of an epoch as full, however few its steps."""
+        super().on_train_batch_end(min(batch, self.left - 1), logs)
 
     def on_train_begin(self, logs=None):
         pass

@@ -202,23 +202,29 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
         finished = False
         try:
             yield folder
-            for name in (_MADE_OF, _STATE, _LOCK):
-                (folder / name).unlink(missing_ok=True)
             if os.path.lexists(target):
                 kept = tempfile.mkdtemp(dir=folder.parent, prefix=f"{target.name}.finished-")
                 os.rename(folder, kept)
+                _forget(Path(kept))
                 raise UserError(
                     f"{target}: came to be while the run was trained, and stays as it is; the "
                     f"finished run is in {kept}"
                 )
             os.rename(folder, target)
             finished = True
+            _forget(target)
         except ComesAgain:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
             if not finished and not (folder / _STATE).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget(run: Path) -> None:
+    """Removes what only an unfinished run needs; after the rename, which may fail."""
+    for name in (_MADE_OF, _STATE, _LOCK):
+        (run / name).unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

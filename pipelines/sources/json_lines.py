@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -186,5 +187,13 @@ def _as_text(value: Any) -> str | None:
 
 
 def as_json(row: Mapping[str, Any]) -> str:
-    """A row as one line of JSON; what JSON has no type for becomes text."""
-    return json.dumps(dict(row), ensure_ascii=False, default=str)
+    """A row as one line of JSON; what JSON has no type for, NaN too, becomes text."""
+    return json.dumps(_finite(row), ensure_ascii=False, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
