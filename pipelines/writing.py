@@ -36,9 +36,10 @@ class Encode(beam.DoFn):
 
     def process(self, work: Work) -> Iterator[Any]:
         transform = self._load()
-        batch = read_parts(self._settings, work.parts)
-        features = apply_arrow(transform, batch)
-        labels = labels_arrow(transform.schema, batch)
+        batches = read_parts(self._settings, work.parts)
+        features = _joined([apply_arrow(transform, batch) for batch in batches])
+        labels = _joined([labels_arrow(transform.schema, batch) for batch in batches])
+        present = _joined([_present(batch) for batch in batches])
         arrays = {**features, **labels}
         if work.scatter >= 0:
             order = scattered(work.rows, work.scatter)
@@ -51,7 +52,7 @@ class Encode(beam.DoFn):
             write_atomically(self._settings.root / "members" / member, data)
             yield shard, member
         progress.tell(self._settings.root, "write", f"{work.split}-{work.rank}", (0, work.rows))
-        counts = count(transform, work, batch, features, labels)
+        counts = count(transform, work, present, features, labels)
         yield beam.pvalue.TaggedOutput("counts", counts)
 
     def _load(self) -> FittedTransform:
@@ -89,6 +90,19 @@ class Concatenate(beam.DoFn):
         yield shard
 
 
+def _present(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+    return {
+        name: column.is_valid().to_numpy(zero_copy_only=False)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
+
+
+def _joined(arrays: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(arrays) == 1:
+        return arrays[0]
+    return {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
+
+
 def shard_name(work: Work, shard: int, settings: Settings) -> str:
     """`train-00003-of-00008.tfrecord.gz`."""
     suffix = ".gz" if settings.compression == "gzip" else ""
@@ -98,7 +112,7 @@ def shard_name(work: Work, shard: int, settings: Settings) -> str:
 def count(
     transform: FittedTransform,
     work: Work,
-    batch: pa.RecordBatch,
+    present: Mapping[str, np.ndarray],
     features: Mapping[str, np.ndarray],
     labels: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def count(
             "positives": float(label[weight != 0].sum(dtype=np.float64)),
         }
     fields = {
-        entry.name: _values(transform, entry.name, batch.column(entry.name), features[entry.name])
+        entry.name: _values(transform, entry.name, present[entry.name], features[entry.name])
         for entry in transform.schema.fields
     }
     return {
@@ -124,9 +138,8 @@ def count(
 
 
 def _values(
-    transform: FittedTransform, name: str, column: pa.Array, ids: np.ndarray
+    transform: FittedTransform, name: str, present: np.ndarray, ids: np.ndarray
 ) -> dict[str, int]:
-    present = column.is_valid().to_numpy(zero_copy_only=False)
     found = {"missing": int(np.count_nonzero(~present))}
     field = transform.schema.field(name)
     if field.kind == "numeric":

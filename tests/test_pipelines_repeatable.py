@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS
+from pipelines.reading import read_parts
 from pipelines.sources import plan
 from tests.shop_job import make_rows, run, write_csv
 
@@ -43,6 +44,20 @@ def test_same_bytes_for_any_order_of_work(tmp_path, monkeypatch):
     entry = json.loads(rejected.read_text())
     lines = (tmp_path / "a.csv").read_text().splitlines()
     assert (entry["line"], entry["row"]) == (12, lines[11])
+
+
+def test_same_bytes_where_the_text_of_parts_does_not_fit_one_batch(tmp_path, monkeypatch):
+    """Arrow's strings end at 2 GiB of a column; what is combined stays in several batches."""
+    path = write_csv(tmp_path / "a.csv", make_rows(500))
+    run(tmp_path, path, output="one")
+
+    def torn(settings, parts):
+        (batch,) = read_parts(settings, parts)
+        return [batch.slice(0, 3), batch.slice(3, 20), batch.slice(23)]
+
+    monkeypatch.setattr("pipelines.writing.read_parts", torn)
+    run(tmp_path, path, output="torn")
+    same_files(tmp_path / "one", tmp_path / "torn")
 
 
 def test_same_bytes_from_worker_processes(tmp_path, capfd):
