@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from typing import Any
 
 from mtl_tf._keras import keras
@@ -21,11 +20,6 @@ def check_not_negative(**arguments: Any) -> None:
     for name, value in arguments.items():
         if not value >= 0:
             raise ValueError(f"`{name}` must not be negative. Received: {name}={value!r}")
-
-
-def drawn_seed(seed: int | None) -> int:
-    """The seed, or one from Python's `random`, which `keras.utils.set_random_seed` seeds."""
-    return random.randrange(2**31) if seed is None else seed
 
 
 def glorot(fan_in: int, fan_out: int) -> keras.initializers.Initializer:

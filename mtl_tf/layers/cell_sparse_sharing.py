@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.layers._arguments import check_positive, drawn_seed, glorot
+from mtl_tf.layers._arguments import check_positive, glorot
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 
 
@@ -65,10 +65,9 @@ class CellSparseSharing(keras.layers.Layer):
             "zeta": zeta,
             "initial_drop": initial_drop,
             "penalty": penalty,
-            # In the config, so that a reloaded layer draws on as the saved one would have.
-            "seed": drawn_seed(seed),
         }
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.seed = seed
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 3:
@@ -87,8 +86,12 @@ class CellSparseSharing(keras.layers.Layer):
             name="bias", shape=(self.num_sub_networks, self.units), initializer="zeros"
         )
         self.gate = HardConcreteGate(
-            (self.num_sub_networks, cells, self.units), **self.gate_arguments, name="gate"
+            (self.num_sub_networks, cells, self.units),
+            **self.gate_arguments,
+            seed=self.seed,
+            name="gate",
         )
+        self.seed = self.gate.seed  # one drawn there, too: a reloaded layer draws on
         self.gate.build((width, self.num_sub_networks, cells, self.units))
         self.built = True
 
@@ -110,4 +113,5 @@ class CellSparseSharing(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             **self.gate_arguments,
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "seed": self.seed,
         }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.layers._arguments import check_not_negative, drawn_seed
+from mtl_tf.layers._arguments import check_not_negative
 from mtl_tf.layers._state import FIRST_REPLICA, add_state
 
 _LOG_ALPHA_LIMIT = math.log(100.0)
@@ -91,7 +92,7 @@ class HardConcreteGate(keras.layers.Layer):
         self.zeta = zeta
         self.initial_drop = initial_drop
         self.penalty = penalty
-        self.seed = drawn_seed(seed)
+        self.seed = random.randrange(2**31) if seed is None else seed
 
     def build(self, input_shape: Any = None) -> None:
         # float32 under mixed precision too: u near 0 and 1 does not survive float16.

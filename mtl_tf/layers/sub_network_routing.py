@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf._keras import keras
-from mtl_tf.layers._arguments import check_positive, drawn_seed, glorot
+from mtl_tf.layers._arguments import check_positive, glorot
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 
 
@@ -68,10 +68,9 @@ class SubNetworkRouting(keras.layers.Layer):
             "zeta": zeta,
             "initial_drop": initial_drop,
             "penalty": penalty,
-            # In the config, so that a reloaded layer draws on as the saved one would have.
-            "seed": drawn_seed(seed),
         }
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.seed = seed
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 3:
@@ -89,7 +88,8 @@ class SubNetworkRouting(keras.layers.Layer):
                 regularizer=self.kernel_regularizer,
             )
         shape = (self.num_outputs, inputs)
-        self.gate = HardConcreteGate(shape, **self.gate_arguments, name="gate")
+        self.gate = HardConcreteGate(shape, **self.gate_arguments, seed=self.seed, name="gate")
+        self.seed = self.gate.seed  # one drawn there, too: a reloaded layer draws on
         self.gate.build(shape)
         self.built = True
 
@@ -111,4 +111,5 @@ class SubNetworkRouting(keras.layers.Layer):
             "units": self.units,
             **self.gate_arguments,
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "seed": self.seed,
         }
