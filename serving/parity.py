@@ -6,7 +6,8 @@ logit z passes when
     |s − link(z)| ≤ max over d = ±1e-5·max(1, |z|) of |link(z + d) − link(z)|  +  4 ulp(s)
 
 that is, when some logit within 1e-5 (relative) of the true one gives it, but for the last
-bits of a float32: near 1 these are all that is left of a large logit.
+bits of a float32: near 1 these are all that is left of a large logit. What is too small for
+a normal float32 may be 0.
 
 Tables stored in fewer bytes change scores on purpose. How much is limited and reported
 (`score_errors`), and the rounded plan is then the truth for what is served.
@@ -91,7 +92,7 @@ class Parity:
         truth = link(logits)
         step = TOLERANCE * np.maximum(1.0, np.abs(logits))
         limit = np.maximum(np.abs(link(logits + step) - truth), np.abs(link(logits - step) - truth))
-        limit += 4 * np.spacing(np.abs(truth).astype(np.float32))
+        limit += 4 * np.spacing(np.abs(truth).astype(np.float32)) + np.finfo(np.float32).tiny
         error = np.abs(scores.astype(np.float64) - truth)
         share = np.where(np.isfinite(scores), error / limit, np.inf)
         worst = int(share.argmax()) if share.size else None

@@ -135,6 +135,12 @@ def test_activations_are_kerass(name):
     np.testing.assert_allclose(ACTIVATIONS[name](x.astype(float)), expected, rtol=2e-6, atol=1e-6)
 
 
+def test_a_sigmoid_keeps_its_digits_far_out():
+    x = np.array([-700.0, -100, -36, -5, 0, 5, 36])
+    exact = (1 / (1 + np.exp(-np.longdouble(x)))).astype(float)
+    np.testing.assert_allclose(ACTIVATIONS["sigmoid"](x), exact, rtol=1e-14)
+
+
 def test_scores_apply_the_link():
     plan = PlanMaker(0).plan()
     rows = rows_for(plan, 5)

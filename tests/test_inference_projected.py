@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, strategies
 
 from mtl_tf.errors import UserError
 from mtl_tf.inference import cost, lower, optimize, passes
@@ -68,6 +68,36 @@ def test_the_pass_keeps_the_logits(together, plan):
         field for node in after.nodes if isinstance(node, Affine) for field in _read(after, node)
     }
     assert not read  # no matrix is left on a row that could be projected
+
+
+@quick
+@given(plan=plans(), budget=strategies.integers(50, 4000))
+def test_a_budget_for_some_fields_keeps_the_logits(plan, budget):
+    rows = rows_for(plan, 9)
+    try:
+        folded = passes.fold_masks(passes.fold_gates(plan))
+    except UserError:
+        return
+    after = passes.project_tables(folded, budget)
+    assert_same(plan.logits(rows), after.logits(rows))
+    assert cost(after).made <= budget
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_cell_that_reads_no_affordable_field_stays_as_it_is(last):
+    """The first cell reads `f0`, the second `f1`; only one of them is small enough."""
+    sizes = (500, 3) if last == 0 else (3, 500)
+    plan = toy(sizes=sizes, dims=(2, 2))
+    cells = [
+        replace(plan.by_name[f"level/{i}"], edges=plan.by_name[f"level/{i}"].edges[i : i + 1])
+        for i in (0, 1)
+    ]
+    plan = plan.with_nodes([{c.name: c for c in cells}.get(n.name, n) for n in plan.nodes])
+    after = passes.project_tables(plan, budget=4 * 4 * 6)
+    (node,) = sums(after)
+    assert node.fields == (f"f{1 - last}",)
+    rows = rows_for(plan, 7)
+    assert_same(plan.logits(rows), after.logits(rows))
 
 
 def _read(plan, node):

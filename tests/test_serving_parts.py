@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mtl_tf import records
 from mtl_tf.errors import UserError
+from mtl_tf.inference.activations import ACTIVATIONS
 from mtl_tf.transform import MISSING_INT, apply_arrow
 from serving import graphs, latency, samples, warmup
 from serving.engine import LoadedModel, Refused
@@ -40,6 +41,14 @@ def test_within_and_beyond_the_tolerance(link, score, sign):
         beyond[row] = 1.5 * step[row]
         with pytest.raises(ParityError, match=f"it, task `t`: row {row} scores"):
             parity(link).check("it", {"t": score(LOGITS + beyond)})
+
+
+def test_every_way_to_compute_a_sigmoid_passes_however_large_the_logit():
+    logits = np.arange(-130, 130.5, 0.5)
+    for scores in (ACTIVATIONS["sigmoid"](logits), tf.sigmoid(logits.astype(np.float32)).numpy()):
+        Parity({"t": logits}, {"t": "sigmoid"}).check("it", {"t": scores})
+        for row, logit in enumerate(logits):  # TensorFlow's kernel differs for few values
+            Parity({"t": logits[[row]]}, {"t": "sigmoid"}).check(f"{logit}", {"t": scores[[row]]})
 
 
 @pytest.mark.parametrize(

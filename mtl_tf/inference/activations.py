@@ -13,7 +13,8 @@ _erf = np.vectorize(math.erf, otypes=[float])
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))  # never overflows
+    small = np.exp(-np.abs(x))  # never overflows, and keeps its digits far out on both sides
+    return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
 def _elu(x: np.ndarray) -> np.ndarray:

@@ -89,11 +89,9 @@ def project_tables(
     storage = joined_tables([embeds for blocks in cut.values() for embeds in blocks])
     new: dict[str, list[Node]] = {}
     moved: dict[str, Place] = {}
-    for group in groups:
-        nodes = _projected(group, cut, fields, storage)
-        if nodes:
-            new[next(iter(group.members)).name] = nodes
-            moved |= {name: (group.name, start) for name, start in group.starts.items()}
+    for group in _with_blocks(groups, cut):
+        new[next(iter(group.members)).name] = _projected(group, cut, fields, storage)
+        moved |= {name: (group.name, start) for name, start in group.starts.items()}
 
     def place(source: str, unit: int) -> Place:
         name, start = moved.get(source, (source, 0))
@@ -170,6 +168,14 @@ def _blocks(lookups: Lookups, fields: Order) -> list[list[Embed]]:
     return [sorted(embeds, key=lambda embed: fields[embed.fields[0]]) for embeds in found.values()]
 
 
+def _with_blocks(
+    groups: Iterable[_Group], cut: Mapping[Affine, Sequence[Sequence[Embed]]]
+) -> list[_Group]:
+    """The groups without those that nothing is added up for: they stay as they are."""
+    left = [{node: found for node, found in g.members.items() if cut[node]} for g in groups]
+    return [_Group(members) for members in left if members]
+
+
 def _projected(
     group: _Group,
     cut: Mapping[Affine, Sequence[Sequence[Embed]]],
@@ -181,7 +187,7 @@ def _projected(
     biases: list[Array] = []  # those that no block takes
     done: set[Edge] = set()
     for node, lookups in group.members.items():
-        bias = node.bias if cut[node] and node.bias.any() else None
+        bias = node.bias if node.bias.any() else None
         biases.append(node.bias if bias is None else np.zeros_like(bias))
         for embeds in cut[node]:
             matrices = []
@@ -192,8 +198,6 @@ def _projected(
             assert isinstance(joined, Embed)
             blocks.append(Block(joined, np.concatenate(matrices), group.starts[node.name], bias))
             bias = None
-    if not blocks:
-        return []
     names = dict.fromkeys(field for block in blocks for field in block.embed.fields)
     total = Projected(
         f"{group.name}/projected",
