@@ -98,7 +98,7 @@ def project_tables(
         return name, start + unit
 
     # What reads fields alone may go before everything else; a group needs all of it.
-    nodes = [node for node in plan.nodes if isinstance(node, _INPUTS)]
+    nodes: list[Node] = [node for node in plan.nodes if isinstance(node, _INPUTS)]
     for node in plan.nodes:
         if node.name in new:
             nodes += [reading(made, place) for made in new[node.name]]
