@@ -6,7 +6,17 @@ from hypothesis import HealthCheck, given, settings
 
 from mtl_tf.errors import UserError
 from mtl_tf.inference import cost, optimize, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Numeric, Output
+from mtl_tf.inference.nodes import (
+    Affine,
+    Edge,
+    Embed,
+    Feature,
+    Mask,
+    Numeric,
+    Opaque,
+    Operand,
+    Output,
+)
 from mtl_tf.inference.optimize import _drop_to_fixpoint
 from mtl_tf.inference.plan import Plan
 from tests.random_plans import assert_same, plans, rows_for
@@ -147,6 +157,15 @@ def test_a_closed_unit_goes_into_its_readers_bias():
 def test_a_task_that_reads_nothing_is_named():
     plan = chain(2, 1, gate=np.zeros((), np.float32))
     with pytest.raises(UserError, match=r"task `t` reads nothing: .* closed\. Train with a lower"):
+        optimize(plan)
+
+
+def test_a_layer_without_capture_that_reads_only_constants_is_nothing_either():
+    """Nothing folds such a layer, and its score would be one for any number of rows."""
+    closed = chain(2, 1, gate=np.zeros((), np.float32))
+    doubled = Opaque("twice", (Operand("vector", (("a1",),)),), lambda x: 2 * x, None, (1,))
+    plan = closed.with_nodes([*closed.nodes[:-1], doubled, Output("task/t", "t", "twice")])
+    with pytest.raises(UserError, match=r"task `t` reads nothing"):
         optimize(plan)
 
 

@@ -28,8 +28,8 @@ def fold_constants(plan: Plan) -> Plan:
     """Adds constant nodes to their readers' bias, as far as that goes.
 
     Constant are: an `Affine` without edges; a field whose ids all have one row, or
-    whose numbers have no slope; a `Mask` or `Mix` of constants. A task whose score is
-    a constant reads nothing at all, which is a `UserError` that names it.
+    whose numbers have no slope; a `Mask` or `Mix` of constants. A task whose
+    score no feature reaches reads nothing, which is a `UserError` that names it.
     """
     constants: dict[str, Array] = {}
     nodes: list[Node] = []
@@ -42,7 +42,7 @@ def fold_constants(plan: Plan) -> Plan:
             if not is_constant(node):
                 node = constant(node.name, value)
         nodes.append(node)
-    _require_inputs(nodes, constants)
+    _require_inputs(nodes)
     read = {source for node in nodes for source in sources_of(node)}
     return plan.with_nodes(
         node for node in nodes if node.name in read or node.name not in constants
@@ -85,10 +85,14 @@ def _of_table(node: Embed) -> Array | None:
     return few[0] if (node.rows(np.arange(len(node.table))) == few[0]).all() else None
 
 
-def _require_inputs(nodes: list[Node], constants: Mapping[str, Array]) -> None:
+def _require_inputs(nodes: list[Node]) -> None:
+    reached: set[str] = set()  # by a feature, maybe through a layer that nothing folds
     for node in nodes:
-        if isinstance(node, Output) and not constants.keys().isdisjoint(sources_of(node)):
+        sources = sources_of(node)
+        if isinstance(node, Output) and not reached.issuperset(sources):
             raise UserError(
                 f"task `{node.task}` reads nothing: every field or connection on its way is "
                 "closed. Train with a lower penalty on gates or masks, or leave the task out."
             )
+        if getattr(node, "features", ()) or not reached.isdisjoint(sources):
+            reached.add(node.name)
