@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.config import Config, Training, load_config
-from mtl_tf.losses import losses_for
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
-from mtl_tf.optimizers import optimizer_for
+from mtl_tf.ranker.optimizers import optimizer_for
 from mtl_tf.records import PackedRows, dataset, load_info
 from mtl_tf.records.read import options
 from mtl_tf.schema import Task

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.matmul import NumPy, mmoe_products, training_flops
 from benchmarks.sides import PEERS, Side, peer_python
-from mtl_tf.cli.census import cache_folder, find
+from mtl_tf.datasets.census import cache_folder, find
 from pipelines import preprocess
 from serving.command import run
 

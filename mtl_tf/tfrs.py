@@ -11,9 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.errors import UserError
-from mtl_tf.losses import losses_for
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.schema import Task
 
@@ -45,7 +45,7 @@ class MultiTaskRanker(tfrs.models.Model):
         tasks: the schema's tasks, with their loss weights w_k.
         config: the `model` part of the configuration, such as `mtl_tf.config.MSSM()`.
 
-    Attributes: `network`, the Keras model inside, which `mtl_tf.inference.capture` takes
+    Attributes: `network`, the Keras model inside, which `mtl_tf.compiler.capture.tracer` takes
     and `save` stores whole; `rankings`, the `Ranking` by task name.
 
     Metrics, as everywhere here: `auc_<task>` and `logloss_<task>` for binary tasks,

@@ -40,7 +40,7 @@ from typing import Any, NoReturn
 
 from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
-from mtl_tf.json_file import json_path, write_json
+from mtl_tf.files import json_path, write_json
 from mtl_tf.schema import Schema
 from pipelines import publish, report
 from pipelines.settings import Settings

@@ -22,10 +22,14 @@ import numpy as np
 import tensorflow as tf
 
 import mtl_tf
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.inference import capture, cost, lower, optimize, passes, sharing, tasks_alone
-from mtl_tf.inference.passes.store_tables import TYPES as TABLE_TYPES
+from mtl_tf.compiler.capture import tracer as capture
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes, tasks_alone
+from mtl_tf.compiler.analysis import sharing
+from mtl_tf.compiler.passes.quantize_tables import TYPES as TABLE_TYPES
 from mtl_tf.transform import FittedTransform, apply_arrow
 from mtl_tf.transform.graph import TransformModule
 from serving import graphs, latency, samples, warmup
@@ -74,7 +78,7 @@ def export(
         max_score_error: how much it may change a score s of the rows checked, relative to
             max(1, |s|).
         rows_per_request: what a request usually has: choices between ways to compute the
-            same are made for it (see `mtl_tf.inference.optimize`); by default for all sizes.
+            same are made for it (see `mtl_tf.compiler.passes.pipeline`); by default for all sizes.
         batch_sizes: rows per request to warm up and to measure.
         latency_seconds: how long to measure each signature and batch size; 0 does not.
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
-from mtl_tf._variables import resource
-from mtl_tf.inference import LoweredModule, Plan, lower
+from mtl_tf.backend.keras import keras
+from mtl_tf.backend.variables import resource
+from mtl_tf.compiler import LoweredModule, Plan
+from mtl_tf.compiler.lowering import tensorflow as lower
 from mtl_tf.transform import FittedTransform
 from mtl_tf.transform.graph import TransformModule
 from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK

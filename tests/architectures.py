@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_tf import model_config as mc
+from mtl_tf.config import model as mc
 from mtl_tf.models import build_model
 from mtl_tf.schema import Task
 from mtl_tf.transform import Feature

@@ -48,7 +48,7 @@ def barrier(parties: int) -> Any:
 
 def killed(epoch: int, step: int, *arguments: str, together: Any = None) -> None:
     """`mtl_tf`, which dies once it, and all that wait `together`, saved themselves at this step."""
-    from mtl_tf.training.resume import State
+    from mtl_tf.training.checkpoint import State
 
     save = State.save
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Mix, Node, Numeric, Output
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Mix, Node, Numeric, Output
+from mtl_tf.compiler.ir.plan import Plan
 
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "softplus", "elu")
 

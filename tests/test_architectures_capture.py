@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
-from mtl_tf.inference import capture, cost, lower, optimize, sharing
-from mtl_tf.inference.nodes import Affine, Mix
+from mtl_tf.backend.keras import keras
+from mtl_tf.compiler.capture import tracer as capture
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler.analysis import sharing
+from mtl_tf.compiler.ir.nodes import Affine, Mix
 from tests.architectures import ROWS, TASKS, batch, build, set_distinct
 
 pytestmark = pytest.mark.keras

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf import layers
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from tests.architectures import GATES, ROWS, K, batch, build, set_distinct, sigmoid, value
 
 pytestmark = pytest.mark.keras

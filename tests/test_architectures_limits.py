@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf import model_config as mc
+from mtl_tf.config import model as mc
 from mtl_tf.models import build_model
 from tests.architectures import FEATURES, ROWS, TASKS, K, batch, build, set_distinct, value
 

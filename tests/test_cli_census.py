@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from mtl_tf.cli import census as module
+from mtl_tf.datasets import census as module
 from mtl_tf.errors import DataError, UserError
 
 

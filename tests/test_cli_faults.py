@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mtl_tf import json_file
+from mtl_tf import files as json_file
 from mtl_tf.cli import main
 from mtl_tf.cli.rows import read_rows
 from mtl_tf.errors import DataError, UserError

@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-from mtl_tf._keras import LEGACY
+from mtl_tf.backend.keras import LEGACY
 from tests.test_imports import MODULES
 
 KERAS_2_ONLY = {"mtl_tf.tfrs"}

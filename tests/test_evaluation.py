@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import log_loss
 
-from mtl_tf._keras import keras
-from mtl_tf.evaluation import Evaluator
+from mtl_tf.backend.keras import keras
+from mtl_tf.runs.evaluator import Evaluator
 from mtl_tf.schema import Task
 
 pytestmark = pytest.mark.keras

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
-from mtl_tf.execution import OneProgram
-from mtl_tf.losses import losses_for
+from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.ranker.xla_loop import OneProgram
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker import Ranker
 from mtl_tf.training import train
-from mtl_tf.weighting import GradNorm, PCGrad
+from mtl_tf.ranker.loss_weighting import GradNorm, PCGrad
 from tests import architectures as arch
 from tests.training_data import LIGHT, config, write
 
@@ -115,7 +115,7 @@ def test_metrics_of_the_users_go_the_way_of_keras():
 
 def test_an_interrupted_training_ends_the_same(tmp_path, monkeypatch):
     """In programs of four steps, the last one of an epoch of ten has two."""
-    from mtl_tf.training.resume import State
+    from mtl_tf.training.checkpoint import State
 
     data = write(tmp_path / "data", {"train": 1000, "eval": 200})
     options = {"jit_compile": True, "steps_per_execution": 4, "save_steps": 4, "epochs": 2}

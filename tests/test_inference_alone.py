@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from mtl_tf.inference import cost, tasks_alone
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Output
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.lowering import cost
+from mtl_tf.compiler import tasks_alone
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.compiler.ir.plan import Plan
 
 
 def plan_of(tasks, fields):

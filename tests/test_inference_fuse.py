@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mtl_tf.inference import passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Output
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.compiler.ir.plan import Plan
 from tests.random_plans import PlanMaker, assert_same, rows_for
 
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.inference import capture, cost, lower, optimize, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.capture import tracer as capture
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.compiler.ir.plan import Plan
 from tests.graphs import count_operations
 from tests.random_plans import PlanMaker, assert_same, rows_for
 

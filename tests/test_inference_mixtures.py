@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from mtl_tf.inference import capture, cost, lower, optimize, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mix, Output
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.capture import tracer as capture
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mix, Output
+from mtl_tf.compiler.ir.plan import Plan
 from tests.architectures import ROWS, batch, build, set_distinct
 from tests.random_plans import assert_same, rows_for
 

@@ -5,20 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mtl_tf.errors import UserError
-from mtl_tf.inference import cost, optimize, passes
-from mtl_tf.inference.nodes import (
-    Affine,
-    Edge,
-    Embed,
-    Feature,
-    Mask,
-    Numeric,
-    Opaque,
-    Operand,
-    Output,
-)
-from mtl_tf.inference.optimize import _drop_to_fixpoint
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.lowering import cost
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Numeric, Opaque, Operand, Output
+from mtl_tf.compiler.passes.pipeline import _drop_to_fixpoint
+from mtl_tf.compiler.ir.plan import Plan
 from tests.random_plans import assert_same, plans, rows_for
 
 quick = settings(

@@ -9,9 +9,11 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings, strategies
 
 from mtl_tf.errors import UserError
-from mtl_tf.inference import cost, lower, optimize, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Output, Projected
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output, Projected
+from mtl_tf.compiler.ir.plan import Plan
 from tests.graphs import count_operations
 from tests.random_plans import assert_same, plans, rows_for
 from tests.test_inference_lower import Session, saved

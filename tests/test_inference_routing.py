@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mtl_tf import model_config as mc
-from mtl_tf.inference import capture
-from mtl_tf.inference.routing import Link, routing
+from mtl_tf.config import model as mc
+from mtl_tf.compiler.capture import tracer as capture
+from mtl_tf.compiler.analysis.routing import Link, routing
 from tests import architectures as arch
 
 pytestmark = pytest.mark.keras
@@ -90,7 +90,7 @@ def test_fields_are_as_strong_as_their_masks_are_open():
 
 def test_a_model_of_ones_own_has_a_routing():
     """Any plan will do: here one dense layer per output, without levels."""
-    from mtl_tf._keras import keras
+    from mtl_tf.backend.keras import keras
     from mtl_tf.layers import FieldEmbedding
 
     inputs = {"city": keras.Input((), dtype="int32", name="city")}

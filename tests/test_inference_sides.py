@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tf.errors import UserError
-from mtl_tf.inference import cost, lower, optimize, passes
-from mtl_tf.inference.memory import rows_in, stacked
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output, Projected
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.memory import rows_in, stacked
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output, Projected
+from mtl_tf.compiler.ir.plan import Plan
 from tests.graphs import count_operations
 from tests.random_plans import PlanMaker, assert_same, plans, rows_for
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.inference import cost, lower, optimize, passes
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Output
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.compiler.ir.plan import Plan
 from tests.graphs import count_operations
 from tests.random_plans import assert_same, rows_for
 from tests.test_inference_lower import readable

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf import layers
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 
 pytestmark = pytest.mark.keras
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_tf.layers import ExpertMixture, FieldEmbedding, SubNetworks
-from mtl_tf.optimizers import Adam
+from mtl_tf.ranker.optimizers import Adam
 
 pytestmark = pytest.mark.keras
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import HardConcreteGate
 from tests.gates import gate_of
 

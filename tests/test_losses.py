@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import Tower
-from mtl_tf.losses import LabelledMean, losses_for
+from mtl_tf.ranker.losses import LabelledMean, losses_for
 from mtl_tf.schema import Task
 
 pytestmark = pytest.mark.keras

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from mtl_tf.metrics import auc, logloss, mae, measure, mse
+from mtl_tf.runs.metrics import auc, logloss, mae, measure, mse
 
 ROWS = st.lists(
     st.tuples(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtl_tf import model_config as mc
+from mtl_tf.config import model as mc
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
-from mtl_tf.optimizers import Adam
+from mtl_tf.backend.keras import keras
+from mtl_tf.ranker.optimizers import Adam
 
 pytestmark = pytest.mark.keras
 

@@ -6,11 +6,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.config import Training
 from mtl_tf.layers import FieldEmbedding
-from mtl_tf.optimizers import Adam, optimizer_for
-from mtl_tf.optimizers.choice import LARGE_TABLE
+from mtl_tf.ranker.optimizers import Adam, optimizer_for
+from mtl_tf.ranker.optimizers.build import LARGE_TABLE
 
 pytestmark = pytest.mark.keras
 

@@ -17,18 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mtl_tf.cli import main
 from mtl_tf.errors import UserError
-from mtl_tf.inference.routing import Block, Link, Routing
+from mtl_tf.compiler.analysis.routing import Block, Link, Routing
 from mtl_tf.models import build_model
-from mtl_tf.pictures import (
-    MaskCell,
-    SharingRow,
-    draw_run,
-    gate_curves,
-    mask_map,
-    read_sharing_log,
-    routing_graph,
-    task_curves,
-)
+from mtl_tf.plots import MaskCell, SharingRow, draw_run, gate_curves, mask_heatmap as mask_map, read_sharing_log, routing_graph, task_curves
 from mtl_tf.training import load_run, train
 from tests.training_data import SCHEMA, config, write
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mtl_tf.cli import main
-from mtl_tf.inference import optimize
-from mtl_tf.inference.nodes import Affine, Edge, Embed, Feature, Mask, Output
-from mtl_tf.inference.plan import Plan
-from mtl_tf.pictures import draw_plans, plan_graph
-from mtl_tf.pictures.style import save
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.plots import draw_plans, plan_graph
+from mtl_tf.plots.style import save
 from serving.export import export
 from tests.random_plans import PlanMaker
 from tests.serving_runs import tiny_run

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
-from mtl_tf.losses import losses_for
+from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
-from mtl_tf.optimizers import Adam
+from mtl_tf.ranker.optimizers import Adam
 from mtl_tf.ranker import Ranker
-from mtl_tf.reach import Reach
+from mtl_tf.ranker.task_reach import Reach
 from mtl_tf.schema import Task
 from tests import architectures as arch
 
@@ -209,7 +209,7 @@ def test_other_losses_than_by_task_train_as_keras_does():
     history = model.fit(np.ones((8, 2)), np.ones((8, 1)), verbose=0).history
     assert list(history) == ["loss"]
     with pytest.raises(ValueError, match="`weighting` needs `loss`, a dict by task"):
-        from mtl_tf.weighting import Fixed
+        from mtl_tf.ranker.loss_weighting import Fixed
 
         model.compile("sgd", loss="mse", weighting=Fixed())
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.config import load_config
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.training import load_run, train
-from mtl_tf.training.resume import ComesAgain, Position, State, partial_folder
+from mtl_tf.training.checkpoint import ComesAgain, Position, State, partial_folder
 from tests.processes import command, finish, killed, start
 from tests.training_data import LIGHT, config, write
 

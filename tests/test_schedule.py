@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.layers import FieldMask
 from mtl_tf.models import build_model
 from mtl_tf.training import load_run, train
-from mtl_tf.training.resume import Position
-from mtl_tf.training.schedule import GateSchedule, closed_share, gates_of, masks_of
+from mtl_tf.training.checkpoint import Position
+from mtl_tf.training.gate_schedule import GateSchedule, closed_share, gates_of, masks_of
 from tests.gates import gate_of
 from tests.training_data import SCHEMA, config, write
 

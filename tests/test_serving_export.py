@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import serving.export
-from mtl_tf._keras import LEGACY
+from mtl_tf.backend.keras import LEGACY
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
 from mtl_tf.transform import apply_arrow

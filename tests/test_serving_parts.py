@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mtl_tf import records
 from mtl_tf.errors import UserError
-from mtl_tf.inference.activations import ACTIVATIONS
+from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from mtl_tf.transform import MISSING_INT, apply_arrow
 from serving import graphs, latency, samples, warmup
 from serving.engine import LoadedModel, Refused

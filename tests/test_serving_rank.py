@@ -151,7 +151,7 @@ def test_no_candidates(served, run):
 
 
 def test_a_wrong_split_is_not_published(run, tmp_path, monkeypatch):
-    from mtl_tf.inference import passes
+    from mtl_tf.compiler import passes
 
     split = passes.split_sides
 

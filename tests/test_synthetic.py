@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from mtl_tf import synthetic
+from mtl_tf.datasets import click_log as synthetic
 
 
 def read(folder):

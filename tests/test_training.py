@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.errors import UserError
 from mtl_tf.training import evaluate, load_run, train
 from tests.training_data import READS, SCHEMA, config, rows, write

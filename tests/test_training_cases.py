@@ -9,7 +9,7 @@ import pytest
 
 from mtl_tf.records import dataset
 from mtl_tf.training import evaluate, load_run, train
-from mtl_tf.training.sharing import CloseFields
+from mtl_tf.training.sharing_log import CloseFields
 from tests.training_data import LIGHT, READS, SCHEMA, config, write
 
 pytestmark = pytest.mark.keras
@@ -135,7 +135,7 @@ def test_every_architecture_trains(data, tmp_path):
 
 def test_fit_accepts_the_dataset_as_it_is(data):
     """For users with a training loop of their own."""
-    from mtl_tf.losses import losses_for
+    from mtl_tf.ranker.losses import losses_for
     from mtl_tf.models import build_model
     from mtl_tf.records import load_info
 

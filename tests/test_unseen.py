@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldEmbedding
-from mtl_tf.training.unseen import silence, unseen_ids
+from mtl_tf.training.untrained_ids import silence, unseen_ids
 from mtl_tf.transform import Feature
 
 FEATURES = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.weighting import DynamicWeightAverage, Fixed, GradNorm, Uncertainty
+from mtl_tf.ranker.loss_weighting import DynamicWeightAverage, Fixed, GradNorm, Uncertainty
 from tests.weighting_toy import (
     BATCHES,
     KINDS,
@@ -67,7 +67,7 @@ def test_uncertainty_finds_the_minimum():
     weighting = Uncertainty(0.05)
     weighting.build(NAMES, WEIGHTS, KINDS, None)
     losses = tf.constant([0.3, 1.2, 4.0])
-    from mtl_tf.weighting import Batch
+    from mtl_tf.ranker.loss_weighting import Batch
 
     batch = Batch(None, [], losses, tf.constant([True] * 3), None)
     step = tf.function(lambda: weighting.coefficients(batch))

@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
-from mtl_tf.losses import losses_for
+from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
 from mtl_tf.training import load_run, train
-from mtl_tf.weighting import (
-    DynamicWeightAverage,
-    Fixed,
-    GradNorm,
-    PCGrad,
-    Uncertainty,
-    weighting_for,
-)
+from mtl_tf.ranker.loss_weighting import DynamicWeightAverage, Fixed, GradNorm, PCGrad, Uncertainty, weighting_for
 from tests import architectures as arch
 from tests.training_data import LIGHT, config, write
 from tests.weighting_toy import NAMES, Toy
@@ -102,7 +95,7 @@ def test_mistakes_are_named(make, message):
 
 
 def test_from_the_configuration():
-    from mtl_tf import weighting_config as wc
+    from mtl_tf.config import loss_weighting as wc
 
     for part, strategy in (
         (wc.FixedWeights(), Fixed),

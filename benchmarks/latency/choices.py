@@ -15,8 +15,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mtl_tf.inference import lower, optimize, passes
-from mtl_tf.inference.plan import Plan
+from mtl_tf.compiler.lowering import tensorflow as lower
+from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.plan import Plan
 
 
 def save(captured: Plan, folder: Path, state: str) -> None:

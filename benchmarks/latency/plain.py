@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import CellSparseSharing, FieldEmbedding, FieldMask, SubNetworks
 from mtl_tf.transform import FittedTransform
 

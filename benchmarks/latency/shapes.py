@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.config import MSSM, Config
 from mtl_tf.models import build_model
 from mtl_tf.schema import Schema

@@ -11,7 +11,7 @@ import click
 
 from mtl_tf.cli.output import note, quiet_tensorflow, table
 from mtl_tf.errors import UserError
-from mtl_tf.json_file import json_path, write_json
+from mtl_tf.files import json_path, write_json
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _ROWS_SHOWN = 3
@@ -61,7 +61,7 @@ def _click_log(folder: Path, rows: int, seed: int) -> _Source:
     from rich.console import Console
     from rich.progress import Progress
 
-    from mtl_tf.synthetic import click_log
+    from mtl_tf.datasets.click_log import click_log
 
     _step("Generate a click log whose truth is known")
     with Progress(console=Console(stderr=True)) as progress:
@@ -75,7 +75,7 @@ def _click_log(folder: Path, rows: int, seed: int) -> _Source:
 
 
 def _census(data: str | None) -> _Source:
-    from mtl_tf.cli import census
+    from mtl_tf.datasets import census
 
     _step("Find Census-Income")
     files = census.find(data, note)

@@ -13,7 +13,7 @@ import click
 def command(run: str, data: str, split: str, json_file: str | None) -> None:
     """AUC and logloss per task of RUN, on one split."""
     from mtl_tf.cli.output import quiet_tensorflow
-    from mtl_tf.json_file import json_path, write_json
+    from mtl_tf.files import json_path, write_json
 
     quiet_tensorflow()
     target = json_path(json_file)

@@ -13,7 +13,7 @@ import click
 from mtl_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from mtl_tf.inference import Plan
+    from mtl_tf.compiler import Plan
     from mtl_tf.runs import Run
 
 
@@ -65,7 +65,8 @@ def _run(folder: Path, pictures: str | None) -> None:
     from mtl_tf.cli.report import print_sharing
 
     quiet_tensorflow()
-    from mtl_tf.inference import capture, sharing
+    from mtl_tf.compiler.capture import tracer as capture
+    from mtl_tf.compiler.analysis import sharing
     from mtl_tf.training import load_run
 
     run = load_run(folder)
@@ -82,7 +83,7 @@ def _run(folder: Path, pictures: str | None) -> None:
 
 
 def _draw(run: Run, plan: Plan, wanted: str | None) -> None:
-    from mtl_tf.pictures import draw_run
+    from mtl_tf.plots import draw_run
 
     missing: dict[str, str] = {}
 
@@ -95,7 +96,7 @@ def _draw(run: Run, plan: Plan, wanted: str | None) -> None:
 
 
 def _draw_plans(extra: Path, wanted: str | None) -> None:
-    from mtl_tf.pictures import draw_plans
+    from mtl_tf.plots import draw_plans
 
     if not (extra / "plan.json").is_file():  # an older export
         return

@@ -40,7 +40,7 @@ def command(
     the file of `--json`.
     """
     from mtl_tf.cli.output import quiet_tensorflow
-    from mtl_tf.json_file import json_path, write_json
+    from mtl_tf.files import json_path, write_json
 
     quiet_tensorflow()
     target = json_path(json_file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 
 
 def check_positive(**arguments: Any) -> None:

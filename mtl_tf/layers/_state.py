@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf.backend.keras import LEGACY, keras
 
 FIRST_REPLICA = tf.VariableAggregation.ONLY_FIRST_REPLICA if LEGACY else "only_first_replica"
 """How replicas agree on a variable that each of them changes alike."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers._mixing import check_share, fixed, near_identity
 
 _PER = ("unit", "layer")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import LEGACY, keras
+from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.layers._factors import Basis, Factors, remember
 from mtl_tf.layers._features import (
     by_dim,

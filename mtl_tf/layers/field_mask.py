@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import check_not_negative, check_positive
 from mtl_tf.layers._replicas import num_replicas, total
 from mtl_tf.layers._state import add_state
@@ -40,7 +40,7 @@ class FieldMask(keras.layers.Layer):
         initial: where the products start.
 
     In training the penalty is multiplied by `pressure`, 1 unless a schedule
-    (`mtl_tf.training.schedule`) assigns something else; evaluation counts the whole penalty.
+    (`mtl_tf.training.gate_schedule`) assigns something else; evaluation counts the whole penalty.
     `freeze` keeps g as it is for the rest of the training.
 
     Variables: `g`, `(readers, D)`, trained; `pressure`, `frozen` and `held`, see above.

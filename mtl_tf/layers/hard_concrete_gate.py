@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import check_not_negative
 from mtl_tf.layers._state import FIRST_REPLICA, add_state
 
@@ -33,7 +33,7 @@ class HardConcreteGate(keras.layers.Layer):
     model's loss. A gate is exactly 0 in evaluation iff log α ≤ log(−γ/ζ).
 
     In training each gate's share of the penalty is multiplied by its `pressure`, 1 unless
-    a schedule (`mtl_tf.training.schedule`) assigns something else; evaluation counts the whole
+    a schedule (`mtl_tf.training.gate_schedule`) assigns something else; evaluation counts the whole
     penalty, so that epochs compare. `freeze` fixes the gates at ẑ for the rest of the
     training: no samples, no penalty, and log α stays, whatever the optimizer's momentum.
 

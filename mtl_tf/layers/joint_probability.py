@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 
 
 @keras.saving.register_keras_serializable("mtl_tf")

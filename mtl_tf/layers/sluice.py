@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import check_not_negative, check_positive
 from mtl_tf.layers._mixing import check_share, fixed, near_identity
 from mtl_tf.layers.sub_networks import SubNetworks

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import check_positive, glorot
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import check_positive
 
 _LINKS = {"sigmoid": "sigmoid", "identity": "linear"}

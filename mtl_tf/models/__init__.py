@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
 from mtl_tf.layers import JointProbability
 from mtl_tf.models._inputs import features_of

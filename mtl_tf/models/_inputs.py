@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldEmbedding, FieldMask
-from mtl_tf.model_config import Masks
+from mtl_tf.config.model import Masks
 
 _ANCHOR = 0.35
 LINKS = {"binary": "sigmoid", "regression": "identity"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldEmbedding, Tower
 from mtl_tf.models._inputs import LINKS, embedding_features, inputs_for
 from mtl_tf.schema import Task

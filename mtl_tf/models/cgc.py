@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf.model_config import CGC
+from mtl_tf.config.model import CGC
 from mtl_tf.models._experts import extraction_levels
 from mtl_tf.models._parts import embedded, towers
 from mtl_tf.ranker import Ranker

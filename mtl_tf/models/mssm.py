@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.layers import CellSparseSharing, SubNetworks, Tower
-from mtl_tf.model_config import MSSM
+from mtl_tf.config.model import MSSM
 from mtl_tf.models._inputs import LINKS, inputs_for, masked_fields
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pydantic
 from pydantic import Field as _F
 
-from mtl_tf._strict import Strict
+from mtl_tf.schema.base import Strict
 
 SPLITS = ("train", "eval", "test")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field as _F
 
-from mtl_tf._strict import Strict
+from mtl_tf.schema.base import Strict
 from mtl_tf.schema.names import Name
 
 Cell = str | int | float | bool

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mtl_tf.training.schedule import TOLERANCE
+from mtl_tf.training.gate_schedule import TOLERANCE
 
 Logs = Sequence[dict[str, float]]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_tf._keras import keras
-from mtl_tf.evaluation import Evaluator, task_loss
+from mtl_tf.backend.keras import keras
+from mtl_tf.runs.evaluator import Evaluator, task_loss
 from mtl_tf.training.best_epoch import BestEpoch
-from mtl_tf.training.resume import ComesAgain, Position
-from mtl_tf.training.schedule import gates_of
+from mtl_tf.training.checkpoint import ComesAgain, Position
+from mtl_tf.training.gate_schedule import gates_of
 
 _FRAME = 1 << 20  # bytes, more than what HDF5 writes around the weights
 

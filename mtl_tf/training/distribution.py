@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf._keras import keras
+from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.training.epochs import Epochs
-from mtl_tf.training.resume import Position, State
+from mtl_tf.training.loop import Epochs
+from mtl_tf.training.checkpoint import Position, State
 
 STRATEGIES = ("mirrored", "multi_worker")
 

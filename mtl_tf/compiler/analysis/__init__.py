@@ -1,0 +1,1 @@
+"""What a plan shares, routes and costs: answers for people."""

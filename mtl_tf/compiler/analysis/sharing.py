@@ -1,0 +1,141 @@
+"""What each task reads, and what each sub-network shares: the answer a person wants."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Node, Numeric
+from mtl_tf.compiler.passes.fold_masks import open_share
+from mtl_tf.compiler.ir.plan import Plan
+
+
+def sharing(plan: Plan) -> dict[str, Any]:
+    """Fields per task and reader, connections per level, open or closed.
+
+    Of a plan as `capture` gives it:
+    - `tasks`: task -> the fields that can change its score, in the model's order.
+    - `fields`: reader -> field -> share of the field's ids that the mask lets through,
+      0.0 where it is closed whatever the row holds (1.0 without a mask; a number is 0.0
+      or 1.0).
+    - `connections`: level -> reader -> source -> share of the units whose gate is open,
+      0.0 where the connection is closed (1.0 without a gate).
+    - `labels`: sub-network -> the task that it belongs to (see `owners`), or `shared`;
+      numbered where a level has several of them.
+    """
+    levels: dict[str, dict[str, dict[str, float]]] = {}
+    fields: dict[str, dict[str, float]] = {}
+    for node in plan.nodes:
+        if not isinstance(node, Affine):
+            continue
+        for edge in node.edges:
+            source = plan.by_name[edge.source]
+            read = _field_of(plan, source)
+            if read is not None:
+                fields.setdefault(node.name, {})[read] = _share_of(plan, source)
+            else:
+                level = levels.setdefault(_split(node.name)[0], {})
+                level.setdefault(node.name, {})[edge.source] = _open_units(edge)
+    cells = {name: readers for name, readers in levels.items() if _is_level(readers)}
+    owner = owners(plan, [*fields, *(cell for level in cells.values() for cell in level)])
+    return {
+        "tasks": {task: list(_read_by(plan, task)) for task in plan.tasks},
+        "fields": fields,
+        "connections": cells,
+        "labels": labels(owner, {cell: _split(cell)[0] for cell in owner}),
+    }
+
+
+def _read_by(plan: Plan, task: str) -> tuple[str, ...]:
+    """Fields that reach the task once everything closed has left."""
+    alone = passes.fold_gates(passes.keep_tasks(plan, [task]))
+    alone = passes.drop_unread(passes.fold_masks(alone, table_budget=0))
+    return tuple(name for name in alone.features if not name.endswith("__weights"))
+
+
+def _field_of(plan: Plan, node: Node) -> str | None:
+    if isinstance(node, Mask):
+        node = plan.by_name[node.source]
+    return node.fields[0] if isinstance(node, (Embed, Numeric)) else None
+
+
+def _share_of(plan: Plan, node: Node) -> float:
+    if not isinstance(node, Mask):
+        return 1.0
+    share = open_share(node, plan.by_name[node.source])
+    return 1.0 if share is None else share
+
+
+def _open_units(edge: Edge) -> float:
+    if edge.gate is None:
+        return 1.0
+    return float((edge.gate != 0).mean())
+
+
+def _split(name: str) -> tuple[str, str]:
+    """`Level_2/1` -> (`Level_2`, `1`)."""
+    layer, _, index = name.rpartition("/")
+    return layer or name, index
+
+
+def _is_level(readers: dict[str, Any]) -> bool:
+    return all(re.fullmatch(r"\d+", _split(name)[1]) for name in readers)
+
+
+def owners(plan: Plan, cells: Iterable[str]) -> dict[str, str | None]:
+    """The task that each cell belongs to; None where it is shared.
+
+    It is the only task that the cell leads to, or else the only one whose tower reads
+    the last cell of the same index. Towers that choose among all cells have none.
+    """
+    cells = tuple(cells)
+    by_index: dict[str, set[str]] = {}
+    for output in plan.outputs:
+        if output.times:  # no cell is a product's own
+            continue
+        name: str | None = output.source
+        while name and (name not in cells or _only_routes(plan.by_name[name])):
+            name = _own_source(plan.by_name[name])
+        if name:
+            by_index.setdefault(_split(name)[1], set()).add(output.task)
+    own = [output for output in plan.outputs if not output.times]
+    leads = {output.task: plan.needed([output.name]) for output in own}
+    found: dict[str, str | None] = {}
+    for cell in cells:
+        tasks = {task for task, nodes in leads.items() if cell in nodes}
+        if len(tasks) > 1:
+            tasks = by_index.get(_split(cell)[1], set())
+        found[cell] = next(iter(tasks)) if len(tasks) == 1 else None
+    return found
+
+
+def labels(owner: Mapping[str, str | None], level: Mapping[str, Any]) -> dict[str, str]:
+    """What to call each cell: its task or `shared`, numbered where a level has several."""
+    peers = Counter((task, level[cell]) for cell, task in owner.items())
+    return {
+        cell: (task or "shared") + (f" {_split(cell)[1]}" if peers[task, level[cell]] > 1 else "")
+        for cell, task in owner.items()
+    }
+
+
+def _only_routes(node: Node) -> bool:
+    """Whether it but sums what gates let through, as SNR's connections do."""
+    return (
+        isinstance(node, Affine)
+        and node.activation == "linear"
+        and not node.bias.any()
+        and any(edge.gate is not None for edge in node.edges)
+    )
+
+
+def _own_source(node: Node) -> str | None:
+    """The only source, or the one of the node's own index where it stitches several."""
+    if not isinstance(node, Affine) or _only_routes(node):
+        return None
+    sources = list(dict.fromkeys(edge.source for edge in node.edges))
+    if len(sources) > 1:
+        sources = [name for name in sources if _split(name)[1] == _split(node.name)[1]]
+    return sources[0] if len(sources) == 1 else None

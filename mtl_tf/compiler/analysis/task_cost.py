@@ -1,0 +1,27 @@
+"""What each task costs by itself: whether tasks are worth serving together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_tf.compiler.lowering.cost import cost
+from mtl_tf.compiler.passes.pipeline import optimize
+from mtl_tf.compiler.passes import quantize_tables as store_tables
+from mtl_tf.compiler.ir.plan import Plan
+
+
+def tasks_alone(
+    plan: Plan, tables: str = "float32", batch: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Task -> `fields` it reads, and `parameters`, `flops` per row, `bytes` and `ops`.
+
+    Of a plan as `capture` gives it, each task exported with no other, for requests of `batch`
+    rows as `optimize` takes them, and tables stored as `tables`. What tasks share is counted
+    for each of them: the sum over tasks less what all together cost is what sharing saves.
+    """
+    found = {}
+    for task in plan.tasks:
+        alone = store_tables(optimize(plan, [task], batch=batch)[0], tables)
+        fields = [name for name in alone.features if not name.endswith("__weights")]
+        found[task] = {"fields": fields, **cost(alone).to_json()}
+    return found

@@ -1,0 +1,1 @@
+"""A trained Keras model as a plan."""

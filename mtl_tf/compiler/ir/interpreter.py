@@ -1,0 +1,149 @@
+"""The NumPy interpreter: what every node computes, in float64, one node at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from mtl_tf.errors import UserError
+from mtl_tf.compiler.ir import nodes as n
+from mtl_tf.compiler.ir.activations import ACTIVATIONS, mask_weights
+
+Array = np.ndarray
+Values = Mapping[str, Array]
+
+
+def evaluate(
+    nodes: Iterable[n.Node], reads: Sequence[str], features: Mapping[str, Any]
+) -> dict[str, Array]:
+    """The value `(n, width)` of every node but the outputs; `reads` names the features."""
+    given: dict[str, Array] = {}
+    for name in reads:
+        if name not in features:
+            raise UserError(f"feature `{name}` is missing; the model reads: {', '.join(reads)}")
+        given[name] = np.asarray(features[name])
+    rows = {len(array) for array in (given or features).values()}
+    if len(rows) > 1:
+        raise UserError(f"features must have equal numbers of rows; received {sorted(rows)}")
+    count = rows.pop() if rows else 1
+    values: dict[str, Array] = {}
+    for node in nodes:
+        if not isinstance(node, n.Output):
+            values[node.name] = _value(node, values, given, count)
+    return values
+
+
+@singledispatch
+def _value(node: n.Node, values: Values, features: Values, count: int) -> Array:
+    raise TypeError(f"no interpretation of {type(node).__name__}")
+
+
+@_value.register
+def _(node: n.Embed, values: Values, features: Values, count: int) -> Array:
+    pooled = []
+    for field, offset, size in zip(node.fields, node.offsets, node.sizes, strict=True):
+        ids = features[field].astype(np.int64)
+        _check_ids(field, ids, size, -1 if node.pooling else 0)
+        if node.pooling is None:
+            pooled.append(node.rows(ids + offset))
+            continue
+        weights = (ids >= 0).astype(np.float64)
+        if node.weighted:
+            weights = weights * features[f"{field}__weights"].astype(np.float64)
+        rows = node.rows(np.maximum(ids, 0) + offset)
+        total = np.einsum("nl,nld->nd", weights, rows)
+        if node.pooling == "mean":
+            by = weights.sum(axis=1, keepdims=True)
+            total = np.divide(total, by, out=np.zeros_like(total), where=by != 0)
+        pooled.append(total)
+    return np.concatenate(pooled, axis=1)
+
+
+@_value.register
+def _(node: n.Projected, values: Values, features: Values, count: int) -> Array:
+    total = np.zeros((count, node.width))
+    for block in node.blocks:
+        embed, matrix = block.embed, block.matrix.astype(np.float64)
+        for index, (field, offset, size) in enumerate(
+            zip(embed.fields, embed.offsets, embed.sizes, strict=True)
+        ):
+            if field in node.fields:
+                ids = features[field].astype(np.int64)
+                _check_ids(field, ids, size, 0)
+                rows = matrix[index * embed.dim : (index + 1) * embed.dim]
+                units = slice(block.start, block.stop)
+                total[:, units] += embed.rows(ids + offset) @ rows
+                if index == 0 and block.bias is not None:
+                    total[:, units] += block.bias
+    return total
+
+
+@_value.register
+def _(node: n.Numeric, values: Values, features: Values, count: int) -> Array:
+    x = np.stack([features[field].astype(np.float64) for field in node.fields], axis=1)
+    return (x[:, :, None] * node.vectors + node.biases).reshape(count, node.width)
+
+
+@_value.register
+def _(node: n.Mask, values: Values, features: Values, count: int) -> Array:
+    source = values[node.source]
+    cut = source.reshape(count, source.shape[1] // node.dim, node.dim)
+    pieces = cut[:, list(node.pieces)]
+    weights = mask_weights((pieces * node.g).sum(axis=-1))
+    return (pieces * weights[:, :, None]).reshape(count, node.width)
+
+
+@_value.register
+def _(node: n.Affine, values: Values, features: Values, count: int) -> Array:
+    total = np.tile(node.bias.astype(np.float64), (count, 1))
+    for edge in node.edges:
+        source = values[edge.source]
+        if edge.weight.ndim == 2:
+            product = source[:, edge.start : edge.stop] @ edge.weight.astype(np.float64)
+        else:
+            product = source * edge.weight.astype(np.float64)
+        total += product if edge.gate is None else product * edge.gate
+    return ACTIVATIONS[node.activation](total)
+
+
+@_value.register
+def _(node: n.Mix, values: Values, features: Values, count: int) -> Array:
+    experts = np.stack([_at(values, place, node.units) for place in node.experts], axis=1)
+    logits = np.stack([_at(values, place, len(node.experts)) for place in node.gates], axis=1)
+    shares = np.exp(logits - logits.max(axis=2, keepdims=True))
+    shares /= shares.sum(axis=2, keepdims=True)
+    return np.einsum("nre,neu->nru", shares, experts).reshape(count, node.width)
+
+
+@_value.register
+def _(node: n.Opaque, values: Values, features: Values, count: int) -> Array:
+    operands = []
+    for operand in node.operands:
+        if operand.kind == "feature":
+            operands.append(features[operand.names[0][0]])
+            continue
+        parts = [_side_by_side([values[name] for name in group]) for group in operand.names]
+        whole = parts[0] if operand.kind == "vector" else np.stack(parts, axis=1)
+        operands.append(whole.astype(np.float32))
+    return np.asarray(node.function(*operands)).astype(np.float64)
+
+
+def _at(values: Values, place: n.Place, units: int) -> Array:
+    source, start = place
+    return values[source][:, start : start + units]
+
+
+def _side_by_side(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _check_ids(field: str, ids: Array, size: int, lowest: int) -> None:
+    if ids.size and not (ids.min() >= lowest and ids.max() < size):
+        wrong = ids[(ids < lowest) | (ids >= size)].flat[0]
+        raise UserError(
+            f"field `{field}`: ids must be in {lowest} … {size - 1}; received {wrong}. "
+            "Were they made by this model's own transform?"
+        )

@@ -1,0 +1,1 @@
+"""A plan as operations: the served graph, and what it costs."""

@@ -1,0 +1,116 @@
+"""Pass 4: nodes and units that nothing reads leave, and units that read nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from mtl_tf.compiler.ir.activations import ACTIVATIONS
+from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Node
+from mtl_tf.compiler.passes.rewrite import as_kept, through, with_edges, without_dead
+from mtl_tf.compiler.ir.plan import Plan
+
+
+def drop_unread(plan: Plan) -> Plan:
+    """Drops dead nodes and units, to the fixpoint.
+
+    A unit of an `Affine` leaves when no reader has a weight on it; so does a unit that
+    has no weight on any source: it is a constant, which its readers' bias takes. Both
+    need readers that read through matrices; a unit that a diagonal, a mask, a mixture
+    or an opaque layer reads stays.
+    """
+    while True:
+        plan, changed = _drop_units(_drop_nodes(plan))
+        if not changed:
+            return plan
+
+
+def _drop_nodes(plan: Plan) -> Plan:
+    # An edge without weight reads nothing.
+    nodes = [
+        with_edges(node, [edge for edge in node.edges if edge.folded.any()])
+        if isinstance(node, Affine)
+        else node
+        for node in plan.nodes
+    ]
+    return without_dead(plan.with_nodes(nodes))
+
+
+def _drop_units(plan: Plan) -> tuple[Plan, bool]:
+    # From the outputs down: a unit that leaves may have been a source's only reader.
+    nodes = {node.name: node for node in plan.nodes}
+    changed = False
+    for name in reversed(list(nodes)):
+        node = nodes[name]
+        readers = [nodes[reader.name] for reader in plan.readers[name]]
+        if not isinstance(node, Affine) or not _free(node, readers):
+            continue
+        fixed, keep = _fixed_units(node), _read_units(node, readers)
+        keep &= ~fixed
+        if keep.all():
+            continue
+        changed = True
+        value = np.where(fixed, ACTIVATIONS[node.activation](node.bias.astype(np.float64)), 0.0)
+        for reader in readers:
+            assert isinstance(reader, Affine)
+            nodes[reader.name] = _without(reader, name, value, keep)
+        nodes[name] = _narrowed(node, keep)
+    return plan.with_nodes(nodes.values()), changed
+
+
+def _free(node: Affine, readers: Iterable[Node]) -> bool:
+    """Whether units may leave: matrices on every side, no output among the readers."""
+    edges = list(node.edges)
+    for reader in readers:
+        if not isinstance(reader, Affine):
+            return False
+        edges += [edge for edge in reader.edges if edge.source == node.name]
+    return all(edge.weight.ndim == 2 for edge in edges)
+
+
+def _fixed_units(node: Affine) -> Array:
+    """Units that no source changes."""
+    fixed = np.ones(node.width, bool)
+    for edge in node.edges:
+        fixed &= ~edge.folded.any(axis=0)
+    return fixed
+
+
+def _read_units(node: Affine, readers: Iterable[Node]) -> Array:
+    read = np.zeros(node.width, bool)
+    for reader in readers:
+        assert isinstance(reader, Affine)
+        for edge in reader.edges:
+            if edge.source == node.name:
+                read[edge.start : edge.stop] |= edge.folded.any(axis=1)
+    return read
+
+
+def _without(reader: Affine, source: str, value: Array, keep: Array) -> Affine:
+    """`reader` reading only the units `keep` of `source`, the constants in its bias."""
+    edges: list[Edge] = []
+    more = np.zeros(reader.width)
+    for edge in reader.edges:
+        if edge.source != source:
+            edges.append(edge)
+            continue
+        more += through(edge, value)
+        rows = keep[edge.start : edge.stop]
+        if rows.any():
+            start = int(keep[: edge.start].sum())
+            edges.append(replace(edge, weight=edge.weight[rows], start=start))
+    return with_edges(reader, edges, more)
+
+
+def _narrowed(node: Affine, keep: Array) -> Affine:
+    edges = tuple(
+        replace(
+            edge,
+            weight=edge.weight[:, keep],
+            gate=edge.gate[keep] if edge.gate is not None and edge.gate.ndim else edge.gate,
+        )
+        for edge in node.edges
+    )
+    return replace(node, edges=edges, bias=as_kept(node.bias[keep], node.bias))

@@ -1,0 +1,25 @@
+"""Pass 1: gates into weights; what they close leaves."""
+
+from __future__ import annotations
+
+from mtl_tf.compiler.ir.nodes import Affine, Edge
+from mtl_tf.compiler.passes.rewrite import as_kept, with_edges
+from mtl_tf.compiler.ir.plan import Plan
+
+
+def fold_gates(plan: Plan) -> Plan:
+    """Multiplies every gate into its edge's weight, and drops the edges that are zero.
+
+    z ⊙ (u·W) = u·(W diag(z)). A unit whose gate is closed becomes a zero column of W,
+    which `fuse` leaves out of the products and `drop_unread` out of the sources.
+    """
+    return plan.with_nodes(
+        with_edges(node, [folded for edge in node.edges if (folded := _folded(edge)).weight.any()])
+        if isinstance(node, Affine)
+        else node
+        for node in plan.nodes
+    )
+
+
+def _folded(edge: Edge) -> Edge:
+    return Edge(edge.source, as_kept(edge.folded, edge.weight), start=edge.start)

@@ -1,0 +1,52 @@
+"""What `training.loss_weighting:` may say: one class per strategy, told apart by `method`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field as _F
+
+from mtl_tf.schema.base import Strict
+
+Positive = Annotated[float, _F(gt=0, allow_inf_nan=False)]
+
+
+class FixedWeights(Strict):
+    """The tasks' own weights."""
+
+    method: Literal["fixed"] = "fixed"
+
+
+class UncertaintyWeights(Strict):
+    """Learned log σ² per task (Kendall et al.)."""
+
+    method: Literal["uncertainty"] = "uncertainty"
+    learning_rate: Positive = 0.01
+
+
+class DWA(Strict):
+    """Dynamic weight average over epochs (Liu et al.)."""
+
+    method: Literal["dwa"] = "dwa"
+    temperature: Positive = 2.0
+
+
+class GradNormWeights(Strict):
+    """Gradients of similar norms on the last shared layer (Chen et al.)."""
+
+    method: Literal["gradnorm"] = "gradnorm"
+    alpha: float = _F(default=1.5, ge=0, allow_inf_nan=False)
+    learning_rate: Positive = 0.025
+
+
+class PCGradSurgery(Strict):
+    """Conflicting gradients projected (Yu et al.)."""
+
+    method: Literal["pcgrad"] = "pcgrad"
+    seed: int = _F(default=0, ge=0, lt=2**32)
+
+
+LossWeighting = Annotated[
+    FixedWeights | UncertaintyWeights | DWA | GradNormWeights | PCGradSurgery,
+    _F(discriminator="method"),
+]

@@ -1,6 +1,0 @@
-"""What moves the variables: Adam, large embedding tables row by row."""
-
-from mtl_tf.optimizers.adam import Adam
-from mtl_tf.optimizers.choice import optimizer_for
-
-__all__ = ["Adam", "optimizer_for"]

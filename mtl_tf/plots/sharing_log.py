@@ -1,0 +1,54 @@
+"""Reads `gates.csv`, what `mtl_tf.training.sharing_log.SharingRecord` wrote while training."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from mtl_tf.errors import UserError
+
+_MASKS = "Mask"  # the name of every architecture's mask layer
+
+
+class SharingRow(NamedTuple):
+    """One connection, or one field and its reader, after one epoch."""
+
+    epoch: int
+    layer: str
+    to: str
+    source: str
+    open: float
+    closed: float
+
+    @property
+    def is_mask(self) -> bool:
+        return self.layer == _MASKS
+
+
+def read_sharing_log(path: Path) -> list[SharingRow]:
+    """All rows of the file; none where there is no file.
+
+    Raises:
+        UserError: it is no such file, or a damaged one.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                SharingRow(
+                    int(row["epoch"]),
+                    row["layer"],
+                    row["to"],
+                    row["from"],
+                    float(row["open"]),
+                    float(row["closed"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected the columns epoch, layer, to, from, open, closed; the file is "
+            f"damaged ({error})"
+        ) from None

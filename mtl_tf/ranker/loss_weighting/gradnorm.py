@@ -1,0 +1,125 @@
+"""`GradNorm`: weights that let all tasks train at similar rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf.backend.keras import keras
+from mtl_tf.errors import UserError
+from mtl_tf.ranker.loss_weighting.adam import Learned, number
+from mtl_tf.ranker.loss_weighting.products import each_total, inner_products
+from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
+
+_LEAST = 1e-3
+
+
+class NothingShared(UserError, ValueError):
+    """A mistake in a configuration, and in Python a wrong argument of `compile`."""
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class GradNorm(Weighting):
+    """Balances the norms of the tasks' gradients on the last layer that they share.
+
+        G_k = v_k ‖∇_W L_k‖,  r_k = (L_k / L_k(0)) / mean_j (L_j / L_j(0))
+        minimise over v:  Σ_k |G_k − mean_j(G_j) · r_k^α|,  the second term held constant
+        then Σ_k v_k = K;  c_k = w_k v_k
+
+    W are the shared variables of the last layer that has any, but for gates; L_k(0) is
+    the first batch's loss that has a label of the task. A task without labels in a batch
+    is not among the j, and its v_k stays; the others then sum up to the rest of K, and
+    a single one stays too. v is kept above 1e-3, since a step could make it negative.
+
+    The task's own w_k multiplies what GradNorm found; inside G_k it would be undone.
+
+    Args:
+        alpha: α, the force that pulls slow tasks up; 0 makes all norms equal.
+        learning_rate: of v, which Adam moves.
+
+    Variables: `balance`, v, `(tasks,)`, with its moments, and the first losses.
+
+    Reference: Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing
+    in Deep Multitask Networks", ICML 2018.
+    """
+
+    persistent = True
+
+    def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025):
+        super().__init__()
+        if not alpha >= 0:
+            raise ValueError(f"`alpha` must not be negative. Received: alpha={alpha}")
+        if not learning_rate > 0:
+            raise ValueError(
+                f"`learning_rate` must be positive. Received: learning_rate={learning_rate}"
+            )
+        self.alpha = alpha
+        self.learning_rate = learning_rate
+
+    def _create(self) -> None:
+        if not self.reach.last_shared():
+            raise NothingShared(
+                "`gradnorm` needs a layer that several tasks share, and this model has none. "
+                "Use another strategy or another architecture"
+            )
+        self._v = Learned(tf.ones(len(self.tasks)), self.learning_rate, "balance")
+        self._first = number(tf.zeros(len(self.tasks)), "first_loss")
+
+    @property
+    def balance(self) -> tf.Variable:
+        """v_k, `(tasks,)`."""
+        return self._v.value
+
+    def coefficients(self, batch: Batch) -> Any:
+        now, balance = self.current(), tf.identity(self.balance)
+        with tf.control_dependencies([now, balance]):
+            gradient = self._gradient(batch, balance)
+            labelled = tf.cast(batch.labelled, tf.float32)
+            # A single task is its own mean: rounding would decide the sign.
+            several = tf.reduce_sum(labelled) > 1
+            # Where a scaled loss overflows float16, the optimizer makes no step either.
+            finite = tf.reduce_all(tf.math.is_finite(gradient))
+            moves = batch.labelled & several & finite
+            moved = tf.maximum(self._v.step(gradient, moves), _LEAST)
+            rest = len(self.tasks) - tf.reduce_sum((1 - labelled) * balance)
+            factor = tf.math.divide_no_nan(rest, tf.reduce_sum(labelled * moved))
+            self.balance.assign(tf.where(batch.labelled, factor * moved, balance))
+        return now
+
+    def _gradient(self, batch: Batch, balance: Any) -> Any:
+        """Of Σ|G − target| with respect to v: sign(G_k − target_k) · ‖∇_W L_k‖."""
+        labelled = tf.cast(batch.labelled, tf.float32)
+        unset = batch.labelled & (self._first <= 0)
+        first = tf.where(unset, batch.values, self._first)
+        self._first.assign(first)
+        norms = self._norms(batch)
+        mean_norm = _mean(balance * norms, labelled)
+        ratio = tf.math.divide_no_nan(batch.values, first)
+        rate = tf.math.divide_no_nan(ratio, _mean(ratio, labelled))
+        return tf.sign(balance * norms - mean_norm * rate**self.alpha) * norms
+
+    def _norms(self, batch: Batch) -> Any:
+        """‖∇_W L_k‖ on the shared slices, `(tasks,)`."""
+        variables = self.reach.last_shared()
+        by_task = []
+        for loss in batch.losses:
+            scale = tf.ones_like(loss) * batch.scale
+            by_task.append(each_total(batch.tape.gradient(loss, variables, output_gradients=scale)))
+        squares = tf.add_n(
+            [
+                tf.linalg.diag_part(inner_products(gradients, self.reach.of(variable)))
+                for variable, gradients in zip(variables, zip(*by_task, strict=True), strict=True)
+            ]
+        )
+        return tf.sqrt(squares) / batch.scale
+
+    def current(self) -> Any:
+        return self.weights * self.balance
+
+    def get_config(self) -> dict[str, Any]:
+        return {"alpha": self.alpha, "learning_rate": self.learning_rate}
+
+
+def _mean(values: Any, labelled: Any) -> Any:
+    return tf.math.divide_no_nan(tf.reduce_sum(values * labelled), tf.reduce_sum(labelled))

@@ -1,0 +1,64 @@
+"""Inner products of the tasks' gradients over what the tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf.layers._replicas import total
+from mtl_tf.ranker.task_reach import Slices
+
+
+def inner_products(gradients: Sequence[Any], slices: Slices) -> Any:
+    """⟨g_i, g_j⟩ of one variable, `(tasks, tasks)`, over its shared slices.
+
+    Args:
+        gradients: the variable's gradient from each task: dense, `IndexedSlices` or None.
+        slices: what the variable reaches; what only one task reaches does not count.
+    """
+    found = [gradient for gradient in gradients if gradient is not None]
+    if not found or not slices.shared.any():
+        return tf.zeros((len(gradients), len(gradients)))
+    if all(isinstance(gradient, tf.IndexedSlices) for gradient in found):
+        dense = _rows(gradients)
+    else:
+        like = tf.convert_to_tensor(found[0])
+        dense = [
+            tf.zeros_like(like) if gradient is None else tf.convert_to_tensor(gradient)
+            for gradient in gradients
+        ]
+        if not slices.shared.all():
+            marks = slices.along(tf.constant(slices.shared, like.dtype), len(like.shape))
+            dense = [marks * gradient for gradient in dense]
+    flat = tf.stack([tf.reshape(tf.cast(x, tf.float32), (-1,)) for x in dense])
+    return tf.matmul(flat, flat, transpose_b=True)
+
+
+def each_total(gradients: Sequence[Any]) -> list[Any]:
+    """The gradients summed over the replicas of a distribution strategy."""
+    return [None if gradient is None else total(gradient) for gradient in gradients]
+
+
+def _rows(gradients: Sequence[tf.IndexedSlices | None]) -> list[Any]:
+    """The gradients' rows, each once and at the same place in every task's.
+
+    A large table's gradient must not become as large as the table; and sorting, unlike
+    `tf.unique`, gives shapes that XLA knows.
+    """
+    found = [gradient for gradient in gradients if gradient is not None]
+    indices = tf.concat([gradient.indices for gradient in found], axis=0)
+    order = tf.argsort(indices)
+    ordered = tf.gather(indices, order)
+    starts = tf.concat([[0], tf.cast(ordered[1:] != ordered[:-1], tf.int32)], axis=0)
+    count = tf.shape(indices)[0]
+    places = tf.scatter_nd(order[:, None], tf.cumsum(starts), count[None])
+    parts = iter(tf.split(places, [tf.shape(g.indices)[0] for g in found]))
+    width = found[0].values.shape[1:]
+    return [
+        tf.zeros(tf.concat([count[None], width], axis=0), found[0].values.dtype)
+        if gradient is None
+        else tf.math.unsorted_segment_sum(gradient.values, next(parts), count)
+        for gradient in gradients
+    ]

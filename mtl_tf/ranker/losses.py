@@ -1,0 +1,75 @@
+"""Losses per task: a mean over the labelled examples of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.layers._replicas import num_replicas, total
+from mtl_tf.schema import Task
+
+_LOSSES = {
+    "binary": keras.losses.binary_crossentropy,
+    "regression": keras.losses.mean_squared_error,
+}
+
+
+@keras.saving.register_keras_serializable("mtl_tf")
+class LabelledMean(keras.losses.Loss):
+    """Mean loss over the examples that have a label: Σ w·ℓ / Σ w, and 0 where Σ w = 0.
+
+    Keras' own mean divides by the batch's size, so that a task whose label is rare
+    would learn more slowly the rarer it is, and an example weight would change the
+    learning rate. A weight of 0 means "no label": such an example adds nothing,
+    whatever its label holds, NaN included. Under a distribution strategy Σ w is that of
+    the global batch, however unevenly labels fall on the replicas.
+
+    Args:
+        kind: `binary` (cross-entropy, computed on the logits that Keras finds behind
+            a sigmoid) or `regression` (squared error).
+
+    Example:
+    >>> loss = LabelledMean("regression")
+    >>> float(loss(tf.constant([[1.0], [9.0]]), tf.constant([[3.0], [0.0]]),
+    ...            sample_weight=tf.constant([1.0, 0.0])))
+    4.0
+    """
+
+    def __init__(self, kind: str = "binary", name: str = "labelled_mean", **kwargs: Any):
+        super().__init__(name=name)
+        if kind not in _LOSSES:
+            raise ValueError(f"`kind` must be one of {tuple(_LOSSES)}. Received: kind={kind!r}")
+        self.kind = kind
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is None:
+            sample_weight = tf.ones(tf.shape(y_pred)[:1])
+        weight = tf.reshape(tf.cast(sample_weight, tf.float32), (-1,))
+        # Before the loss, not after: 0 · NaN is NaN, and so is its gradient.
+        labelled = tf.reshape(weight > 0, (-1, 1))
+        losses = self.call(tf.where(labelled, tf.cast(y_true, tf.float32), 0.0), y_pred)
+        share = tf.math.divide_no_nan(tf.reduce_sum(weight * losses), total(tf.reduce_sum(weight)))
+        # Keras 2 divides by the number of replicas what a loss gives, Keras 3 expects it done.
+        return share * num_replicas() if LEGACY else share
+
+    def call(self, y_true, y_pred):
+        return _LOSSES[self.kind](y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name}
+
+
+def losses_for(tasks: Iterable[Task]) -> tuple[dict[str, LabelledMean], dict[str, float]]:
+    """`loss` and `loss_weights` for `model.compile`, by task name.
+
+    Example:
+    >>> losses, weights = losses_for([Task(name="click", label="clicked", weight=2.0)])
+    >>> losses["click"].kind, weights
+    ('binary', {'click': 2.0})
+    """
+    tasks = tuple(tasks)
+    losses = {task.name: LabelledMean(task.kind, name=f"{task.name}_loss") for task in tasks}
+    return losses, {task.name: task.weight for task in tasks}

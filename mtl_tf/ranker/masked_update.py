@@ -1,0 +1,76 @@
+"""Holding what a step must not move: variables, and their moments in the optimizer.
+
+An optimizer moves a variable whose gradient is 0 all the same, by its momentum and its
+weight decay (tensorflow issue 12453), and there is no way to tell it not to: in a
+compiled step it must be given a gradient. So what it did is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_tf.backend.keras import LEGACY
+from mtl_tf.backend.variables import resource, short_name
+from mtl_tf.ranker.task_reach import Reach
+
+_NO_SLOTS = ("_variables", "_trainable_variables")
+
+
+class Hold:
+    """Remembers what no labelled task reaches, until `release` gives it back its bits.
+
+    Slices are held one by one. A variable that the optimizer moves by rows is left to
+    it: there a row without a gradient keeps its bits anyway.
+
+    Args:
+        optimizer: a Keras optimizer.
+        variables: the trainable variables.
+        reach: the tasks that they reach.
+        labelled: whether the batch has a label of each task, `(tasks,)` booleans.
+    """
+
+    def __init__(self, optimizer: Any, variables: Sequence[Any], reach: Reach, labelled: Any):
+        with tf.init_scope():
+            if LEGACY or not optimizer.built:
+                optimizer.build(variables)
+        self._held = []  # (variable, whether it moves, value before)
+        by_rows = getattr(optimizer, "row_sparse", ())
+        for variable in variables:
+            if short_name(variable) in by_rows:
+                continue
+            moves = reach.of(variable).alive(labelled, len(variable.shape))
+            for held in (variable, *slots(optimizer, variable)):
+                held = resource(held)
+                self._held.append((held, moves, tf.identity(held)))
+
+    def release(self) -> None:
+        """Puts back what must not have moved."""
+
+        def put_back(strategy: Any, held: Any) -> None:
+            for variable, moves, before in held:
+                strategy.extended.update(variable, _choose, args=(moves, before), group=False)
+
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            put_back, tf.distribute.get_strategy(), self._held
+        )
+
+
+def _choose(variable: Any, moves: Any, before: Any) -> None:
+    variable.assign(tf.where(moves, variable, before))
+
+
+def slots(optimizer: Any, variable: Any) -> Iterator[Any]:
+    """What the optimizer keeps about a variable, such as Adam's two moments."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    key = optimizer._var_key(variable)
+    indices = optimizer._index_dict if LEGACY else optimizer._trainable_variables_indices
+    for name, slots in vars(optimizer).items():
+        if name in _NO_SLOTS or not isinstance(slots, list) or len(slots) != len(indices):
+            continue
+        slot = slots[indices[key]]
+        if getattr(slot, "shape", None) == variable.shape:
+            yield slot

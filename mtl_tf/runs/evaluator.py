@@ -1,0 +1,81 @@
+"""Scoring a split with a model, and measuring every task exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf.backend.keras import keras
+from mtl_tf.runs.metrics import LOSS, measure
+from mtl_tf.schema import Task
+
+Metrics = dict[str, dict[str, float]]
+
+
+class Evaluator:
+    """Measures a model on batches of `(features, labels, weights)`, again and again.
+
+    Args:
+        model: a model whose outputs are a dict by task name.
+        batches: what is scored, the same at every call.
+        tasks: the tasks, whose kinds say what is measured.
+
+    After a call, `penalty` is the mean of what the layers added to the loss (gates,
+    masks, L2).
+    """
+
+    def __init__(self, model: keras.Model, batches: Iterable[Any], tasks: Sequence[Task]):
+        self.model, self.batches = model, batches
+        self.tasks = tuple(tasks)
+        self.penalty = 0.0
+        self._forward: Any = None
+
+    def __call__(self) -> Metrics:
+        """Metrics by task and name, over all rows that have that task's label.
+
+        What a split cannot tell (the AUC of a single class) is left out.
+        """
+        columns: dict[str, list[Any]] = {task.name: [] for task in self.tasks}
+        penalties = []
+        for features, labels, weights in self.batches:
+            self._forward = self._forward or _forward(self.model, features)
+            scores, penalty = self._forward(features)
+            penalties.append(float(penalty))
+            for name, parts in columns.items():
+                parts.append([x[name].numpy().ravel() for x in (labels, scores, weights)])
+        self.penalty = float(np.mean(penalties)) if penalties else 0.0
+        return {task.name: _measured(task.kind, columns[task.name]) for task in self.tasks}
+
+
+def _forward(model: keras.Model, features: Mapping[str, Any]) -> Any:
+    """Features like these, of any number of rows → the scores and the sum of the penalties.
+
+    Traced once: a split's last batch has a number of rows of its own.
+    """
+
+    @tf.function
+    def forward(features):
+        scores = model(features, training=False)
+        return scores, tf.add_n([tf.cast(x, tf.float32) for x in model.losses] or [0.0])
+
+    rows = {name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for name, x in features.items()}
+    return forward.get_concrete_function(rows)
+
+
+def task_loss(metrics: Mapping[str, Mapping[str, float]], tasks: Iterable[Task]) -> float:
+    """Σ w_k L_k: the tasks' losses, weighted as in training, without penalties."""
+    return sum(
+        task.weight * metrics[task.name][LOSS[task.kind]]
+        for task in tasks
+        if LOSS[task.kind] in metrics[task.name]
+    )
+
+
+def _measured(kind: str, parts: list[Any]) -> dict[str, float]:
+    labels, scores, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    measured = measure(kind, labels, scores, weights)
+    return {name: value for name, value in measured.items() if not math.isnan(value)}

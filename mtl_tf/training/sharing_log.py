@@ -1,0 +1,139 @@
+"""What is open and closed after each epoch: recorded, and closed for good."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_tf.backend.keras import keras
+from mtl_tf.ranker.masked_update import slots
+from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
+
+
+class SharingRecord(keras.callbacks.Callback):
+    """After each epoch, one line per connection and per field and reader, in a CSV file.
+
+    Columns: epoch, layer, to, from, open, closed. For a connection, `open` is the mean of
+    P(z≠0) over its gates, and `closed` the share of them that are exactly 0 in
+    evaluation. For a field and its reader, `open` is the mean mask over some rows, and
+    `closed` the share of these rows whose mask is 0. The logs get the means of `closed`:
+    `gates_closed` and `masks_closed`. `rows` holds the last epoch's lines, without the
+    epoch, by kind: `gates` and `masks`.
+
+    Args:
+        path: the file.
+        cells: names of MSSM's cells; what is not MSSM's has numbers.
+        fields: names of the fields.
+        features: model inputs of some rows, to see masks on.
+        done: epochs whose lines in the file are kept, from before an interruption.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cells: Sequence[str],
+        fields: Sequence[str],
+        features: Any,
+        done: int = 0,
+    ):
+        super().__init__()
+        self.done = done
+        self.path = path
+        self.cells = tuple(cells)
+        self.fields = tuple(fields)
+        self.rows: dict[str, list[Any]] = {"gates": [], "masks": []}
+        self._seen = _Seen(features)
+
+    def on_train_begin(self, logs=None):
+        kept: list[Any] = [("epoch", "layer", "to", "from", "open", "closed")]
+        if self.done:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                kept += [line for line in list(csv.reader(file))[1:] if int(line[0]) <= self.done]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(kept)
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows: dict[str, list[Any]] = {"gates": list(self._gates()), "masks": list(self._masks())}
+        self.rows = rows
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            for layer, to, source, opened, closed in rows["gates"] + rows["masks"]:
+                figures = (f"{opened:.6f}", f"{closed:.6f}")
+                csv.writer(file).writerow((epoch + 1, layer, to, source, *figures))
+        for kind, found in rows.items():
+            if found:
+                logs[f"{kind}_closed"] = float(np.mean([row[-1] for row in found]))
+
+    def _gates(self) -> Iterator[tuple[str, str, str, float, float]]:
+        for layer in self.model.layers:
+            gate = getattr(layer, "gate", None)
+            if not isinstance(gate, HardConcreteGate):
+                continue
+            opened, value = gate.open_probability().numpy(), gate.inference_gate().numpy()
+            cells = self.cells if isinstance(layer, CellSparseSharing) else ()
+            for to, source in np.ndindex(*gate.shape[:2]):
+                names = (_name(cells, to), _name(cells, source))
+                closed = np.mean(value[to, source] == 0)
+                yield layer.name, *names, float(np.mean(opened[to, source])), float(closed)
+
+    def _masks(self) -> Iterator[tuple[str, str, str, float, float]]:
+        for layer, masks in self._seen.masks(self.model):
+            for reader, field in np.ndindex(*masks.shape[1:]):
+                mask = masks[:, reader, field]
+                names = (_name(self.cells, reader), self.fields[field])
+                yield layer.name, *names, float(mask.mean()), float(np.mean(mask == 0))
+
+
+class CloseFields(keras.callbacks.Callback):
+    """After each epoch, closes for good the fields that readers hardly let through.
+
+    The masks' penalty closes a field for the values that occur. Those that no batch has
+    shown keep their first vector, and a few rare ones stay ajar: where the mean mask over
+    some rows is below `below`, g becomes 0 and with it the mask of whatever the field may
+    hold. There its gradient is 0 too; so that the optimizer's momentum does not move it
+    either, that becomes 0 as well. Put it before validation, which then measures what will
+    be served.
+
+    Args:
+        below: smallest mean mask that stays open; 0 closes nothing.
+        features: model inputs of some rows.
+    """
+
+    def __init__(self, below: float, features: Any):
+        super().__init__()
+        self.below = below
+        self._seen = _Seen(features)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer, masks in self._seen.masks(self.model):
+            if not layer.frozen.numpy():
+                closed = masks.mean(axis=0) < self.below
+                layer.close(closed)
+                kept = np.repeat(~closed, layer.field_dims, axis=1)
+                for moment in slots(self.model.optimizer, layer.g):
+                    moment.assign(tf.where(kept, tf.convert_to_tensor(moment), 0.0))
+
+
+class _Seen:
+    """The field masks on some rows."""
+
+    def __init__(self, features: Any):
+        self.features = features
+        self._vectors: dict[str, keras.Model] = {}
+
+    def masks(self, model: keras.Model) -> Iterator[tuple[FieldMask, np.ndarray]]:
+        """Every mask layer with its masks, (rows, readers, fields)."""
+        for layer in model.layers:
+            if isinstance(layer, FieldMask):
+                if layer.name not in self._vectors:
+                    self._vectors[layer.name] = keras.Model(model.input, layer.input)
+                vectors = self._vectors[layer.name](self.features, training=False)
+                yield layer, layer.masks(vectors).numpy()
+
+
+def _name(cells: Sequence[str], index: int) -> str:
+    return cells[index] if index < len(cells) else str(index)

@@ -1,0 +1,54 @@
+"""TensorBoard: what is open and closed after each epoch, as scalars and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from mtl_tf.backend.keras import keras
+from mtl_tf.training.sharing_log import SharingRecord
+
+
+class SharingBoard(keras.callbacks.Callback):
+    """After each epoch, the lines of a `SharingRecord` for TensorBoard.
+
+    Scalars `gates/<layer>/<to> ← <from>`, the mean P(z≠0) of a connection, and
+    `masks/<reader>`, the mean mask over all fields; the image `masks`, the heat map of
+    field × reader. Put it after the record.
+
+    Args:
+        folder: of the event file.
+        record: whose lines to show.
+    """
+
+    def __init__(self, folder: Path, record: SharingRecord):
+        super().__init__()
+        self.folder = folder
+        self.record = record
+
+    def on_train_begin(self, logs=None):
+        self._writer = tf.summary.create_file_writer(str(self.folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._writer.as_default(step=epoch):
+            for layer, to, source, opened, _ in self.record.rows["gates"]:
+                tf.summary.scalar(f"gates/{layer}/{to} ← {source}", opened)
+            if self.record.rows["masks"]:
+                self._masks()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+    def _masks(self) -> None:
+        from mtl_tf.plots import MaskCell, mask_heatmap as mask_map  # matplotlib, which serving never needs
+        from mtl_tf.plots.style import png
+
+        readers: dict[str, dict[str, MaskCell]] = {}
+        for _, reader, field, opened, closed in self.record.rows["masks"]:
+            readers.setdefault(reader, {})[field] = MaskCell(opened, 1 - closed)
+        for reader, fields in readers.items():
+            mean = sum(cell.mean for cell in fields.values()) / len(fields)
+            tf.summary.scalar(f"masks/{reader}", mean)
+        picture = tf.io.decode_png(png(mask_map(readers, figures=False)))
+        tf.summary.image("masks", picture[None])

@@ -1,0 +1,49 @@
+"""Values that training never saw add nothing to a score.
+
+The row of an id that no training example has keeps its random start, and field masks
+start open: every unknown or missing value that first comes in production would be
+scored with noise, and no field could close for all of its ids. So such rows become
+zero: the mask relu(tanh(g·0)) is 0, and so is what the field contributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl_tf.backend.keras import keras
+from mtl_tf.layers import FieldEmbedding
+
+
+def unseen_ids(features: Sequence[Any], batches: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Table → the ids that no batch holds, of any field that uses the table.
+
+    Args:
+        features: the model's features (`name`, `kind`, `table`, `size`).
+        batches: batches whose first entry is a dict of ids by field name.
+    """
+    stored = [feature for feature in features if feature.kind != "number"]
+    seen = {feature.table: np.zeros(feature.size, bool) for feature in stored}
+    for values, *_ in batches:
+        for feature in stored:
+            ids = np.asarray(values[feature.name]).ravel()
+            seen[feature.table][ids[ids >= 0]] = True  # -1 is padding
+    return {table: np.flatnonzero(~found) for table, found in seen.items()}
+
+
+def silence(model: keras.Model, unseen: Mapping[str, np.ndarray]) -> int:
+    """Sets the embedding rows of these ids to zero; gives their number."""
+    silenced = 0
+    for layer in model.layers:
+        if not isinstance(layer, FieldEmbedding):
+            continue
+        values = {dim: np.array(variable) for dim, variable in layer.tables.items()}
+        for feature in {f["table"]: f for f in layer.features if "table" in f}.values():
+            rows = layer.offsets[feature["table"]] + unseen[feature["table"]]
+            values[str(feature["dim"])][rows] = 0.0
+            silenced += len(rows)
+        for dim, variable in layer.tables.items():
+            variable.assign(values[dim])
+    return silenced
