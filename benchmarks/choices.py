@@ -29,11 +29,9 @@ from benchmarks.quality import ARCHITECTURES
 from benchmarks.sides import run_module
 from benchmarks.training import CONFIG
 from mtl_tf.backend.keras import keras
-from mtl_tf.config import Config, load_config
-from mtl_tf.compiler import Cost, Plan
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost
+from mtl_tf.compiler import Cost, Plan, capture, cost
 from mtl_tf.compiler.passes.pipeline import alternatives
+from mtl_tf.config import Config, load_config
 from mtl_tf.models import build_model
 from mtl_tf.transform import Feature
 

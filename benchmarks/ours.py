@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.config import Config, Training, load_config
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker.optimizers import optimizer_for
 from mtl_tf.records import PackedRows, dataset, load_info
 from mtl_tf.records.read import options

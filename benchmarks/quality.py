@@ -23,10 +23,8 @@ from rich.table import Table
 
 from benchmarks.machine import machine
 from benchmarks.training import CONFIG, dataset_folder
+from mtl_tf.compiler import capture, cost, optimize
 from mtl_tf.config import Config, load_config
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost
-from mtl_tf.compiler.passes import pipeline as optimize
 from mtl_tf.training import evaluate, load_run, train
 from serving.command import run
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.environment import SETTINGS
+from serving.runtime.environment import SETTINGS
 
 PEERS = Path(__file__).parent / "peers"
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -6,7 +6,7 @@ FROM tensorflow/serving:2.21.0
 
 COPY docker/monitoring.config /etc/tf_serving/monitoring.config
 
-# oneDNN's kernels are slower for products as small as a ranking model's (serving/environment.py).
+# oneDNN's kernels are slower for products as small as a ranking model's (serving/runtime/environment.py).
 ENV TF_ENABLE_ONEDNN_OPTS=0
 USER 10001
 

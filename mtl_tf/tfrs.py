@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.errors import UserError
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.schema import Task
 
 if not LEGACY:

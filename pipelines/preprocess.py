@@ -42,10 +42,11 @@ from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
 from mtl_tf.files import json_path, write_json
 from mtl_tf.schema import Schema
-from pipelines import publish, report
+from pipelines import report
 from pipelines.settings import Settings
 from pipelines.sources import Piece, Source, plan
 from pipelines.split import shares
+from pipelines.stages import publish
 
 _PROGRAM = "python -m pipelines.preprocess"
 
@@ -103,7 +104,7 @@ def _work(
 
     from pipelines.beam_options import make_runner, quiet_logging
     from pipelines.progress import Show
-    from pipelines.transforms import Preprocess
+    from pipelines.stages.preprocess import Preprocess
 
     try:
         with quiet_logging(), Show(settings.root, sum(source.bytes for source in sources)):

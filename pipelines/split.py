@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import SPLITS, Schema
-from pipelines import cells
+from pipelines.validate import cells
 
 
 def shares(schema: Schema, given: Collection[str]) -> dict[str, float]:

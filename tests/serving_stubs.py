@@ -5,14 +5,14 @@ import time
 import grpc
 import numpy as np
 
-from serving import warmup
-from serving.protos import (
+from serving.protocol.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
+from serving.runtime import warmup
 
 DENSE = np.array([[1, 2], [3, 4]], np.float32)
 IDS = np.array([0, 2])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from serving import warmup
+from serving.runtime import warmup
 
 
 class Toy(tf.Module):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.config import model as mc
 from mtl_tf.backend.keras import keras
+from mtl_tf.config import model as mc
 from mtl_tf.layers import FieldEmbedding
 from tests.architectures import FEATURES, ROWS, TASKS, K, batch, build, labels, set_distinct
 

@@ -7,10 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler.analysis import sharing
+from mtl_tf.compiler import capture, cost, lower, optimize, sharing
 from mtl_tf.compiler.ir.nodes import Affine, Mix
 from tests.architectures import ROWS, TASKS, batch, build, set_distinct
 

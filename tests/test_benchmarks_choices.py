@@ -6,9 +6,7 @@ import tensorflow as tf
 
 from benchmarks import choices
 from benchmarks.latency.shapes import draw_ids
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost
-from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import capture, cost, optimize
 from mtl_tf.compiler.passes.pipeline import alternatives
 
 

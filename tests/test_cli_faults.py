@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mtl_tf import files as json_file
+from mtl_tf import files
 from mtl_tf.cli import main
 from mtl_tf.cli.rows import read_rows
 from mtl_tf.errors import DataError, UserError
@@ -54,7 +54,7 @@ def test_our_own_faults_are_not_disguised(monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(json_file.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
     code, err = run("evaluate", "r", "--data", "d", "--json", tmp_path / "x.json")
     assert code == 2
     assert "cannot be written to" in err
@@ -64,14 +64,14 @@ def test_a_json_file_that_is_a_link_stays_one(tmp_path):
     """As `/dev/stdout` is."""
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
-    json_file.write_json(json_file.json_path(str(tmp_path / "link")), {"x": 1})
+    files.write_json(files.json_path(str(tmp_path / "link")), {"x": 1})
     assert (tmp_path / "link").is_symlink()
     assert json.loads((tmp_path / "file").read_text()) == {"x": 1}
 
 
 def test_half_a_json_file_is_not_left(tmp_path):
     with pytest.raises(TypeError):
-        json_file.write_json(tmp_path / "x.json", {"x": object()})
+        files.write_json(tmp_path / "x.json", {"x": object()})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.ranker.xla_loop import OneProgram
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker import Ranker
-from mtl_tf.training import train
 from mtl_tf.ranker.loss_weighting import GradNorm, PCGrad
+from mtl_tf.ranker.losses import losses_for
+from mtl_tf.ranker.xla_loop import OneProgram
+from mtl_tf.training import train
 from tests import architectures as arch
 from tests.training_data import LIGHT, config, write
 

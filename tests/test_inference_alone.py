@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mtl_tf.compiler.lowering import cost
-from mtl_tf.compiler import tasks_alone
+from mtl_tf.compiler import cost, tasks_alone
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
 from mtl_tf.compiler.ir.plan import Plan
 

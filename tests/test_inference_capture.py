@@ -7,12 +7,10 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.compiler import capture, lower, optimize
+from mtl_tf.compiler.ir.nodes import Affine, Embed, Opaque
 from mtl_tf.config import MSSM
 from mtl_tf.errors import UserError
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler.ir.nodes import Affine, Embed, Opaque
 from mtl_tf.models import build_model
 from tests.random_plans import assert_same, rows_for
 

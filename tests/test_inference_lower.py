@@ -5,13 +5,10 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import capture, cost, lower, optimize, passes
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 from tests.graphs import count_operations
 from tests.random_plans import PlanMaker, assert_same, rows_for
 

@@ -7,12 +7,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import cost, lower, optimize, passes
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, MaskedTable, Output
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 from tests.graphs import count_operations
 from tests.random_plans import assert_same, plans, rows_for
 from tests.test_inference_lower import Session, saved
@@ -83,7 +81,7 @@ def test_the_interpreter_and_the_graph_have_the_masks_equation(plan, project):
 @pytest.mark.parametrize("project", [False, True])
 @pytest.mark.parametrize("tables", ["float32", "float16", "int8"])
 def test_made_by_the_servers_loader_and_by_tensorflows(plan, tables, project, tmp_path):
-    after = passes.store_tables(folded(plan, project), tables)
+    after = passes.quantize_tables(folded(plan, project), tables)
     function = saved(lower(after), tmp_path)
     assert count_operations(function.graph) == cost(after).ops
     session, loaded = Session(tmp_path), tf.saved_model.load(str(tmp_path))
@@ -102,7 +100,7 @@ def test_large_tables_are_variables_of_the_export(plan, tables, tmp_path):
     rows = 600_000
     table = np.random.default_rng(1).normal(0.0, 0.5, (rows, DIM)).astype(np.float32)
     nodes = [replace(n, table=table, sizes=(rows,)) if n.name == "c" else n for n in plan.nodes]
-    after = passes.store_tables(folded(plan.with_nodes(nodes)), tables)
+    after = passes.quantize_tables(folded(plan.with_nodes(nodes)), tables)
     module = lower(after)
     saved(module, tmp_path)
     assert len(masked(after)) == 2 and len(module.variables) >= 1
@@ -121,7 +119,7 @@ def test_a_table_is_stored_once_however_many_masks_it_has(plan):
     )
     assert before.made == 0
     assert after.made == 4 * DIM * open_rows
-    half = cost(passes.store_tables(folded(plan), "float16"))
+    half = cost(passes.quantize_tables(folded(plan), "float16"))
     assert half.made == (2 * DIM + 4) * open_rows
 
 
@@ -136,7 +134,7 @@ def test_made_for_any_plan(plan):
         return
     rows = rows_for(plan, 9)
     assert_same(plan.scores(rows), lower(after)(rows))
-    assert_same(plan.scores(rows), lower(passes.store_masked(after))(rows))
+    assert_same(plan.scores(rows), lower(passes.materialize_masks(after))(rows))
 
 
 def masked(plan):
@@ -159,14 +157,14 @@ def test_stored_or_made_whichever_is_smaller_on_disk(plan, rows, tmp_path):
     nodes = [replace(n, table=table, sizes=(rows,)) if n.name == "c" else n for n in plan.nodes]
     plan = plan.with_nodes(nodes)
     made = folded(plan)
-    chosen = passes.store_masked(made)
+    chosen = passes.materialize_masks(made)
     assert len(masked(made)) == 2
     assert len(masked(chosen)) == (2 if rows == 3_000 else 0)
-    assert passes.store_masked(chosen) is chosen
+    assert passes.materialize_masks(chosen) is chosen
     sizes = {p: on_disk(p, tmp_path / str(i)) for i, p in enumerate((made, chosen))}
     assert sizes[chosen] <= sizes[made]
     reports = [report.name for report in optimize(plan, table_budget=1 << 16)[1]]
-    assert ("store_masked" in reports) == (rows == 10)
+    assert ("materialize_masks" in reports) == (rows == 10)
     given = rows_for(plan, 30)
     assert_same(plan.logits(given), chosen.logits(given))
 
@@ -175,7 +173,7 @@ def test_rank_takes_the_same_tables(plan):
     whole = folded(plan, context=CONTEXT)
     module = lower(whole)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
-    split = lower(passes.split_sides(whole, CONTEXT), like=module)
+    split = lower(passes.split_context(whole, CONTEXT), like=module)
     ranked = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
     made = {id(t) for t in module._weights.values() if hasattr(t, "resource_handle")}
     assert len(made) == 2
@@ -217,7 +215,7 @@ def test_masks_that_are_alike_make_one_table(tables, tmp_path):
         nodes.append(Affine(f"c{reader}", (Edge(f"m{reader}", weight),), np.ones(3), "relu"))
     edges = tuple(Edge(f"c{reader}", np.ones((3, 1), np.float32)) for reader in ("0", "1"))
     nodes += [Affine("t", edges, np.zeros(1, np.float32)), Output("task/t", "t", "t")]
-    after = passes.store_tables(folded(Plan(tuple(nodes), (Feature("a", "int32"),))), tables)
+    after = passes.quantize_tables(folded(Plan(tuple(nodes), (Feature("a", "int32"),))), tables)
     saved(lower(after), tmp_path)
     rows = {"a": np.arange(4)}
     assert_same(after.scores(rows), Session(tmp_path)("serving_default", rows))

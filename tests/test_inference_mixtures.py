@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import capture, cost, lower, optimize, passes
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mix, Output
 from mtl_tf.compiler.ir.plan import Plan
 from tests.architectures import ROWS, batch, build, set_distinct
@@ -44,7 +41,7 @@ def softmax(x):
 
 def test_mixtures_of_all_experts_are_one_and_experts_one_product():
     plan = mixing(range(4), range(4))
-    joined = passes.fuse(passes.join_mixtures(plan))
+    joined = passes.fuse(passes.fuse_mixtures(plan))
     kinds = [type(node).__name__ for node in joined.nodes]
     assert kinds == ["Embed", "Affine", "Affine", "Mix", "Affine", "Output", "Output"]
     experts, gates = joined.nodes[1:3]
@@ -56,7 +53,7 @@ def test_mixtures_of_all_experts_are_one_and_experts_one_product():
 
 def test_a_reader_keeps_to_the_experts_that_it_sees():
     plan = mixing([0, 1, 2], [3, 1, 2], [0, 1, 2, 3])
-    joined = passes.join_mixtures(plan, batch=1)
+    joined = passes.fuse_mixtures(plan, batch=1)
     (mix,) = [node for node in joined.nodes if isinstance(node, Mix)]
     assert (len(mix.experts), len(mix.gates)) == (4, 3)
     x = np.arange(VOCABULARY)
@@ -78,7 +75,7 @@ def test_a_reader_keeps_to_the_experts_that_it_sees():
 
 def test_an_expert_that_is_mixed_twice_keeps_both_shares():
     plan = mixing([0, 0, 1], [0, 1, 2], [0, 1, 2])
-    joined = passes.join_mixtures(plan, batch=1)
+    joined = passes.fuse_mixtures(plan, batch=1)
     rows = rows_for(plan, 7)
     assert_same(plan.logits(rows), joined.logits(rows))
     assert sum(isinstance(node, Mix) for node in joined.nodes) == 2
@@ -86,13 +83,13 @@ def test_an_expert_that_is_mixed_twice_keeps_both_shares():
 
 def test_readers_of_other_experts_stay_apart():
     plan = mixing([0, 1], [2, 3])
-    assert passes.join_mixtures(plan, batch=1) is plan
+    assert passes.fuse_mixtures(plan, batch=1) is plan
 
 
 def test_many_tasks_do_not_multiply_by_each_others_shares():
     own = [[2 * task, 2 * task + 1, 60] for task in range(30)]
     plan = mixing(*own, experts=61, units=64)
-    assert passes.join_mixtures(plan, batch=512) is plan
+    assert passes.fuse_mixtures(plan, batch=512) is plan
 
 
 @pytest.mark.parametrize("name", ["mmoe", "cgc", "ple"])
@@ -123,7 +120,7 @@ def test_a_gate_that_only_the_request_changes_is_computed_once():
         nodes.append(node)
     plan = Plan(tuple(nodes), (Feature("u", "int32"), Feature("x", "int32")))
     fused, _ = optimize(plan, context=["u"])
-    split = passes.split_sides(fused, ["u"])
+    split = passes.split_context(fused, ["u"])
     assert split.once
     rows = {"u": np.array([3], np.int32), "x": np.arange(VOCABULARY, dtype=np.int32)}
     repeated = {**rows, "u": np.full(VOCABULARY, 3, np.int32)}

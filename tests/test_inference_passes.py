@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.lowering import cost
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Numeric, Opaque, Operand, Output
-from mtl_tf.compiler.passes.pipeline import _drop_to_fixpoint
+from mtl_tf.compiler import cost, optimize, passes
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Edge,
+    Embed,
+    Feature,
+    Mask,
+    Numeric,
+    Opaque,
+    Operand,
+    Output,
+)
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.pipeline import _drop_to_fixpoint
+from mtl_tf.errors import UserError
 from tests.random_plans import assert_same, plans, rows_for
 
 quick = settings(
@@ -19,17 +27,17 @@ quick = settings(
 
 PASSES = {
     "fold_gates": passes.fold_gates,
-    "keep_tasks": lambda plan: passes.keep_tasks(plan, plan.tasks),
+    "select_tasks": lambda plan: passes.select_tasks(plan, plan.tasks),
     "fold_constants": passes.fold_constants,
-    "drop_unread": passes.drop_unread,
+    "eliminate_dead": passes.eliminate_dead,
     "to_fixpoint": lambda plan: _drop_to_fixpoint(passes.fold_gates(plan)),
     "fold_masks": passes.fold_masks,
-    "store_masked": lambda plan: passes.store_masked(passes.fold_masks(plan)),
+    "materialize_masks": lambda plan: passes.materialize_masks(passes.fold_masks(plan)),
     "fold_masks_without_budget": lambda plan: passes.fold_masks(plan, table_budget=0),
-    "fold_numbers": passes.fold_numbers,
+    "fold_numeric": passes.fold_numeric,
     "fold_linear": passes.fold_linear,
     "fold_linear_without_gates": lambda plan: passes.fold_linear(passes.fold_gates(plan)),
-    "join_mixtures": lambda plan: passes.join_mixtures(plan, batch=1),
+    "fuse_mixtures": lambda plan: passes.fuse_mixtures(plan, batch=1),
     "fuse": passes.fuse,
     "fuse_for_one_row": lambda plan: passes.fuse(passes.fold_gates(plan), batch=1),
     "fuse_for_many_rows": lambda plan: passes.fuse(passes.fold_gates(plan), batch=10**6),
@@ -241,7 +249,7 @@ def test_a_number_is_carried_as_two_units_whatever_its_width():
         Output("task/t", "t", "a"),
     ]
     plan = Plan(tuple(nodes), (Feature("x", "float32"),))
-    after = passes.fold_numbers(plan)
+    after = passes.fold_numeric(plan)
     assert {edge.source: len(edge.weight) for edge in after.by_name["a"].edges} == {
         "m": 2,
         "e/x": 1,
@@ -254,8 +262,8 @@ def test_reports_say_what_left_and_what_it_cost():
     plan = chain(2, 2, 1, gate=np.array([1, 0], np.float32))
     after, reports = optimize(plan)
     assert [report.name for report in reports] == [
-        "fold_gates", "keep_tasks", "fold_constants", "drop_unread", "fold_masks",
-        "drop_unread", "fold_numbers", "fuse",
+        "fold_gates", "select_tasks", "fold_constants", "eliminate_dead", "fold_masks",
+        "eliminate_dead", "fold_numeric", "fuse",
     ]  # fmt: skip
     assert reports[0].before == cost(plan)
     assert reports[-1].after == cost(after)

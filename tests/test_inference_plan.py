@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
+from mtl_tf.compiler import cost, lower
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Mix, Numeric, Output
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 from tests.random_plans import PlanMaker, assert_same, rows_for
 
 TABLE = np.array([[1.0, 2.0], [3.0, -4.0], [0.5, 0.0]])

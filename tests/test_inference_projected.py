@@ -8,12 +8,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings, strategies
 
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import cost, lower, optimize, passes
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output, Projected
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 from tests.graphs import count_operations
 from tests.random_plans import assert_same, plans, rows_for
 from tests.test_inference_lower import Session, saved
@@ -115,7 +113,7 @@ def _read(plan, node):
     [toy(), toy(own=True), toy(dims=(2, 3, 2)), toy(sizes=(4,), dims=(3,)), toy(units=(4,))],
 )
 def test_sums_are_served_by_the_servers_loader(plan, tables, tmp_path):
-    added = passes.store_tables(passes.fuse(passes.project_tables(plan, PLENTY)), tables)
+    added = passes.quantize_tables(passes.fuse(passes.project_tables(plan, PLENTY)), tables)
     function = saved(lower(added), tmp_path)
     assert sums(added) and (count_operations(function.graph) == cost(added).ops)
     session, loaded = Session(tmp_path), tf.saved_model.load(str(tmp_path))
@@ -185,7 +183,7 @@ def test_by_default_no_size_of_request_is_forgotten():
 
 
 def test_the_reports_name_the_passes_that_were_chosen():
-    for batch, chosen in ((1, ["fold_numbers", "project_tables", "fuse"]), (512, ["fuse"])):
+    for batch, chosen in ((1, ["fold_numeric", "project_tables", "fuse"]), (512, ["fuse"])):
         final, reports = optimize(wide(), batch=batch)
         assert [report.name for report in reports][-len(chosen) :] == chosen
         assert all(one.after == other.before for one, other in pairwise(reports))
@@ -197,7 +195,7 @@ def test_candidates_too_are_added_up():
     whole = passes.fuse(passes.project_tables(plan, PLENTY, context=context), context=context)
     module = lower(whole)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
-    split = lower(passes.split_sides(whole, context), like=module)
+    split = lower(passes.split_context(whole, context), like=module)
     scores = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
     assert "f1" in scores.structured_input_signature[1]
     for count in (1, 3, 50):

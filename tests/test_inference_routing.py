@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mtl_tf.config import model as mc
-from mtl_tf.compiler.capture import tracer as capture
+from mtl_tf.compiler import capture
 from mtl_tf.compiler.analysis.routing import Link, routing
+from mtl_tf.config import model as mc
 from tests import architectures as arch
 
 pytestmark = pytest.mark.keras

@@ -5,10 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mtl_tf.compiler import capture, optimize, sharing
 from mtl_tf.config import MSSM
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler.analysis import sharing
 from mtl_tf.models import build_model
 
 pytestmark = pytest.mark.keras

@@ -8,13 +8,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import cost, lower, optimize, passes
 from mtl_tf.compiler.ir.memory import rows_in, stacked
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output, Projected
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 from tests.graphs import count_operations
 from tests.random_plans import PlanMaker, assert_same, plans, rows_for
 
@@ -48,7 +46,7 @@ def test_one_row_of_context_gives_the_scores_of_the_row_repeated(plan, seed, cou
     final = plan if whole else optimized(plan, context)
     if final is None or context >= set(final.features):
         return
-    split = passes.split_sides(final, context)
+    split = passes.split_context(final, context)
     once, repeated = ranked(plan, context, count)
     assert_same(plan.logits(repeated), split.logits(once))
     assert {f.name for f in split.inputs if f.once} == context
@@ -62,7 +60,7 @@ def test_lowered(seed, budget):
     final = optimized(plan, context, table_budget=budget)
     if final is None or context >= set(final.features):
         pytest.skip("reads nothing, or nothing but context")
-    split = passes.split_sides(final, context)
+    split = passes.split_context(final, context)
     module = lower(split)
     function = tf.function(lambda **features: module(features)).get_concrete_function(
         **module.input_signature()
@@ -92,7 +90,7 @@ def two_readers(maker, context):
 def test_the_contexts_share_is_computed_for_one_row():
     context = {"f1", "f3", "f5"}
     plan = optimize(two_readers(PlanMaker(0), context), context=context, table_budget=0)[0]
-    split = passes.split_sides(plan, context)
+    split = passes.split_context(plan, context)
     inputs = [node for node in split.nodes if isinstance(node, (Embed, Mask))]
     for node in inputs:
         assert (node.name in split.once) == node.name.endswith("/context")
@@ -107,7 +105,7 @@ def test_the_contexts_share_is_computed_for_one_row():
 def test_the_contexts_projected_rows_are_added_once():
     context = {"f1", "f3", "f5"}
     plan = optimize(two_readers(PlanMaker(0), context), context=context)[0]
-    split = passes.split_sides(plan, context)
+    split = passes.split_context(plan, context)
     (whole,) = (node for node in plan.nodes if isinstance(node, Projected))
     own, others = (node for node in split.nodes if isinstance(node, Projected))
     assert set(own.fields) == context and own.name in split.once
@@ -122,7 +120,7 @@ def test_no_weight_is_stored_twice():
     plan = optimize(two_readers(PlanMaker(0), context), context=context)[0]
     module = lower(plan)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
-    second = lower(passes.split_sides(plan, context), like=module)
+    second = lower(passes.split_context(plan, context), like=module)
     once, repeated = ranked(plan, context, 7)
     tf.function(lambda **f: second(f)).get_concrete_function(**second.input_signature())
     assert_same(plan.scores(repeated), second(once))

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import cost, lower, optimize, passes
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
 from mtl_tf.compiler.ir.plan import Plan
 from tests.graphs import count_operations
@@ -33,7 +31,7 @@ TABLE = np.array([[1.0, -2.0], [0.0, 0.0], [0.3, 0.1], [1e6, 5.0], [1e-44, 0.0]]
 
 
 def test_int8_by_hand():
-    embed = passes.store_tables(plan_of(TABLE), "int8").by_name["a"]
+    embed = passes.quantize_tables(plan_of(TABLE), "int8").by_name["a"]
     assert embed.table.dtype == np.int8 and embed.scale.shape == (5, 1)
     np.testing.assert_array_equal(embed.table[:4], [[64, -127], [0, 0], [127, 42], [127, 0]])
     scale = np.maximum(np.abs(TABLE).max(axis=1, keepdims=True) / 127, 1e-45)
@@ -42,23 +40,23 @@ def test_int8_by_hand():
 
 
 def test_float16_by_hand():
-    embed = passes.store_tables(plan_of(TABLE), "float16").by_name["a"]
+    embed = passes.quantize_tables(plan_of(TABLE), "float16").by_name["a"]
     assert embed.table.dtype == np.float16 and embed.scale is None
     limit = np.where(np.abs(TABLE) > 65504, np.abs(TABLE) - 65504, np.abs(TABLE) / 2048 + 1e-7)
     assert (np.abs(embed.rows(np.arange(5)) - TABLE) <= limit).all()
 
 
 def test_shared_tables_stay_shared():
-    stored = passes.store_tables(plan_of(TABLE), "int8")
+    stored = passes.quantize_tables(plan_of(TABLE), "int8")
     assert stored.by_name["a"].table is stored.by_name["b"].table
     assert cost(stored).bytes == cost(plan_of(TABLE)).bytes - 4 * 10 + 10 + 4 * 5
 
 
 def test_float32_changes_nothing_and_others_are_refused():
     plan = plan_of(TABLE)
-    assert passes.store_tables(plan, "float32") is plan
+    assert passes.quantize_tables(plan, "float32") is plan
     with pytest.raises(ValueError, match="`dtype` must be one of float32, float16, int8"):
-        passes.store_tables(plan, "int4")
+        passes.quantize_tables(plan, "int4")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
@@ -66,7 +64,7 @@ def test_float32_changes_nothing_and_others_are_refused():
 def test_lowered(dtype, seed):
     plan = readable(seed, fields=5, closed=0.0)
     final = optimize(plan, table_budget=[None, 0][seed % 2])[0]
-    stored = passes.store_tables(final, dtype)
+    stored = passes.quantize_tables(final, dtype)
     module = lower(stored)
     rows = rows_for(plan, 7, seed)
     assert_same(stored.scores(rows), module(rows))
@@ -81,7 +79,7 @@ def test_lowered(dtype, seed):
 def test_bytes_on_disk_fall(rows, dtype, share, tmp_path):
     plan = plan_of(np.random.default_rng(0).normal(size=(rows, 16)).astype(np.float32))
     sizes = []
-    for name, each in (("before", plan), ("after", passes.store_tables(plan, dtype))):
+    for name, each in (("before", plan), ("after", passes.quantize_tables(plan, dtype))):
         module = lower(each)
         function = tf.function(lambda module=module, **features: module(features))
         signature = function.get_concrete_function(**module.input_signature())

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.config import model as mc
 from mtl_tf.backend.keras import keras
+from mtl_tf.compiler import capture, lower, optimize
+from mtl_tf.config import model as mc
 from mtl_tf.errors import UserError
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.schema import Schema, Task
 from tests.architectures import FEATURES, batch, set_distinct
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mtl_tf.config import model as mc
 from mtl_tf.config import Config
+from mtl_tf.config import model as mc
 from mtl_tf.errors import UserError
 
 SCHEMA = {

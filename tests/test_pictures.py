@@ -16,10 +16,19 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mtl_tf.cli import main
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.analysis.routing import Block, Link, Routing
+from mtl_tf.errors import UserError
 from mtl_tf.models import build_model
-from mtl_tf.plots import MaskCell, SharingRow, draw_run, gate_curves, mask_heatmap as mask_map, read_sharing_log, routing_graph, task_curves
+from mtl_tf.plots import (
+    MaskCell,
+    SharingRow,
+    draw_run,
+    gate_curves,
+    mask_heatmap,
+    read_sharing_log,
+    routing_graph,
+    task_curves,
+)
 from mtl_tf.training import load_run, train
 from tests.training_data import SCHEMA, config, write
 
@@ -143,7 +152,7 @@ def test_a_heat_map_shows_means_and_leaves_closed_fields_blank():
         "click": {"a": MaskCell(0.25, 0.5), "b": MaskCell(0.0, 0.0)},
         "shared": {"a": MaskCell(1.0, 1.0)},  # `b` is not there: closed
     }
-    axes = mask_map(readers, "a note").axes[0]
+    axes = mask_heatmap(readers, "a note").axes[0]
     shown = np.ma.filled(axes.images[0].get_array(), np.nan)
     np.testing.assert_array_equal(shown, [[0.25, 1.0], [np.nan, np.nan]])
     assert [text.get_text() for text in axes.texts] == ["50%", "100%", "·", "·"]
@@ -152,7 +161,7 @@ def test_a_heat_map_shows_means_and_leaves_closed_fields_blank():
 
 def test_forty_fields_do_not_overlap():
     names = [f"a_rather_long_name_of_a_field_{n}" for n in range(40)]
-    figure = mask_map({"click": {name: MaskCell(0.5, 0.5) for name in names}})
+    figure = mask_heatmap({"click": {name: MaskCell(0.5, 0.5) for name in names}})
     assert _apart(figure, figure.axes[0].get_yticklabels())
     blocks = [Block(name, name, None, 0) for name in names]
     blocks += [Block("L/0", "click", "click", 1), Block("click", "click", "click", 2)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtl_tf.cli import main
-from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import optimize
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.plots import draw_plans, plan_graph

@@ -11,9 +11,9 @@ import pytest
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator
-from pipelines.check import Check
-from pipelines.fitting import check_labels
 from pipelines.sources import RawBatch
+from pipelines.stages.fit import check_labels
+from pipelines.validate.rows import Check
 from tests.shop_job import COLUMNS, left_in, make_rows, run, spoil, write_csv
 
 

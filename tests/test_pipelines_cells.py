@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import cells
-from serving.values import text_of
+from pipelines.validate import cells
+from serving.client.parse_values import text_of
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

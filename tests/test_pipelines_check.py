@@ -6,8 +6,8 @@ import pytest
 
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
-from pipelines.check import Check
 from pipelines.sources import RawBatch
+from pipelines.validate.rows import Check
 
 FIELDS = [
     {"name": "color", "kind": "categorical"},

@@ -119,7 +119,7 @@ def test_an_interrupted_job_leaves_nothing(tmp_path):
 
 def test_tensorflow_is_not_imported():
     code = (
-        "import sys, pipelines.preprocess, pipelines.transforms, pipelines.beam_options;"
+        "import sys, pipelines.preprocess, pipelines.stages.preprocess, pipelines.beam_options;"
         "import pipelines.worker, apache_beam.runners.worker.sdk_worker_main;"
         "print([name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'keras')])"
     )

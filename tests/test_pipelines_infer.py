@@ -11,7 +11,7 @@ import yaml
 from mtl_tf.config import load_config
 from mtl_tf.errors import DataError, UserError
 from pipelines import preprocess
-from pipelines.infer import infer_schema
+from pipelines.infer_schema import infer_schema
 from tests.test_pipelines_preprocess import make_rows, write_csv
 
 

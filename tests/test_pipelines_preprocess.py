@@ -15,11 +15,12 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS, Schema
-from pipelines import preprocess, publish
+from pipelines import preprocess
 from pipelines.settings import Settings
 from pipelines.sources import Piece, plan
 from pipelines.split import assign, row_hashes, shares
-from pipelines.transforms import Preprocess
+from pipelines.stages import publish
+from pipelines.stages.preprocess import Preprocess
 from tests.shop_job import CONFIG, left_in, make_rows, run, write_csv
 
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS
-from pipelines.reading import read_parts
 from pipelines.sources import plan
+from pipelines.stages.read import read_parts
 from tests.shop_job import make_rows, run, write_csv
 
 
@@ -24,8 +24,8 @@ def same_files(a, b):
 def bytes_of_three(tmp_path, monkeypatch):
     """A case with many pieces, parts and shards out of few rows."""
     monkeypatch.setattr("pipelines.sources.files.PIECE_BYTES", 4000)
-    monkeypatch.setattr("pipelines.reading.PART_ROWS", 100)
-    monkeypatch.setattr("pipelines.layout.PART_ROWS", 150)
+    monkeypatch.setattr("pipelines.stages.read.PART_ROWS", 100)
+    monkeypatch.setattr("pipelines.stages.shard_plan.PART_ROWS", 150)
     rows = make_rows(1000)
     rows[10]["price"] = "free"
     write_csv(tmp_path / "a.csv", rows[:700])
@@ -55,7 +55,7 @@ def test_same_bytes_where_the_text_of_parts_does_not_fit_one_batch(tmp_path, mon
         (batch,) = read_parts(settings, parts)
         return [batch.slice(0, 3), batch.slice(3, 20), batch.slice(23)]
 
-    monkeypatch.setattr("pipelines.writing.read_parts", torn)
+    monkeypatch.setattr("pipelines.stages.encode.read_parts", torn)
     run(tmp_path, path, output="torn")
     same_files(tmp_path / "one", tmp_path / "torn")
 

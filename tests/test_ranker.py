@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
-from mtl_tf.ranker.optimizers import Adam
 from mtl_tf.ranker import Ranker
+from mtl_tf.ranker.losses import losses_for
+from mtl_tf.ranker.optimizers import Adam
 from mtl_tf.ranker.task_reach import Reach
 from mtl_tf.schema import Task
 from tests import architectures as arch

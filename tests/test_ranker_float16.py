@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker import Ranker
-from mtl_tf.schema import Task
 from mtl_tf.ranker.loss_weighting import GradNorm, PCGrad
+from mtl_tf.ranker.losses import losses_for
+from mtl_tf.schema import Task
 
 pytestmark = pytest.mark.keras
 

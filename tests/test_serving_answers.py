@@ -4,14 +4,14 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.protos import (
+from serving.protocol.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     predict_pb2,
     types_pb2,
 )
+from serving.protocol.tensors import from_proto
 from serving.server import LocalServer
-from serving.tensors import from_proto
 from tests.serving_stubs import DENSE, IDS, Status, Stubs, request
 from tests.serving_toys import expected
 

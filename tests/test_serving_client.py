@@ -12,7 +12,7 @@ import pytest
 from mtl_tf.cli import main
 from mtl_tf.errors import UserError
 from serving.client import Client
-from serving.connection import Connection
+from serving.client.connection import Connection
 from serving.server import LocalServer
 from tests.serving_toys import answers, rows, save_toy
 

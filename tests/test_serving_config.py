@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mtl_tf.errors import UserError
-from serving import config
+from serving.server import config
 
 ROOT = Path(__file__).resolve().parent.parent
 

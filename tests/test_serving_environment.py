@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import environment
-from serving.engine import LoadedModel
+from serving.runtime import environment
+from serving.runtime.loaded_model import LoadedModel
 from tests.serving_toys import save_toy
 
 SHOWS = """

@@ -13,11 +13,11 @@ from mtl_tf.backend.keras import LEGACY
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
 from mtl_tf.transform import apply_arrow
-from serving import graphs, samples, warmup
 from serving.client import Client, ServingError
-from serving.engine import LoadedModel
-from serving.export import export
-from serving.parity import ParityError
+from serving.export import export, probe_rows, saved_model
+from serving.export.parity import ParityError
+from serving.runtime import warmup
+from serving.runtime.loaded_model import LoadedModel
 from serving.server import LocalServer
 from tests.serving_runs import SCHEMA, tiny_run
 from tests.training_data import write
@@ -53,12 +53,12 @@ def served(exported):
 
 @pytest.fixture(scope="module")
 def raw(run):
-    return samples.drawn(run.transform, 230, seed=1)
+    return probe_rows.drawn(run.transform, 230, seed=1)
 
 
 @pytest.fixture(scope="module")
 def features(run, raw):
-    return apply_arrow(run.transform, samples.clean_batch(run.transform, raw))
+    return apply_arrow(run.transform, probe_rows.clean_batch(run.transform, raw))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_rows_as_they_were_logged(served, run):
     for name, values in clean.items():
         flat = values[0][0] if isinstance(values[0], list) else values[0]
         arrays[name] = np.array(values, types[type(flat)])
-    batch = samples.clean_batch(run.transform, arrays)
+    batch = probe_rows.clean_batch(run.transform, arrays)
     outputs = run.model(apply_arrow(run.transform, batch), training=False)
     remark = "model `shop` does not read, so dropped: closed$"
     with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=remark):
@@ -175,7 +175,7 @@ def test_warm_up_covers_every_signature_and_batch_size(exported):
 def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
     run.model.export(str(tmp_path / "keras"))
     model = LoadedModel(tmp_path / "keras")
-    ops = graphs.count_ops(model.meta_graph, "serving_default")
+    ops = saved_model.count_ops(model.meta_graph, "serving_default")
     # Two reshapes a task turn (n, 1) into (n,), at most.
     assert abs(exported.report["ops"]["ids"]["before"] - ops) <= 2 * 3
 
@@ -331,9 +331,9 @@ def test_what_each_task_alone_would_cost(exported, alone):
 def test_no_rows_are_taken_from_a_damaged_dataset(tmp_path):
     data = write(tmp_path / "dataset", {"train": 20, "eval": 20})
     of_it = SimpleNamespace(data=data, info=load_info(data))
-    assert {len(x) for x in samples.stored(of_it, 5).values()} == {5}
+    assert {len(x) for x in probe_rows.stored(of_it, 5).values()} == {5}
     (file,) = data.glob("eval-*")
     content = bytearray(file.read_bytes())
     content[40] ^= 255
     file.write_bytes(content)
-    assert samples.stored(of_it, 5) is None
+    assert probe_rows.stored(of_it, 5) is None

@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf import records
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
+from mtl_tf.errors import UserError
 from mtl_tf.transform import MISSING_INT, apply_arrow
-from serving import graphs, latency, samples, warmup
-from serving.engine import LoadedModel, Refused
-from serving.parity import TOLERANCE, Parity, ParityError
+from serving.export import latency, probe_rows, saved_model
+from serving.export.parity import TOLERANCE, Parity, ParityError
+from serving.runtime import warmup
+from serving.runtime.loaded_model import LoadedModel, Refused
 from tests.serving_runs import transform
 from tests.serving_toys import save_toy
 
@@ -82,12 +83,12 @@ def test_the_report_keeps_the_worst():
 
 def test_drawn_rows_hold_every_kind_of_value():
     fitted = transform()
-    raw = samples.drawn(fitted, 400)
+    raw = probe_rows.drawn(fitted, 400)
     assert {b"a", b"d", b""} <= set(raw["country"]) and len(set(raw["country"])) == 6
     assert {7, MISSING_INT} <= set(raw["shop_id"].tolist())
     assert np.isnan(raw["price"]).any() and np.isnan(raw["age"]).any()
     assert (raw["tags"] == b"").all(axis=1).any() and (raw["tags"] != b"").all(axis=1).any()
-    again = samples.drawn(fitted, 400)
+    again = probe_rows.drawn(fitted, 400)
     assert all((raw[name] == again[name]).all() for name in ("country", "shop_id", "tags"))
 
 
@@ -105,8 +106,8 @@ def test_raw_rows_are_the_transforms_inverse():
         "tags": np.where(rng.random((rows, 3)) < 0.3, -1, rng.integers(0, 5, (rows, 3))),
     }
     features["tags__weights"] = rng.random((rows, 3)).astype(np.float32) * (features["tags"] >= 0)
-    raw = samples.raw_rows(fitted, features)
-    back = apply_arrow(fitted, samples.clean_batch(fitted, raw))
+    raw = probe_rows.raw_rows(fitted, features)
+    back = apply_arrow(fitted, probe_rows.clean_batch(fitted, raw))
     for name in ("country", "shop_id", "age", "tags", "tags__weights"):
         np.testing.assert_array_equal(back[name], features[name])
     np.testing.assert_allclose(back["price"], features["price"], rtol=1e-5, atol=1e-5)
@@ -142,18 +143,18 @@ def write_dataset(folder, fitted, features, tasks=("click", "buy", "watch")):
 
 def test_stored_rows_are_the_datasets(tmp_path):
     fitted = transform()
-    raw = samples.drawn(fitted, 9)
-    features = apply_arrow(fitted, samples.clean_batch(fitted, raw))
+    raw = probe_rows.drawn(fitted, 9)
+    features = apply_arrow(fitted, probe_rows.clean_batch(fitted, raw))
     info = write_dataset(tmp_path / "data", fitted, features)
     run = SimpleNamespace(info=info, data=tmp_path / "data")
-    stored = samples.stored(run, 5)
+    stored = probe_rows.stored(run, 5)
     for name, values in features.items():
         np.testing.assert_array_equal(stored[name], values[:5])
 
     other = SimpleNamespace(raw={**info.raw, "transform": {}})
-    assert samples.stored(SimpleNamespace(info=other, data=run.data), 5) is None
-    assert samples.stored(SimpleNamespace(info=info, data=tmp_path / "gone"), 5) is None
-    assert samples.stored(SimpleNamespace(), 5) is None
+    assert probe_rows.stored(SimpleNamespace(info=other, data=run.data), 5) is None
+    assert probe_rows.stored(SimpleNamespace(info=info, data=tmp_path / "gone"), 5) is None
+    assert probe_rows.stored(SimpleNamespace(), 5) is None
 
 
 # Warm-up ----------------------------------------------------------------------------
@@ -212,11 +213,11 @@ def test_ops_are_counted_through_function_calls(tmp_path):
     module = Twice()
     tf.saved_model.save(module, str(tmp_path / "m"), {"serving_default": module.outer})
     model = LoadedModel(tmp_path / "m")
-    assert graphs.count_ops(model.meta_graph, "serving_default") == 4  # exp and +, twice
+    assert saved_model.count_ops(model.meta_graph, "serving_default") == 4  # exp and +, twice
 
 
 def test_size_leaves_the_extras_out(tmp_path):
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "big").write_bytes(b"0" * 1000)
     (tmp_path / "saved_model.pb").write_bytes(b"0" * 10)
-    assert graphs.size_on_disk(tmp_path) == 10
+    assert saved_model.size_on_disk(tmp_path) == 10

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from mtl_tf.errors import UserError
-from serving.publish import staging
+from serving.export.publish import staging
 
 
 def published(models, name="m", version=None):

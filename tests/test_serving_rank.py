@@ -8,11 +8,11 @@ import pytest
 
 from mtl_tf.errors import UserError
 from mtl_tf.training.dataset_check import check_schema
-from serving import samples, warmup
 from serving.client import Client
-from serving.engine import LoadedModel
-from serving.export import export
-from serving.parity import ParityError
+from serving.export import export, probe_rows
+from serving.export.parity import ParityError
+from serving.runtime import warmup
+from serving.runtime.loaded_model import LoadedModel
 from serving.server import LocalServer
 from tests.serving_runs import tiny_run
 
@@ -42,7 +42,7 @@ def served(exported):
 
 def rows(run, count):
     """Rows as dicts, by raw input."""
-    arrays = samples.drawn(run.transform, count, seed=3)
+    arrays = probe_rows.drawn(run.transform, count, seed=3)
     arrays = {name: array.tolist() for name, array in arrays.items() if name != "closed"}
     return [{name: values[i] for name, values in arrays.items()} for i in range(count)]
 
@@ -153,7 +153,7 @@ def test_no_candidates(served, run):
 def test_a_wrong_split_is_not_published(run, tmp_path, monkeypatch):
     from mtl_tf.compiler import passes
 
-    split = passes.split_sides
+    split = passes.split_context
 
     def wrong(plan, context):
         plan = split(plan, context)
@@ -161,7 +161,7 @@ def test_a_wrong_split_is_not_published(run, tmp_path, monkeypatch):
         changed = type(row)(**{**vars(row), "bias": row.bias + 0.01})
         return plan.with_nodes(changed if node is row else node for node in plan.nodes)
 
-    monkeypatch.setattr(passes, "split_sides", wrong)
+    monkeypatch.setattr(passes, "split_context", wrong)
     with pytest.raises(ParityError, match="rank, task `"):
         export(run, tmp_path / "models", **QUICK)
     assert list(tmp_path.iterdir()) == []

@@ -8,11 +8,11 @@ import tensorflow as tf
 from mtl_tf.errors import UserError
 from mtl_tf.schema import Schema
 from mtl_tf.transform import MISSING_INT
-from pipelines.check import Check
 from pipelines.sources import RawBatch
-from serving import rows
-from serving.encoder import RowEncoder
-from serving.protos import meta_graph_pb2
+from pipelines.validate.rows import Check
+from serving.client import rows
+from serving.client.encoder import RowEncoder
+from serving.protocol.protos import meta_graph_pb2
 
 SCHEMA = Schema.from_json(
     {

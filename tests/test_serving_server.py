@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 
 from mtl_tf.errors import UserError
-from serving import warmup
-from serving.config import model_config, server_config
-from serving.protos import (
-    model_management_pb2,
-)
+from serving.protocol.protos import model_management_pb2
+from serving.protocol.tensors import from_proto
+from serving.runtime import warmup
 from serving.server import LocalServer
-from serving.tensors import from_proto
+from serving.server.config import model_config, server_config
 from tests.serving_stubs import DENSE, IDS, Status, Stubs, request, until
 from tests.serving_toys import expected, save_toy
 

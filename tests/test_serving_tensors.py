@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from serving.protos import tensor_pb2, types_pb2
-from serving.tensors import from_proto, to_proto, to_value_proto
+from serving.protocol.protos import tensor_pb2, types_pb2
+from serving.protocol.tensors import from_proto, to_proto, to_value_proto
 
 NUMBERS = [
     np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16,

@@ -8,10 +8,8 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.compiler import capture, lower, optimize
 from mtl_tf.errors import UserError
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.runs.metrics import measure
 from mtl_tf.schema import Task

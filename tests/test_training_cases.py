@@ -135,8 +135,8 @@ def test_every_architecture_trains(data, tmp_path):
 
 def test_fit_accepts_the_dataset_as_it_is(data):
     """For users with a training loop of their own."""
-    from mtl_tf.ranker.losses import losses_for
     from mtl_tf.models import build_model
+    from mtl_tf.ranker.losses import losses_for
     from mtl_tf.records import load_info
 
     info = load_info(data)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.ranker.task_reach import Slices
 from mtl_tf.ranker.loss_weighting import PCGrad
 from mtl_tf.ranker.loss_weighting.pcgrad import surgery
 from mtl_tf.ranker.loss_weighting.products import inner_products
+from mtl_tf.ranker.task_reach import Slices
 from tests.weighting_toy import BATCHES, KINDS, NAMES, RATE, WEIGHTS, Toy, how
 
 pytestmark = pytest.mark.keras

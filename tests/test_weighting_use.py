@@ -5,10 +5,17 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
+from mtl_tf.ranker.loss_weighting import (
+    DynamicWeightAverage,
+    Fixed,
+    GradNorm,
+    PCGrad,
+    Uncertainty,
+    weighting_for,
+)
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.training import load_run, train
-from mtl_tf.ranker.loss_weighting import DynamicWeightAverage, Fixed, GradNorm, PCGrad, Uncertainty, weighting_for
 from tests import architectures as arch
 from tests.training_data import LIGHT, config, write
 from tests.weighting_toy import NAMES, Toy

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker import Ranker
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.schema import Task
 
 NAMES = ("click", "buy", "watch")

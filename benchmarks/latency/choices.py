@@ -15,9 +15,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mtl_tf.compiler.lowering import tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes
+from mtl_tf.compiler import lower, optimize, passes
 from mtl_tf.compiler.ir.plan import Plan
 
 
@@ -47,8 +45,8 @@ def save_ids(plan: Plan, folder: Path) -> None:
 def _folded(plan: Plan) -> Plan:
     """What `optimize` has before it chooses among products and projected tables."""
     plan = passes.fold_constants(passes.fold_gates(plan))
-    plan = passes.fold_masks(passes.drop_unread(plan))
-    return passes.fold_numbers(passes.drop_unread(plan))
+    plan = passes.fold_masks(passes.eliminate_dead(plan))
+    return passes.fold_numeric(passes.eliminate_dead(plan))
 
 
 _LARGEST_PROJECTED = 16 << 20  # bytes

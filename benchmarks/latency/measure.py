@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.latency.rounds import BATCHES, Times
 from benchmarks.latency.shapes import SHAPES, Shape, as_words, draw_ids
-from serving.engine import LoadedModel
+from serving.runtime.loaded_model import LoadedModel
 
 _TURNS = 6  # of each graph in a round: a slow second of the machine then hits all alike
 _SECONDS = 0.03  # of a turn

@@ -14,8 +14,7 @@ import tensorflow as tf
 from benchmarks.latency import choices
 from benchmarks.latency.plain import PlainMSSM
 from benchmarks.latency.shapes import SHAPES, Shape, make_run
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.passes import pipeline as optimize
+from mtl_tf.compiler import capture, optimize
 from mtl_tf.compiler.ir.nodes import Affine, Embed, Projected
 from mtl_tf.compiler.ir.plan import Plan
 from serving.export import export

@@ -164,8 +164,8 @@ def keras_scores(run: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     from mtl_tf.training import load_run
     from mtl_tf.transform import apply_arrow
-    from pipelines.check import Check
     from pipelines.sources import RawBatch
+    from pipelines.validate.rows import Check
 
     loaded = load_run(run)
     schema = loaded.transform.schema

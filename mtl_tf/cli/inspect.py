@@ -65,8 +65,7 @@ def _run(folder: Path, pictures: str | None) -> None:
     from mtl_tf.cli.report import print_sharing
 
     quiet_tensorflow()
-    from mtl_tf.compiler.capture import tracer as capture
-    from mtl_tf.compiler.analysis import sharing
+    from mtl_tf.compiler import capture, sharing
     from mtl_tf.training import load_run
 
     run = load_run(folder)

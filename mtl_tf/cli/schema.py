@@ -66,6 +66,6 @@ def _positive(task: Task) -> str:
 )
 def infer(data: str, rows: int) -> None:
     """Print a first draft of a configuration for DATA (CSV, JSON Lines or Parquet)."""
-    from pipelines.infer import infer_schema
+    from pipelines.infer_schema import infer_schema
 
     click.echo(infer_schema(data, rows=rows), nl=False)

@@ -37,7 +37,7 @@ def command(
     """
     from mtl_tf.cli.rows import batches, numbered_rows
     from serving.client import Client
-    from serving.rows import RowError, keys_of
+    from serving.client.rows import RowError, keys_of
 
     declared = _schema(schema)
     wanted = keys_of(declared) if declared else None
@@ -58,7 +58,7 @@ def _schema(source: str | None) -> Any:
         from mtl_tf.config import load_config
 
         return load_config(source).schema
-    from serving.question import read_schema
+    from serving.client.request import read_schema
 
     return read_schema(source)
 

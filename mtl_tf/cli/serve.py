@@ -12,7 +12,7 @@ import click
 def command(models: str, port: int, host: str) -> None:
     """Serve exported models on this machine, for development."""
     from mtl_tf.cli.output import quiet_tensorflow
-    from serving import environment
+    from serving.runtime import environment
 
     environment.prepare()
     quiet_tensorflow()

@@ -8,15 +8,15 @@
 """
 
 import mtl_tf.compiler.capture.routing_layers  # noqa: F401 (registers its functions)
+from mtl_tf.compiler.analysis.sharing import sharing
 from mtl_tf.compiler.analysis.task_cost import tasks_alone
-from mtl_tf.compiler.capture.tracer import NotCapturableError, capture
 from mtl_tf.compiler.capture.layers import capture_layer
+from mtl_tf.compiler.capture.tracer import NotCapturableError, capture
+from mtl_tf.compiler.ir.nodes import Feature
+from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import Cost, cost
 from mtl_tf.compiler.lowering.tensorflow import LoweredModule, lower
-from mtl_tf.compiler.ir.nodes import Feature
 from mtl_tf.compiler.passes.pipeline import PassReport, optimize
-from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.analysis.sharing import sharing
 
 __all__ = [
     "Cost",

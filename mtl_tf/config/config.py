@@ -10,11 +10,11 @@ import pydantic.dataclasses
 import yaml
 from pydantic import Field as _F
 
-from mtl_tf.schema.base import refuse_unknown
-from mtl_tf.errors import UserError, validation_sentence
-from mtl_tf.config.model import MSSM, STRICT, Gates, Masks, Model, Strict
-from mtl_tf.schema import Schema
 from mtl_tf.config.loss_weighting import FixedWeights, LossWeighting
+from mtl_tf.config.model import MSSM, STRICT, Gates, Masks, Model, Strict
+from mtl_tf.errors import UserError, validation_sentence
+from mtl_tf.schema import Schema
+from mtl_tf.schema.base import refuse_unknown
 
 __all__ = ["MSSM", "Config", "Gates", "Masks", "Model", "Training", "load_config"]
 

@@ -23,8 +23,8 @@ class Gates(Strict):
 
     `target_closed` is the share of connections to close, such as 0.4, instead of what the
     penalty happens to close: the pressure on the least useful gates then rises until they
-    are closed (`mtl_tf.training.gate_schedule`), and `penalty` is only where it starts. Closed is what
-    the export removes: a gate whose value in evaluation is exactly 0. A vector gate counts
+    are closed (`mtl_tf.training.gate_schedule`), and `penalty` is only where it starts. Closed is
+    what the export removes: a gate whose value in evaluation is exactly 0. A vector gate counts
     by the share of its units that are closed.
     """
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers import FieldEmbedding, FieldMask
 from mtl_tf.config.model import Masks
+from mtl_tf.layers import FieldEmbedding, FieldMask
 
 _ANCHOR = 0.35
 LINKS = {"binary": "sigmoid", "regression": "identity"}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers import CellSparseSharing, SubNetworks, Tower
 from mtl_tf.config.model import MSSM
+from mtl_tf.layers import CellSparseSharing, SubNetworks, Tower
 from mtl_tf.models._inputs import LINKS, inputs_for, masked_fields
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf.layers import CellSparseSharing, SubNetworks
 from mtl_tf.config.model import MSSMA
+from mtl_tf.layers import CellSparseSharing, SubNetworks
 from mtl_tf.models._parts import dense, embedded, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers import SubNetworks
 from mtl_tf.config.model import MSSMB
+from mtl_tf.layers import SubNetworks
 from mtl_tf.models._inputs import inputs_for, masked_fields
 from mtl_tf.models._parts import dense, towers
 from mtl_tf.ranker import Ranker

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_tf.layers import FieldEmbedding, SubNetworks
 from mtl_tf.config.model import SingleTask
+from mtl_tf.layers import FieldEmbedding, SubNetworks
 from mtl_tf.models._inputs import embedding_features, inputs_for
 from mtl_tf.models._parts import dense, towers
 from mtl_tf.ranker import Ranker

@@ -12,7 +12,7 @@ opens, and the same run gives the same SVG, byte for byte.
 """
 
 from mtl_tf.plots.curves import gate_curves, task_curves
-from mtl_tf.plots.mask_heatmap import MaskCell, mask_map
+from mtl_tf.plots.mask_heatmap import MaskCell, mask_heatmap
 from mtl_tf.plots.plan import draw_plans, plan_graph
 from mtl_tf.plots.routing import routing_graph
 from mtl_tf.plots.run import Drawn, draw_run
@@ -25,7 +25,7 @@ __all__ = [
     "draw_plans",
     "draw_run",
     "gate_curves",
-    "mask_map",
+    "mask_heatmap",
     "plan_graph",
     "read_sharing_log",
     "routing_graph",

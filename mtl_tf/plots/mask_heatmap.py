@@ -29,7 +29,7 @@ class MaskCell(NamedTuple):
 
 
 @styled
-def mask_map(
+def mask_heatmap(
     readers: Mapping[str, Mapping[str, MaskCell]], note: str = "", figures: bool = True
 ) -> Figure:
     """A heat map of the mean masks, the share of open values written into each cell.

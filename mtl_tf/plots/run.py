@@ -9,13 +9,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mtl_tf.compiler import Plan
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.analysis import sharing
-from mtl_tf.compiler.ir.nodes import Affine, Mask
+from mtl_tf.compiler import Plan, capture, sharing
 from mtl_tf.compiler.analysis.routing import Routing, routing
+from mtl_tf.compiler.ir.nodes import Affine, Mask
 from mtl_tf.plots.curves import gate_curves, task_curves
-from mtl_tf.plots.mask_heatmap import MaskCell, mask_map
+from mtl_tf.plots.mask_heatmap import MaskCell, mask_heatmap
 from mtl_tf.plots.routing import routing_graph
 from mtl_tf.plots.sharing_log import SharingRow, read_sharing_log
 from mtl_tf.plots.style import save
@@ -59,7 +57,7 @@ def draw_run(run: str | Path | Run, folder: str | Path, plan: Plan | None = None
     missing: dict[str, str] = {}
     masks = _masks(plan, means)
     if masks:
-        figures["masks"] = mask_map(masks, note)
+        figures["masks"] = mask_heatmap(masks, note)
     else:
         missing["masks"] = f"{name} has no field masks: every sub-network reads every field"
     figures["routing"] = routing_graph(_weighed(routing(plan), means), note)

@@ -9,11 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.ranker.xla_loop import OneProgram
-from mtl_tf.ranker.masked_update import Hold
 from mtl_tf.layers._replicas import num_replicas, total
-from mtl_tf.ranker.task_reach import Reach
 from mtl_tf.ranker.loss_weighting import Batch, Fixed, Weighting
+from mtl_tf.ranker.masked_update import Hold
+from mtl_tf.ranker.task_reach import Reach
+from mtl_tf.ranker.xla_loop import OneProgram
 
 
 @keras.saving.register_keras_serializable("mtl_tf")

@@ -12,9 +12,9 @@ from typing import Any
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
-from mtl_tf.runs.evaluator import Evaluator, Metrics
 from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.records.read import named_damage
+from mtl_tf.runs.evaluator import Evaluator, Metrics
 from mtl_tf.transform import FittedTransform
 
 FORMAT = 1

@@ -10,7 +10,7 @@ run/
 """
 
 from mtl_tf.runs import Run, evaluate, load_run
-from mtl_tf.training.train import train
 from mtl_tf.training.run_folder import RunResult
+from mtl_tf.training.train import train
 
 __all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]

@@ -23,8 +23,8 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.training.loop import Epochs
 from mtl_tf.training.checkpoint import Position, State
+from mtl_tf.training.loop import Epochs
 
 STRATEGIES = ("mirrored", "multi_worker")
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 import mtl_tf
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
-from mtl_tf.runs.evaluator import Metrics
 from mtl_tf.records import DatasetInfo
 from mtl_tf.runs import FORMAT
+from mtl_tf.runs.evaluator import Metrics
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.ranker.masked_update import slots
 from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
+from mtl_tf.ranker.masked_update import slots
 
 
 class SharingRecord(keras.callbacks.Callback):

@@ -41,7 +41,7 @@ class SharingBoard(keras.callbacks.Callback):
         self._writer.close()
 
     def _masks(self) -> None:
-        from mtl_tf.plots import MaskCell, mask_heatmap as mask_map  # matplotlib, which serving never needs
+        from mtl_tf.plots import MaskCell, mask_heatmap  # matplotlib, which serving never needs
         from mtl_tf.plots.style import png
 
         readers: dict[str, dict[str, MaskCell]] = {}
@@ -50,5 +50,5 @@ class SharingBoard(keras.callbacks.Callback):
         for reader, fields in readers.items():
             mean = sum(cell.mean for cell in fields.values()) / len(fields)
             tf.summary.scalar(f"masks/{reader}", mean)
-        picture = tf.io.decode_png(png(mask_map(readers, figures=False)))
+        picture = tf.io.decode_png(png(mask_heatmap(readers, figures=False)))
         tf.summary.image("masks", picture[None])

@@ -10,10 +10,10 @@ from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
 from mtl_tf.records.read import named_damage
+from mtl_tf.training.checkpoint import State, partial_folder, partial_of
 from mtl_tf.training.dataset_check import check_labels, check_schema
 from mtl_tf.training.distribution import Cluster
 from mtl_tf.training.run_folder import RunResult, made_of
-from mtl_tf.training.checkpoint import State, partial_folder, partial_of
 from mtl_tf.training.trainer import Trainer
 
 

@@ -13,25 +13,25 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
-from mtl_tf.runs.evaluator import Evaluator
-from mtl_tf.ranker.losses import losses_for
 from mtl_tf.models import build_model
+from mtl_tf.ranker.loss_weighting import weighting_for
+from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, PackedRows, dataset
 from mtl_tf.runs import write_json
+from mtl_tf.runs.evaluator import Evaluator
 from mtl_tf.training.best_epoch import BestEpoch
-from mtl_tf.training.tensorboard import SharingBoard
 from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
+from mtl_tf.training.checkpoint import State, unreadable
 from mtl_tf.training.dataset_check import features_for, trained_tasks
 from mtl_tf.training.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
+from mtl_tf.training.gate_schedule import GateSchedule, gates_of, masks_of
 from mtl_tf.training.loop import Epochs
 from mtl_tf.training.progress import EndOfSteps, Report
 from mtl_tf.training.run_folder import RunResult, run_json
-from mtl_tf.training.checkpoint import State, unreadable
-from mtl_tf.training.gate_schedule import GateSchedule, gates_of, masks_of
 from mtl_tf.training.sharing_log import CloseFields, SharingRecord
+from mtl_tf.training.tensorboard import SharingBoard
 from mtl_tf.training.untrained_ids import silence, unseen_ids
-from mtl_tf.ranker.loss_weighting import weighting_for
 
 _EVALUATION_BATCH = 8192
 

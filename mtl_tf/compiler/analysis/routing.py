@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Mix, Node, Numeric, sources_of
-from mtl_tf.compiler.passes.fold_masks import open_share
-from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.analysis.sharing import labels, owners
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Mix, Node, Numeric, sources_of
+from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.fold_masks import open_share
 
 
 @dataclass(frozen=True)

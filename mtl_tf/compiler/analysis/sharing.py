@@ -9,8 +9,8 @@ from typing import Any
 
 from mtl_tf.compiler import passes
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Node, Numeric
-from mtl_tf.compiler.passes.fold_masks import open_share
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.fold_masks import open_share
 
 
 def sharing(plan: Plan) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def sharing(plan: Plan) -> dict[str, Any]:
 
 def _read_by(plan: Plan, task: str) -> tuple[str, ...]:
     """Fields that reach the task once everything closed has left."""
-    alone = passes.fold_gates(passes.keep_tasks(plan, [task]))
-    alone = passes.drop_unread(passes.fold_masks(alone, table_budget=0))
+    alone = passes.fold_gates(passes.select_tasks(plan, [task]))
+    alone = passes.eliminate_dead(passes.fold_masks(alone, table_budget=0))
     return tuple(name for name in alone.features if not name.endswith("__weights"))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_tf.compiler.lowering.cost import cost
-from mtl_tf.compiler.passes.pipeline import optimize
-from mtl_tf.compiler.passes import quantize_tables as store_tables
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.cost import cost
+from mtl_tf.compiler.passes import quantize_tables
+from mtl_tf.compiler.passes.pipeline import optimize
 
 
 def tasks_alone(
@@ -21,7 +21,7 @@ def tasks_alone(
     """
     found = {}
     for task in plan.tasks:
-        alone = store_tables(optimize(plan, [task], batch=batch)[0], tables)
+        alone = quantize_tables(optimize(plan, [task], batch=batch)[0], tables)
         fields = [name for name in alone.features if not name.endswith("__weights")]
         found[task] = {"fields": fields, **cost(alone).to_json()}
     return found

@@ -18,8 +18,18 @@ import numpy as np
 
 from mtl_tf import layers
 from mtl_tf.backend.keras import keras
+from mtl_tf.compiler.capture.tracer import (
+    Input,
+    NotCapturableError,
+    Product,
+    Stack,
+    Tracer,
+    Value,
+    Vector,
+    activation_name,
+    array,
+)
 from mtl_tf.compiler.ir import nodes as n
-from mtl_tf.compiler.capture.tracer import Input, NotCapturableError, Product, Stack, Tracer, Value, Vector, activation_name, array
 
 
 @singledispatch

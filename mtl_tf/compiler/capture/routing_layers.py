@@ -9,9 +9,17 @@ import numpy as np
 
 from mtl_tf import layers
 from mtl_tf.backend.keras import keras
-from mtl_tf.compiler.ir import nodes as n
-from mtl_tf.compiler.capture.tracer import NotCapturableError, Stack, Tracer, Value, Vector, activation_name, array
 from mtl_tf.compiler.capture.layers import capture_layer, stack_of, vector_of
+from mtl_tf.compiler.capture.tracer import (
+    NotCapturableError,
+    Stack,
+    Tracer,
+    Value,
+    Vector,
+    activation_name,
+    array,
+)
+from mtl_tf.compiler.ir import nodes as n
 
 _ONE = np.ones((), np.float32)
 Term = tuple[Vector, n.Array, n.Array | None]  # what is mixed, its weight, its gate

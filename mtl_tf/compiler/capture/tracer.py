@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 
 _ALIASES = {"swish": "silu"}
 

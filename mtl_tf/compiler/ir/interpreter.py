@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import ACTIVATIONS, mask_weights
+from mtl_tf.errors import UserError
 
 Array = np.ndarray
 Values = Mapping[str, Array]

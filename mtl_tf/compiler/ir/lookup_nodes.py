@@ -86,7 +86,7 @@ class Embed:
 
     with w = 1, or the feature `<field>__weights` when `weighted`.
 
-    Tables are shared by being the same object. A table of fewer bytes (`store_tables`)
+    Tables are shared by being the same object. A table of fewer bytes (`quantize_tables`)
     may have a `scale` per row, which its numbers are times.
     """
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtl_tf.compiler.ir.activations import ACTIVATIONS, LINKS
-from mtl_tf.compiler.ir.lookup_nodes import Array, Block, Embed, Feature, Mask, MaskedTable, Numeric, Projected
+from mtl_tf.compiler.ir.lookup_nodes import (
+    Array,
+    Block,
+    Embed,
+    Feature,
+    Mask,
+    MaskedTable,
+    Numeric,
+    Projected,
+)
 
 __all__ = [
     "Affine",

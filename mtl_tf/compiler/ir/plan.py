@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import ACTIVATIONS, LINKS
+from mtl_tf.compiler.ir.describe import describe
 from mtl_tf.compiler.ir.interpreter import evaluate
 from mtl_tf.compiler.ir.nodes import Array, Feature, Node, Output, sources_of, width_of
-from mtl_tf.compiler.ir.describe import describe
+from mtl_tf.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

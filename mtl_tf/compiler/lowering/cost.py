@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.compiler.ir import nodes as n
-from mtl_tf.compiler.lowering.emit import Emitter
 from mtl_tf.compiler.ir.memory import stacked
-from mtl_tf.compiler.lowering.ops import Factors, Stored, stored_as
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.emit import Emitter
+from mtl_tf.compiler.lowering.ops import Factors, Stored, stored_as
 
 # Microseconds on one core of a server, measured, right within a factor of two, which is all
 # that choices need: an operation, a floating-point operation of a product, a number of a

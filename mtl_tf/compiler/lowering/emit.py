@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import LINKS
+from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.emit_inputs import InputEmitter
 from mtl_tf.compiler.lowering.ops import Ops, Tensor
-from mtl_tf.compiler.ir.plan import Plan
 
 Part = tuple[str, int, int]  # node, first unit, end
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtl_tf.compiler.ir import nodes as n
-from mtl_tf.compiler.lowering.ops import Factors, Ops, Stored, Tensor, stored_as
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.ops import Factors, Ops, Stored, Tensor, stored_as
 
 # Pieces of a value for which one product with a matrix of as many blocks, all else zeros, is
 # faster than broadcasting: some 4 % of a whole request with 7 pieces, 8 % with 40.

@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.variables import resource
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import LEAK
+from mtl_tf.compiler.ir.memory import rows_in, stacked
+from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.emit import Emitter
 from mtl_tf.compiler.lowering.load_time_tables import MadeTable, masked_table, projected_table
-from mtl_tf.compiler.ir.memory import rows_in, stacked
 from mtl_tf.compiler.lowering.ops import Factors, Stored, stored_as
-from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.errors import UserError
 
 _OUTSIDE = (
     "an id is outside of the table of its field: send ids that the transform of this model made"
@@ -91,7 +91,7 @@ class LoweredModule(tf.Module):
 def lower(plan: Plan, like: LoweredModule | None = None) -> LoweredModule:
     """`plan` as a module; run `optimize` first, or it is lowered node by node.
 
-    `like`: a module of the plan that this one is made of parts of (`split_sides`), whose
+    `like`: a module of the plan that this one is made of parts of (`split_context`), whose
     weights are then not stored twice, if it was traced or called before.
     """
     return LoweredModule(plan, like)

@@ -9,11 +9,11 @@ import numpy as np
 
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Node
-from mtl_tf.compiler.passes.rewrite import as_kept, through, with_edges, without_dead
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import as_kept, through, with_edges, without_dead
 
 
-def drop_unread(plan: Plan) -> Plan:
+def eliminate_dead(plan: Plan) -> Plan:
     """Drops dead nodes and units, to the fixpoint.
 
     A unit of an `Affine` leaves when no reader has a weight on it; so does a unit that

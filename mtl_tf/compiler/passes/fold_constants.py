@@ -6,12 +6,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mtl_tf.errors import UserError
 from mtl_tf.compiler.ir.activations import ACTIVATIONS, mask_weights
 from mtl_tf.compiler.ir.interpreter import evaluate
-from mtl_tf.compiler.ir.nodes import Affine, Array, Embed, Mask, Mix, Node, Numeric, Output, sources_of
-from mtl_tf.compiler.passes.rewrite import constant, is_constant, through, with_edges
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Array,
+    Embed,
+    Mask,
+    Mix,
+    Node,
+    Numeric,
+    Output,
+    sources_of,
+)
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import constant, is_constant, through, with_edges
+from mtl_tf.errors import UserError
 
 
 def fold_constants(plan: Plan) -> Plan:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from mtl_tf.compiler.ir.nodes import Affine, Edge
-from mtl_tf.compiler.passes.rewrite import as_kept, with_edges
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import as_kept, with_edges
 
 
 def fold_gates(plan: Plan) -> Plan:
     """Multiplies every gate into its edge's weight, and drops the edges that are zero.
 
     z ⊙ (u·W) = u·(W diag(z)). A unit whose gate is closed becomes a zero column of W,
-    which `fuse` leaves out of the products and `drop_unread` out of the sources.
+    which `fuse` leaves out of the products and `eliminate_dead` out of the sources.
     """
     return plan.with_nodes(
         with_edges(node, [folded for edge in node.edges if (folded := _folded(edge)).weight.any()])

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Node, sources_of
-from mtl_tf.compiler.passes.rewrite import as_kept, through, with_edges
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import as_kept, through, with_edges
 
 
 def fold_linear(plan: Plan) -> Plan:

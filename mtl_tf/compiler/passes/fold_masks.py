@@ -8,9 +8,9 @@ import numpy as np
 
 from mtl_tf.compiler.ir.activations import mask_weights
 from mtl_tf.compiler.ir.nodes import Array, Embed, Mask, MaskedTable, Node, Numeric
-from mtl_tf.compiler.passes.rewrite import constant, substituted, without_dead
-from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.fold_constants import fold_constants
+from mtl_tf.compiler.passes.rewrite import constant, substituted, without_dead
 
 _SMALLEST_BUDGET = 16 << 20  # bytes: what no server notices
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Mask, Node, Numeric
-from mtl_tf.compiler.passes.rewrite import as_kept, reads_by_matrices, through, with_edges
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import as_kept, reads_by_matrices, through, with_edges
 
 
-def fold_numbers(plan: Plan) -> Plan:
+def fold_numeric(plan: Plan) -> Plan:
     """Carries a numeric field as (x, 1), or as x alone, instead of as x·v + b.
 
     e = x·v + b spans two dimensions only, [v; b], whatever its width: with (x, 1) in

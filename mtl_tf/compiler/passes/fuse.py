@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mtl_tf.compiler.passes.rewrite import packed
-from mtl_tf.compiler.passes.fuse_affines import join_affines
-from mtl_tf.compiler.passes.fuse_inputs import join_inputs
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.fuse_affines import fuse_affines
+from mtl_tf.compiler.passes.fuse_inputs import fuse_inputs
+from mtl_tf.compiler.passes.rewrite import packed
 
 
 def fuse(plan: Plan, batch: int = 64, context: Collection[str] = ()) -> Plan:
@@ -21,4 +21,4 @@ def fuse(plan: Plan, batch: int = 64, context: Collection[str] = ()) -> Plan:
     Gates must be folded before (`fold_gates`); a node with a gate is left alone. The
     fields `context` come first in every lookup.
     """
-    return packed(join_affines(join_inputs(plan, context), batch))
+    return packed(fuse_affines(fuse_inputs(plan, context), batch))

@@ -8,10 +8,10 @@ from itertools import combinations, count, pairwise
 
 import numpy as np
 
-from mtl_tf.compiler.lowering.cost import FLOP, MOVE, OP, READ
 from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Mix, Node, Output, width_of
-from mtl_tf.compiler.passes.rewrite import at_places, is_movable, joined_name, levels
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.cost import FLOP, MOVE, OP, READ
+from mtl_tf.compiler.passes.rewrite import at_places, is_movable, joined_name, levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ Group = tuple[_Units, ...]
 Places = dict[str, list[tuple[str, int, Array]]]  # origin -> (new node, first unit, units)
 
 
-def join_affines(plan: Plan, batch: int) -> Plan:
+def fuse_affines(plan: Plan, batch: int) -> Plan:
     """Regroups the units of all affines that read and are read through matrices."""
     places: Places = {}
     nodes: list[Node] = []

@@ -7,14 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Embed, Mask, MaskedTable, Node, Numeric, Place
-from mtl_tf.compiler.passes.rewrite import reads_by_matrices, with_edges
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Array,
+    Edge,
+    Embed,
+    Mask,
+    MaskedTable,
+    Node,
+    Numeric,
+    Place,
+)
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import reads_by_matrices, with_edges
 
 Field = Embed | Numeric
 
 
-def join_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
+def fuse_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
     """Joins single fields that the same nodes read, and their masks.
 
     Readers then have one matrix on the joined node in place of one per field. Fields

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_tf.compiler.lowering.cost import cost
 from mtl_tf.compiler.ir.nodes import Affine, Mix, Node, Output, Place, width_of
-from mtl_tf.compiler.passes.rewrite import joined_name, levels, reading
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.cost import cost
+from mtl_tf.compiler.passes.rewrite import joined_name, levels, reading
 
 _NEVER = -1e9  # a logit of which the share is exactly 0
 
 
-def join_mixtures(plan: Plan, batch: int = 64) -> Plan:
+def fuse_mixtures(plan: Plan, batch: int = 64) -> Plan:
     """Mixes for all readers of a level at once, where that is estimated to be faster.
 
         m_r = Σ_e softmax(g_r)_e · h_e for readers r   becomes   M = softmax(G) · H

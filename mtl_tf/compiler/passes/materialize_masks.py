@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.compiler.ir.nodes import Array, Embed, MaskedTable, tables_of
-from mtl_tf.compiler.passes.rewrite import as_kept, with_lookups
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import as_kept, with_lookups
 
 _GRAPH = 6 << 10  # bytes of a graph that make one table
 
 
-def store_masked(plan: Plan) -> Plan:
+def materialize_masks(plan: Plan) -> Plan:
     """Replaces masked tables by their rows where these take no more bytes on disk.
 
     That is so where each field has one open reader or two, or few ids. A table that some

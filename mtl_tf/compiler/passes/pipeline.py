@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.compiler import passes
-from mtl_tf.compiler.lowering.cost import Cost, cost
 from mtl_tf.compiler.ir.nodes import Affine, Embed, MaskedTable, sources_of
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.cost import Cost, cost
 
 _UNNOTICED = 16 << 20  # bytes more that no server notices
 _SIZES = (1, 64, 512)  # rows of the requests that a graph is for if nobody says
 # These give new names to what they keep: nothing of it has left.
-_UNNAMED = ("fold_linear", "join_mixtures", "project_tables", "fuse")
+_UNNAMED = ("fold_linear", "fuse_mixtures", "project_tables", "fuse")
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def optimize(
 ) -> tuple[Plan, list[PassReport]]:
     """The plan with every pass applied, and one report per pass, in their order.
 
-    Every plan is fused in the end. Where that is estimated to be faster, `join_mixtures`,
-    `fold_linear` and `project_tables` come before `fuse`; `store_masked` after it where it
+    Every plan is fused in the end. Where that is estimated to be faster, `fuse_mixtures`,
+    `fold_linear` and `project_tables` come before `fuse`; `materialize_masks` after it where it
     makes the export smaller.
 
     Args:
@@ -78,10 +78,10 @@ def optimize(
         table_budget: bytes of memory that masked tables may take, and as many for projected
             ones; see `passes.fold_masks` and `passes.project_tables`. By
             default no more than the plan, or 16 MiB.
-        context: fields to put first, so that `split_sides` cuts matrices in two.
+        context: fields to put first, so that `split_context` cuts matrices in two.
     """
     way = _ways(plan, tasks, batch, table_budget, context)[0]
-    way = way.perhaps("store_masked", passes.store_masked)
+    way = way.perhaps("materialize_masks", passes.materialize_masks)
     return way.plan, [*way.reports]
 
 
@@ -90,7 +90,7 @@ def alternatives(plan: Plan, *, batch: int = 64) -> list[tuple[str, Plan]]:
 
     In the order of their estimated time for `batch` rows: the first is the one it takes.
     """
-    optional = ("join_mixtures", "fold_linear", "project_tables")
+    optional = ("fuse_mixtures", "fold_linear", "project_tables")
     ways = _ways(plan, None, batch, None, ())
     return [
         (", ".join(r.name for r in way.reports if r.name in optional) or "fuse", way.plan)
@@ -111,17 +111,17 @@ def _ways(
     budget = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
     steps: list[tuple[str, Callable[[Plan], Plan]]] = [
         ("fold_gates", passes.fold_gates),
-        ("keep_tasks", partial(passes.keep_tasks, tasks=tasks)),
+        ("select_tasks", partial(passes.select_tasks, tasks=tasks)),
         ("fold_constants", passes.fold_constants),
-        ("drop_unread", _drop_to_fixpoint),
+        ("eliminate_dead", _drop_to_fixpoint),
         ("fold_masks", partial(passes.fold_masks, table_budget=table_budget)),
-        ("drop_unread", _drop_to_fixpoint),
-        ("fold_numbers", passes.fold_numbers),
+        ("eliminate_dead", _drop_to_fixpoint),
+        ("fold_numeric", passes.fold_numeric),
     ]
     way = _Way(plan, cost(plan))
     for name, step in steps:
         way = way.then(name, step)
-    way = way.perhaps("join_mixtures", partial(passes.join_mixtures, batch=usual))
+    way = way.perhaps("fuse_mixtures", partial(passes.fuse_mixtures, batch=usual))
     fused = _fused(way, usual, context, budget)
     # Of several sizes each counts alike: by how many times its requests take longer.
     return sorted(fused, key=lambda each: math.prod(map(each.cost.microseconds, sizes)))
@@ -168,9 +168,9 @@ def _fused(way: _Way, batch: int, context: Collection[str], budget: int) -> list
 
 
 def _drop_to_fixpoint(plan: Plan) -> Plan:
-    """`drop_unread` and `fold_constants` in turn, while they find something."""
+    """`eliminate_dead` and `fold_constants` in turn, while they find something."""
     while True:
-        smaller = passes.fold_constants(passes.drop_unread(plan))
+        smaller = passes.fold_constants(passes.eliminate_dead(plan))
         if _size(smaller) == _size(plan):
             return smaller
         plan = smaller

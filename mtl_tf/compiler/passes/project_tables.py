@@ -8,11 +8,23 @@ from functools import cached_property
 
 import numpy as np
 
-from mtl_tf.compiler.lowering.cost import cost
-from mtl_tf.compiler.ir.nodes import Affine, Array, Block, Edge, Embed, Mask, MaskedTable, Node, Numeric, Place, Projected
-from mtl_tf.compiler.passes.rewrite import is_movable, joined_name, reading, without_dead
-from mtl_tf.compiler.passes.fuse_inputs import Storage, join, joined_tables
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Array,
+    Block,
+    Edge,
+    Embed,
+    Mask,
+    MaskedTable,
+    Node,
+    Numeric,
+    Place,
+    Projected,
+)
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.lowering.cost import cost
+from mtl_tf.compiler.passes.fuse_inputs import Storage, join, joined_tables
+from mtl_tf.compiler.passes.rewrite import is_movable, joined_name, reading, without_dead
 
 _INPUTS = (Embed, Numeric, Mask)
 Order = Mapping[str, bool]  # the fields to project, and whether they come last
@@ -61,7 +73,7 @@ def project_tables(
             first; by default as much as the plan's weights.
         together: also make one product of all affines that read nothing but fields, with
             one row for all of them where only some read a field.
-        context: fields to put first; see `split_sides`.
+        context: fields to put first; see `split_context`.
     """
     budget = cost(plan).bytes if budget is None else budget
     groups = _groups(plan, together)

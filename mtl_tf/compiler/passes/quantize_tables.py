@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.compiler.ir.nodes import Array, Embed, MaskedTable, tables_of
-from mtl_tf.compiler.passes.rewrite import with_lookups
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.rewrite import with_lookups
 
 TYPES = ("float32", "float16", "int8")
 _LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -18,7 +18,7 @@ _STEPS = 127  # of int8 on each side of zero
 Stored = tuple[Array, Array | None]
 
 
-def store_tables(plan: Plan, dtype: str) -> Plan:
+def quantize_tables(plan: Plan, dtype: str) -> Plan:
     """The plan with its tables rounded to `dtype`. The only pass that changes scores.
 
     `float16` halves a table. `int8` takes a quarter and 4 bytes a row:

@@ -7,7 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Embed, Mix, Node, Output, Place, Projected, sources_of
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Array,
+    Edge,
+    Embed,
+    Mix,
+    Node,
+    Output,
+    Place,
+    Projected,
+    sources_of,
+)
 from mtl_tf.compiler.ir.plan import Plan
 
 
@@ -125,7 +136,7 @@ def joined_name(names: Sequence[str]) -> str:
 def packed(plan: Plan) -> Plan:
     """Each affine's matrices as rows of one array, which the graph keeps once.
 
-    A plan made of parts of this one (`split_sides`) then shares the array.
+    A plan made of parts of this one (`split_context`) then shares the array.
     """
     packed = (_packed(node) if isinstance(node, Affine) else node for node in plan.nodes)
     return plan.with_nodes(packed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mtl_tf.compiler.ir.plan import Plan, require_tasks
 
 
-def keep_tasks(plan: Plan, tasks: Sequence[str] | None = None) -> Plan:
+def select_tasks(plan: Plan, tasks: Sequence[str] | None = None) -> Plan:
     """Drops the other tasks and every node that only they need; None keeps all.
 
     An unknown task is a `UserError`.

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Embed, Mask, Node, Numeric, Projected, sources_of
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Array,
+    Edge,
+    Embed,
+    Mask,
+    Node,
+    Numeric,
+    Projected,
+    sources_of,
+)
 from mtl_tf.compiler.ir.plan import Plan
 
 
@@ -25,7 +35,7 @@ Moved = dict[str, list[_Range]]
 Sums = dict[str, list[str]]  # a sum -> the sums of its parts
 
 
-def split_sides(plan: Plan, context: Collection[str]) -> Plan:
+def split_context(plan: Plan, context: Collection[str]) -> Plan:
     """The plan for rows that all share the values of the features `context`.
 
     These features have one row (`Feature.once`), and so has every node that reads

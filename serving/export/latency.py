@@ -1,6 +1,6 @@
 """How long the server's engine takes for one request, exported models side by side.
 
-    python -m serving.latency models/shop/1 models/shop/2
+    python -m serving.export.latency models/shop/1 models/shop/2
 
 Each model answers the requests of its own warm-up file, in this process, on one thread, with
 what the environment says of TensorFlow (`serving/environment.py` has a server's settings).
@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving import warmup
 from serving.command import run
-from serving.engine import LoadedModel
-from serving.environment import SETTINGS
-from serving.tensors import from_proto
+from serving.protocol.tensors import from_proto
+from serving.runtime import warmup
+from serving.runtime.environment import SETTINGS
+from serving.runtime.loaded_model import LoadedModel
 
 _FEWEST, _MOST = 20, 1000  # calls of each model
 Report = dict[str, dict[str, dict[str, Any]]]
@@ -48,8 +48,15 @@ def measure(
     """
     arguments = [f"{name}={path}" for name, path in versions.items()]
     arguments += [f"--signature={name}" for name in signatures]
-    command = [sys.executable, "-m", "serving.latency", *arguments, "--seconds", str(seconds)]
-    here = str(Path(__file__).resolve().parent.parent)
+    command = [
+        sys.executable,
+        "-m",
+        "serving.export.latency",
+        *arguments,
+        "--seconds",
+        str(seconds),
+    ]
+    here = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**SETTINGS, **os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -82,8 +89,8 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`python -m serving.latency`: prints the report as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m serving.latency")
+    """`python -m serving.export.latency`: prints the report as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m serving.export.latency")
     parser.add_argument("versions", nargs="+", metavar="[NAME=]FOLDER", help="exported versions")
     parser.add_argument("--seconds", type=float, default=0.3, help="per request (%(default)s)")
     parser.add_argument("--signature", action="append", help="only this one; may be repeated")

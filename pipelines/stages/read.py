@@ -14,10 +14,11 @@ from apache_beam.typehints import with_input_types, with_output_types
 
 from mtl_tf.errors import DataError
 from mtl_tf.schema import SPLITS, Schema
-from pipelines import cells, progress, split
-from pipelines.check import Check, Checked, Rejected
+from pipelines import progress, split
 from pipelines.settings import Settings
 from pipelines.sources import Piece, RawBatch, as_json, read
+from pipelines.validate import cells
+from pipelines.validate.rows import Check, Checked, Rejected
 
 PART_ROWS = 1 << 17
 MAX_KEPT = 10_000  # rejected rows that a piece writes down; all are counted

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.values import PARSERS, Input, Unfit, is_missing, parsed, text_of
+from serving.client.parse_values import PARSERS, Input, Unfit, is_missing, parsed, text_of
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import grpc
 import numpy as np
 import tensorflow as tf
 
-from serving.engine import LoadedModel, Refused
-from serving.protos import predict_pb2, prediction_log_pb2
-from serving.tensors import to_proto
+from serving.protocol.protos import predict_pb2, prediction_log_pb2
+from serving.protocol.tensors import to_proto
+from serving.runtime.loaded_model import LoadedModel, Refused
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000  # TF Serving's own limit: one more and the version fails to load

@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.backend.variables import resource
-from mtl_tf.compiler import LoweredModule, Plan
-from mtl_tf.compiler.lowering import tensorflow as lower
+from mtl_tf.compiler import LoweredModule, Plan, lower
 from mtl_tf.transform import FittedTransform
 from mtl_tf.transform.graph import TransformModule
-from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK
-from serving.protos import meta_graph_pb2
+from serving.client.encoder import DEFAULT, EXAMPLES, IDS, RANK
+from serving.protocol.protos import meta_graph_pb2
 
 Tensors = dict[str, tf.Tensor]
 

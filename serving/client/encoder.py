@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving.protos import meta_graph_pb2
-from serving.rows import RowError, Rows, inputs_of, keys_of, length, to_arrays, to_examples
-from serving.values import Input
+from serving.client.parse_values import Input
+from serving.client.rows import RowError, Rows, inputs_of, keys_of, length, to_arrays, to_examples
+from serving.protocol.protos import meta_graph_pb2
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from mtl_tf.errors import DataError
 from mtl_tf.schema import CategoricalField, MultivaluedField, NumericField, Schema, Task
-from pipelines import cells
 from pipelines.sources import RawBatch
+from pipelines.validate import cells
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import Any
 
 import grpc
 
-from serving.engine import DEFAULT_SIGNATURE, Refused
-from serving.protos import (
+from serving.protocol.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
@@ -19,8 +18,9 @@ from serving.protos import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
-from serving.tensors import to_value_proto
-from serving.versions import ModelStore
+from serving.protocol.tensors import to_value_proto
+from serving.runtime.loaded_model import DEFAULT_SIGNATURE, Refused
+from serving.server.model_store import ModelStore
 
 _log = logging.getLogger(__name__)
 _METADATA_FIELD = "signature_def"

@@ -15,10 +15,10 @@ from pathlib import Path
 import grpc
 import tensorflow as tf
 
-from serving import warmup
-from serving.config import versions_in
-from serving.engine import LoadedModel, Refused
-from serving.protos import get_model_status_pb2, model_pb2, model_server_config_pb2
+from serving.protocol.protos import get_model_status_pb2, model_pb2, model_server_config_pb2
+from serving.runtime import warmup
+from serving.runtime.loaded_model import LoadedModel, Refused
+from serving.server.config import versions_in
 
 State = get_model_status_pb2.ModelVersionStatus.State
 _log = logging.getLogger(__name__)

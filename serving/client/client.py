@@ -20,16 +20,9 @@ import grpc
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving.connection import Connection, ServingError
-from serving.encoder import RANK, RowEncoder
-from serving.protos import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    meta_graph_pb2,
-    model_pb2,
-    predict_pb2,
-)
-from serving.question import (
+from serving.client.connection import Connection, ServingError
+from serving.client.encoder import RANK, RowEncoder
+from serving.client.request import (
     Described,
     Question,
     chosen_version,
@@ -38,8 +31,15 @@ from serving.question import (
     read_schema,
     wanted_tasks,
 )
-from serving.rows import Rows, cut, length, names_in
-from serving.tensors import from_proto, to_proto
+from serving.client.rows import Rows, cut, length, names_in
+from serving.protocol.protos import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    meta_graph_pb2,
+    model_pb2,
+    predict_pb2,
+)
+from serving.protocol.tensors import from_proto, to_proto
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema

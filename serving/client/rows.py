@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving.bags import Bags, read_bags
-from serving.protos import example_pb2, meta_graph_pb2
-from serving.tensors import STRING, numpy_dtype
-from serving.values import MISSING_INT, Input, Unfit, objects, parsed
+from serving.client.multivalued import Bags, read_bags
+from serving.client.parse_values import MISSING_INT, Input, Unfit, objects, parsed
+from serving.protocol.protos import example_pb2, meta_graph_pb2
+from serving.protocol.tensors import STRING, numpy_dtype
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema

@@ -19,17 +19,16 @@ from pathlib import Path
 import grpc
 
 from mtl_tf.errors import UserError
-from serving.command import run
-from serving.config import folder_config, read_config
-from serving.engine import Refused
-from serving.protos import (
+from serving.protocol.protos import (
     model_pb2,
     model_server_config_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
-from serving.services import ModelService, PredictionService
-from serving.versions import ModelStore
+from serving.runtime.loaded_model import Refused
+from serving.server.config import folder_config, read_config
+from serving.server.model_store import ModelStore
+from serving.server.services import ModelService, PredictionService
 
 _log = logging.getLogger(__name__)
 
@@ -202,7 +201,3 @@ def _parser() -> argparse.ArgumentParser:
         help="per model; 0 lets TensorFlow choose, 1 is fastest for small requests (%(default)s)",
     )
     return parser
-
-
-if __name__ == "__main__":
-    run(main)

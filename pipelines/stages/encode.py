@@ -15,10 +15,10 @@ from apache_beam.typehints import with_input_types, with_output_types
 from mtl_tf.records import encode_blocks, encode_rows, frame
 from mtl_tf.transform import FittedTransform, apply_arrow, labels_arrow
 from pipelines import progress
-from pipelines.layout import Work
-from pipelines.reading import read_parts
 from pipelines.settings import Settings, write_atomically
 from pipelines.split import scattered
+from pipelines.stages.read import read_parts
+from pipelines.stages.shard_plan import Work
 
 
 @with_input_types(Work)

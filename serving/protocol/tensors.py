@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.protos import tensor_pb2, types_pb2
+from serving.protocol.protos import tensor_pb2, types_pb2
 
 STRING = types_pb2.DT_STRING
 

@@ -17,8 +17,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 
-from serving.protos import meta_graph_pb2, tensor_pb2, types_pb2
-from serving.tensors import dtype_code, from_proto
+from serving.protocol.protos import meta_graph_pb2, tensor_pb2, types_pb2
+from serving.protocol.tensors import dtype_code, from_proto
 
 DEFAULT_SIGNATURE = "serving_default"
 

@@ -14,10 +14,10 @@ from apache_beam.typehints import with_input_types, with_output_types
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator
-from pipelines.layout import Work, plan_work
-from pipelines.reading import Part
 from pipelines.settings import Settings, write_atomically
 from pipelines.sources import Source, missing_column
+from pipelines.stages.read import Part
+from pipelines.stages.shard_plan import Work, plan_work
 
 
 class AccumulatorCoder(beam.coders.Coder):

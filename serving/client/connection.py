@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from mtl_tf.errors import UserError
-from serving.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
+from serving.protocol.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 _HINTS = {
     grpc.StatusCode.UNAVAILABLE: "start the server, or check its address",

@@ -15,9 +15,9 @@ import yaml
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from mtl_tf.schema.names import can_be_input
-from pipelines import cells
 from pipelines.sources import Broken, RawBatch, plan, read
 from pipelines.sources.files import check_columns
+from pipelines.validate import cells
 
 MISSING_TEXTS = ("?", "NULL", "null", "None", "nan", "NaN", "\\N")
 _LABEL_WORDS = re.compile(

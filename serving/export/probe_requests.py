@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK
-from serving.engine import LoadedModel
-from serving.rows import to_examples
+from serving.client.encoder import DEFAULT, EXAMPLES, IDS, RANK
+from serving.client.rows import to_examples
+from serving.runtime.loaded_model import LoadedModel
 
 Arrays = dict[str, np.ndarray]
 

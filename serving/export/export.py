@@ -23,21 +23,18 @@ import tensorflow as tf
 
 import mtl_tf
 from mtl_tf.backend.keras import keras
-from mtl_tf.errors import UserError
-from mtl_tf.compiler.capture import tracer as capture
-from mtl_tf.compiler.lowering import cost, tensorflow as lower
-from mtl_tf.compiler.passes import pipeline as optimize
-from mtl_tf.compiler import passes, tasks_alone
-from mtl_tf.compiler.analysis import sharing
+from mtl_tf.compiler import capture, cost, lower, optimize, passes, sharing, tasks_alone
 from mtl_tf.compiler.passes.quantize_tables import TYPES as TABLE_TYPES
+from mtl_tf.errors import UserError
 from mtl_tf.transform import FittedTransform, apply_arrow
 from mtl_tf.transform.graph import TransformModule
-from serving import graphs, latency, samples, warmup
-from serving.encoder import DEFAULT, EXAMPLES, IDS, RANK
-from serving.engine import LoadedModel, Refused
-from serving.parity import BATCHES, Parity, ParityError, score_errors
-from serving.publish import staging
-from serving.requests import Arrays, requests
+from serving.client.encoder import DEFAULT, EXAMPLES, IDS, RANK
+from serving.export import latency, probe_rows, saved_model
+from serving.export.parity import BATCHES, Parity, ParityError, score_errors
+from serving.export.probe_requests import Arrays, requests
+from serving.export.publish import staging
+from serving.runtime import warmup
+from serving.runtime.loaded_model import LoadedModel, Refused
 
 BATCH_SIZES = (1, 64, 512)
 MAX_SCORE_ERROR = 0.01
@@ -100,7 +97,7 @@ def export(
     with staging(models, name, version) as stage:
         job = _Export(run, tasks, rows_per_request, max(*batch_sizes, *BATCHES))
         job.check_plan()
-        job.store_tables(tables, max_score_error)
+        job.quantize_tables(tables, max_score_error)
         job.save(stage.folder)
         job.check_served(stage.folder)
         records = job.warm_up(stage.folder, name, batch_sizes)
@@ -155,12 +152,12 @@ class _Export:
         self.parity.check("keras", scores)
         self.parity.check("plan", self.plan.scores(self.features))
 
-    def store_tables(self, dtype: str, limit: float) -> None:
+    def quantize_tables(self, dtype: str, limit: float) -> None:
         """Rounds the tables; what is served is from then on held against the rounded plan."""
         self.tables: dict[str, Any] = {"dtype": dtype}
         if dtype == "float32":
             return
-        self.plan = passes.store_tables(self.plan, dtype)
+        self.plan = passes.quantize_tables(self.plan, dtype)
         exact = self.captured.scores(self.features)
         errors = score_errors(exact, self.plan.scores(self.features))
         task, largest = max(errors.items(), key=lambda item: item[1])
@@ -183,10 +180,10 @@ class _Export:
         ranking = None
         if self.context:
             once = {n for n in self.plan.features if n.removesuffix("__weights") in self.context}
-            split = passes.split_sides(self.plan, once)
-            ranking = graphs.ranking(self.transform, transform, split, module)
-        served = graphs.ServedModule(transform, module, checked, specs, module, ranking)
-        graphs.save(served, folder)
+            split = passes.split_context(self.plan, once)
+            ranking = saved_model.ranking(self.transform, transform, split, module)
+        served = saved_model.ServedModule(transform, module, checked, specs, module, ranking)
+        saved_model.save(served, folder)
 
     def check_served(self, folder: Path) -> None:
         """Every signature of the SavedModel, by the server's own loader, against it too."""
@@ -228,8 +225,8 @@ class _Export:
         with tempfile.TemporaryDirectory() as elsewhere:
             plain = Path(elsewhere, "plain")
             transform = TransformModule(self.transform)
-            context = graphs.raw_names(transform, self.context if RANK in signatures else ())
-            graphs.save(graphs.plain_module(self.model, transform, context), plain)
+            context = saved_model.raw_names(transform, self.context if RANK in signatures else ())
+            saved_model.save(saved_model.plain_module(self.model, transform, context), plain)
             models = {"before": LoadedModel(plain), "after": self.served}
             folders = {"before": plain, "after": folder}
             self._write_requests(plain, models["before"], "plain", batch_sizes)
@@ -251,9 +248,9 @@ class _Export:
                     "after": after.parameters,
                 },
                 "flops": {"before": before.flops, "after": after.flops},
-                "bytes": {key: graphs.size_on_disk(path) for key, path in folders.items()},
+                "bytes": {key: saved_model.size_on_disk(path) for key, path in folders.items()},
                 "ops": {
-                    name: {k: graphs.count_ops(m.meta_graph, name) for k, m in models.items()}
+                    name: {k: saved_model.count_ops(m.meta_graph, name) for k, m in models.items()}
                     for name in _SIGNATURES
                     if name in signatures
                 },
@@ -285,12 +282,12 @@ class _Export:
 
     def _rows(self, run: Any, count: int) -> tuple[Arrays, Arrays]:
         """Raw rows, real ones first where the dataset is at hand, and their features."""
-        raw = samples.drawn(self.transform, count)
-        stored = samples.stored(run, count // 2)
+        raw = probe_rows.drawn(self.transform, count)
+        stored = probe_rows.stored(run, count // 2)
         if stored is not None:
-            real = samples.raw_rows(self.transform, stored)
+            real = probe_rows.raw_rows(self.transform, stored)
             raw = {name: np.concatenate([real[name], raw[name]])[:count] for name in raw}
-        return raw, apply_arrow(self.transform, samples.clean_batch(self.transform, raw))
+        return raw, apply_arrow(self.transform, probe_rows.clean_batch(self.transform, raw))
 
 
 def _signatures(model: LoadedModel) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from apache_beam.pvalue import AsList, AsSingleton
 from apache_beam.typehints import with_input_types, with_output_types
 
 from mtl_tf.schema import Schema
-from pipelines.fitting import Analyse, Fit
-from pipelines.reading import ReadAndCheck
 from pipelines.settings import Settings, write_atomically
 from pipelines.sources import Source
-from pipelines.writing import Concatenate, Encode
+from pipelines.stages.encode import Concatenate, Encode
+from pipelines.stages.fit import Analyse, Fit
+from pipelines.stages.read import ReadAndCheck
 
 
 class Preprocess(beam.PTransform):

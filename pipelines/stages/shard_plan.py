@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipelines.reading import PART_ROWS, Part
 from pipelines.settings import Settings
+from pipelines.stages.read import PART_ROWS, Part
 
 SHARD_ROWS = 1 << 18
 _MIN_TRAIN_SHARDS = 8  # so that a reader has files to shuffle and read side by side

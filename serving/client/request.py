@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving.config import LARGEST_VERSION
-from serving.protos import meta_graph_pb2, model_pb2
-from serving.rows import Rows
+from serving.client.rows import Rows
+from serving.protocol.protos import meta_graph_pb2, model_pb2
+from serving.server.config import LARGEST_VERSION
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema

@@ -1,0 +1,1 @@
+"""The stages of the preprocessing job, in their order."""

@@ -1,0 +1,1 @@
+"""Cells and rows: what is accepted, converted or rejected, and why."""

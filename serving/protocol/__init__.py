@@ -1,0 +1,1 @@
+"""The protocol of TF Serving: its messages, tensors and signatures."""

@@ -1,0 +1,5 @@
+"""The local server: a stand-in for TF Serving in development and tests."""
+
+from serving.server.server import LocalServer, main
+
+__all__ = ["LocalServer", "main"]
