@@ -13,24 +13,29 @@ settings.load_profile("any")
 ROOT = Path(__file__).resolve().parent.parent
 
 LONGEST = (
-    "test_distribution",
-    "test_training",
-    "test_end_to_end",
-    "test_ranker",
-    "test_resume",
-    "test_weighting_use",
-    "test_training_cases",
-    "test_weighting",
-    "test_schedule",
-    "test_serving_export",
-    "test_pipelines_preprocess",
+    "training/test_distribution",
+    "training/test_train",
+    "docs/test_readme",
+    "ranker/test_ranker",
+    "training/test_checkpoint",
+    "ranker/test_loss_weighting_use",
+    "training/test_cases",
+    "ranker/test_loss_weighting",
+    "training/test_gate_schedule",
+    "serving/test_export",
+    "pipelines/test_preprocess",
 )
 """By the time they take: a long file that comes last leaves the other worker idle."""
 
 
 def pytest_collection_modifyitems(items):
     place = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    items.sort(key=lambda item: place.get(_name(item), len(place)))
+
+
+def _name(item):
+    """`training/test_train` of a test in that file."""
+    return f"{item.path.parent.name}/{item.path.stem}"
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +51,7 @@ def census() -> Path:
 @pytest.fixture(scope="session")
 def toy_models(tmp_path_factory) -> Path:
     """Folder with one small model, `m`, for a server."""
-    from tests.serving_toys import save_toy
+    from tests.support.serving_toys import save_toy
 
     folder = tmp_path_factory.mktemp("models")
     save_toy(folder)

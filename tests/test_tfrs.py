@@ -13,8 +13,8 @@ from mtl_tf.errors import UserError
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.runs.metrics import measure
 from mtl_tf.schema import Task
-from tests import architectures as arch
 from tests.conftest import ROOT
+from tests.support import architectures as arch
 
 pytestmark = pytest.mark.keras
 keras_2 = pytest.mark.skipif(not LEGACY, reason="tensorflow-recommenders needs Keras 2")

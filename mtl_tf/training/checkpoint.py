@@ -27,7 +27,7 @@ import tensorflow as tf
 from mtl_tf.backend.keras import keras
 from mtl_tf.backend.variables import resource
 from mtl_tf.errors import DataError, UserError
-from mtl_tf.runs import write_json
+from mtl_tf.runs.run import write_json
 
 _MADE_OF = "made_of.json"
 _STATE = "state.npz"

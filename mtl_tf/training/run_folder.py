@@ -15,8 +15,8 @@ import mtl_tf
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
 from mtl_tf.records import DatasetInfo
-from mtl_tf.runs import FORMAT
 from mtl_tf.runs.evaluator import Metrics
+from mtl_tf.runs.run import FORMAT
 
 
 @dataclass(frozen=True)

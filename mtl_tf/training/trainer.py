@@ -18,8 +18,8 @@ from mtl_tf.ranker.loss_weighting import weighting_for
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker.optimizers import optimizer_for
 from mtl_tf.records import DatasetInfo, PackedRows, dataset
-from mtl_tf.runs import write_json
 from mtl_tf.runs.evaluator import Evaluator
+from mtl_tf.runs.run import write_json
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
 from mtl_tf.training.checkpoint import State, unreadable

@@ -1,0 +1,341 @@
+"""An export holds the trained model's scores, less of everything else, or nothing at all."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_tf.backend.keras import LEGACY
+from mtl_tf.errors import UserError
+from mtl_tf.records import load_info
+from mtl_tf.transform import apply_arrow
+from serving.client import Client, ServingError
+from serving.export import export, probe_rows, saved_model
+from serving.export.parity import ParityError
+from serving.runtime import warmup
+from serving.runtime.loaded_model import LoadedModel
+from serving.server import LocalServer
+from tests.support.serving_runs import SCHEMA, tiny_run
+from tests.support.training_data import write
+
+exporting = importlib.import_module("serving.export.export")  # the package has its function
+
+QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return tiny_run()
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    models = tmp_path_factory.mktemp("models") / "new"
+    return export(run, models, batch_sizes=(1, 8), latency_seconds=0.01)
+
+
+@pytest.fixture(scope="module")
+def alone(run, tmp_path_factory):
+    """One task of three, under a given number."""
+    models = tmp_path_factory.mktemp("alone")
+    return export(run, models, name="m", version=5, tasks=["buy"], **QUICK)
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    with LocalServer(exported.path.parent.parent) as server:
+        schema = exported.path / "assets.extra" / "schema.json"
+        with Client(server.address, schema=schema, batch_size=100) as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def raw(run):
+    return probe_rows.drawn(run.transform, 230, seed=1)
+
+
+@pytest.fixture(scope="module")
+def features(run, raw):
+    return apply_arrow(run.transform, probe_rows.clean_batch(run.transform, raw))
+
+
+@pytest.fixture(scope="module")
+def truth(run, features):
+    outputs = run.model(features, training=False)
+    return {task: np.asarray(scores)[:, 0] for task, scores in outputs.items()}
+
+
+def close_to(scores, truth):
+    assert set(scores) == set(truth)
+    for task, values in truth.items():
+        np.testing.assert_allclose(scores[task], values, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:model `shop` does not read")
+@pytest.mark.parametrize("signature", ["serving_default", "examples"])
+def test_served_scores_are_keras_scores(served, raw, truth, signature):
+    close_to(served.score("shop", raw, signature=signature), truth)
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:model `shop` does not read")
+def test_ids_signature(served, features, truth):
+    close_to(served.score("shop", features, signature="ids"), truth)
+
+
+def test_ids_of_another_transform_are_refused(served, features):
+    wrong = {name: values[:2].copy() for name, values in features.items() if name != "closed"}
+    wrong["country"][1] = 6  # the next row belongs to another field
+    with pytest.raises(ServingError) as caught:
+        served.score("shop", wrong, signature="ids")
+    assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "outside of the table of its field" in str(caught.value)
+
+
+@pytest.mark.keras
+def test_rows_as_they_were_logged(served, run):
+    logged = {
+        "Country of user": "b", "closed": "a", "shop_id": "8", "word": "?", "price": "",
+        "age": 31, "tags": "a|zzz", "tag_w": "1|0.5", "clicked": 1,
+    }  # fmt: skip
+    clean = {
+        "country": [b"b"], "closed": [b"a"], "shop_id": [8], "word": [b""], "price": [np.nan],
+        "age": [31.0], "tags": [[b"a", b"zzz"]], "tags__weights": [[1.0, 0.5]],
+    }  # fmt: skip
+    types = {bytes: object, int: np.int64, float: np.float32}
+    arrays = {}
+    for name, values in clean.items():
+        flat = values[0][0] if isinstance(values[0], list) else values[0]
+        arrays[name] = np.array(values, types[type(flat)])
+    batch = probe_rows.clean_batch(run.transform, arrays)
+    outputs = run.model(apply_arrow(run.transform, batch), training=False)
+    remark = "model `shop` does not read, so dropped: closed$"
+    with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=remark):
+        scores = client.score("shop", [logged])
+    close_to(scores, {task: np.asarray(output)[:, 0] for task, output in outputs.items()})
+
+
+def test_signatures_hold_what_the_plan_reads(exported):
+    model = LoadedModel(exported.path)
+    raw = {"country", "shop_id", "word", "price", "age", "tags", "tags__weights"}
+    assert set(model.signature("serving_default").inputs) == raw
+    assert set(model.signature("ids").inputs) == raw
+    assert set(model.signature("examples").inputs) == {"examples"}
+    for name in ("serving_default", "ids", "examples"):
+        outputs = model.signature(name).outputs
+        assert set(outputs) == {"click", "buy", "watch"}
+        for info in outputs.values():
+            assert [dim.size for dim in info.tensor_shape.dim] == [-1]
+            assert info.dtype == tf.float32.as_datatype_enum
+
+
+@pytest.mark.keras
+def test_report(exported):
+    report = json.loads((exported.path / "assets.extra" / "export_report.json").read_text())
+    assert report == json.loads(json.dumps(exported.report))
+    assert report["version"] == 1 and report["name"] == "shop"
+    assert report["fields"]["dropped"] == ["closed"]
+    parity = report["parity"]
+    assert set(parity["checks"]) == {"keras", "plan", "serving_default", "examples", "ids"}
+    assert 0 < parity["of_limit"] <= 1
+    for key in ("parameters", "bytes"):
+        assert report[key]["after"] < report[key]["before"]
+    for name in ("serving_default", "examples", "ids"):
+        assert report["ops"][name]["after"] < report["ops"][name]["before"]
+    for name in ("serving_default", "ids"):
+        for size in ("1", "8"):
+            times = report["latency_ms"][name][size]
+            assert 0 < times["after"]["p50"] <= times["after"]["p99"]
+            assert times["after"]["calls"] == times["before"]["calls"] >= 20
+
+
+def test_schema_travels_along(exported):
+    schema = json.loads((exported.path / "assets.extra" / "schema.json").read_text())
+    assert schema == SCHEMA.to_json()
+
+
+def test_warm_up_covers_every_signature_and_batch_size(exported):
+    model = LoadedModel(exported.path)
+    seen = []
+    predict = model.predict
+
+    def noted(signature, inputs, output_filter=()):
+        seen.append((signature, next(iter(inputs.values())).tensor_shape.dim[0].size))
+        return predict(signature, inputs, output_filter)
+
+    model.predict = noted
+    assert warmup.replay(model, exported.path) == 6 == exported.report["warmup_requests"]
+    assert set(seen) == {(s, n) for s in ("serving_default", "examples", "ids") for n in (1, 8)}
+
+
+@pytest.mark.keras
+def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
+    run.model.export(str(tmp_path / "keras"))
+    model = LoadedModel(tmp_path / "keras")
+    ops = saved_model.count_ops(model.meta_graph, "serving_default")
+    # Two reshapes a task turn (n, 1) into (n,), at most.
+    assert abs(exported.report["ops"]["ids"]["before"] - ops) <= 2 * 3
+
+
+def test_a_subset_of_the_tasks_under_a_given_number(run, alone, features, truth, exported):
+    models = alone.path.parent.parent
+    assert alone.path == models / "m" / "5" and alone.report["version"] == 5
+    assert alone.report["tasks"] == ["buy"] and alone.report["latency_ms"] == {}
+    assert alone.report["parameters"]["after"] < exported.report["parameters"]["after"]
+    model = LoadedModel(alone.path)
+    read = {name: features[name] for name in model.signature("ids").inputs}
+    close_to(model.run("ids", read), {"buy": truth["buy"]})
+    with pytest.raises(UserError, match="version 5 was published before"):
+        export(run, models, name="m", version=5, **QUICK)
+    assert sorted(path.name for path in (models / "m").iterdir()) == [".versions", "5"]
+
+
+def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatch):
+    optimize, asked = exporting.optimize, []
+
+    def noted(*arguments, batch, **named):
+        asked.append(batch)
+        return optimize(*arguments, batch=batch, **named)
+
+    monkeypatch.setattr(exporting, "optimize", noted)
+    report = export(run, tmp_path, rows_per_request=7, **QUICK).report
+    assert set(asked) == {7} == {report["rows_per_request"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tasks": ["nope"]}, "Unknown task `nope`"),
+        ({"name": "../escape"}, "a model's name holds letters"),
+        ({"name": ".hidden"}, "a model's name holds letters"),
+        ({"name": ""}, "a model's name holds letters, digits, .* Received: ''"),
+        ({"models": ""}, "expected a folder of models. Received an empty text"),
+        ({"version": 0}, "`version` must be from 1 to 9223372036854775807. Received: 0"),
+        ({"version": 2**63}, "`version` must be from 1 to 9223372036854775807"),
+        ({"batch_sizes": [0]}, "`batch_sizes` must be positive"),
+        ({"batch_sizes": []}, "`batch_sizes` must be positive"),
+        ({"rows_per_request": 0}, "`rows_per_request` must be positive. Received: 0"),
+    ],
+)
+def test_mistakes_leave_nothing(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        export(run, **{"models": tmp_path / "models", **QUICK, **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Wrong(tf.Module):
+    """A lowering whose scores are a little off."""
+
+    def __init__(self, module, wrong):
+        super().__init__()
+        self.module, self.wrong = module, wrong
+        self.input_signature = module.input_signature
+
+    def __call__(self, features, check_ids=False):
+        return {task: self.wrong(score) for task, score in self.module(features).items()}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "existing"),
+    [
+        (lambda score: score * 1.001, True),
+        (lambda score: score[:, None], False),
+        (lambda score: tf.where(tf.range(tf.size(score)) == 300, np.nan, score), False),
+    ],
+)
+def test_a_broken_lowering_is_not_published(run, tmp_path, monkeypatch, wrong, existing):
+    lower = exporting.lower
+    monkeypatch.setattr(exporting, "lower", lambda plan: _Wrong(lower(plan), wrong))
+    if existing:
+        (tmp_path / "models" / "shop" / "4").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ParityError, match="serving_default, task `"):
+        export(run, tmp_path / "models", **QUICK)
+    after = [path for path in sorted(tmp_path.rglob("*")) if path.name != ".versions"]
+    assert after == before
+
+
+def test_a_wrong_pass_is_not_published(run, tmp_path, monkeypatch):
+    optimize = exporting.optimize
+
+    def wrong(plan, tasks, **options):
+        plan, reports = optimize(plan, tasks, **options)
+        table = next(node for node in plan.nodes if hasattr(node, "table"))
+        changed = type(table)(**{**vars(table), "table": table.table * 1.001})
+        return plan.with_nodes(changed if n is table else n for n in plan.nodes), reports
+
+    monkeypatch.setattr(exporting, "optimize", wrong)
+    with pytest.raises(ParityError, match=r"plan, task `\w+`: row \d+ scores"):
+        export(run, tmp_path / "models", **QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(LEGACY, reason="Keras 2 variables are plain tf.Variables")
+def test_what_tf_serving_cannot_load_is_not_published(run, tmp_path, monkeypatch):
+    """A Keras 3 model inside a tf.Module hides its variables from the server's loader."""
+    lower = exporting.lower
+
+    class Trap(tf.Module):
+        def __init__(self, plan):
+            super().__init__()
+            self.model = run.model
+            self.input_signature = lower(plan).input_signature
+
+        def __call__(self, features, check_ids=False):
+            outputs = self.model(features)
+            return {task: tf.reshape(output, [-1]) for task, output in outputs.items()}
+
+    monkeypatch.setattr(exporting, "lower", Trap)
+    monkeypatch.setattr(exporting, "optimize", lambda plan, tasks, **_: (plan, []))
+    with pytest.raises(ParityError, match=r"loader cannot run it \(FAILED_PRECONDITION: Could not"):
+        export(run, tmp_path / "models", **QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tables", ["float16", "int8"])
+def test_smaller_tables_are_within_their_limit_and_say_so(run, tmp_path, tables, features, truth):
+    result = export(run, tmp_path, tables=tables, **QUICK)
+    found = result.report["tables"]
+    assert found["dtype"] == tables
+    assert 0 < found["max_score_error"] == max(found["by_task"].values()) <= found["limit"]
+    model = LoadedModel(result.path)
+    scores = model.run("ids", {name: features[name] for name in model.signature("ids").inputs})
+    for task, values in truth.items():
+        error = np.abs(scores[task] - values) / np.maximum(1, np.abs(values))
+        assert 0 < error.max() <= 2 * found["max_score_error"] + 1e-5
+    assert result.report["parity"]["of_limit"] <= 1
+
+
+def test_tables_that_change_scores_too_much_are_refused(run, tmp_path):
+    message = r"with tables of int8, a score of task `\w+` is off by [\d.e-]+, more than"
+    with pytest.raises(UserError, match=message):
+        export(run, tmp_path, tables="int8", max_score_error=1e-7, **QUICK)
+    with pytest.raises(UserError, match="`tables` must be one of: float32, float16, int8"):
+        export(run, tmp_path, tables="int4", **QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_each_task_alone_would_cost(exported, alone):
+    report, single = exported.report, alone.report
+    assert set(report["tasks_alone"]) == {"click", "buy", "watch"}
+    assert report["tasks_alone"]["buy"] == single["tasks_alone"]["buy"]
+    for key in ("parameters", "flops", "bytes"):
+        assert single["tasks_together"][key] == report["tasks_alone"]["buy"][key]
+        assert report["tasks_alone"]["buy"][key] < report["tasks_together"][key]
+
+
+def test_no_rows_are_taken_from_a_damaged_dataset(tmp_path):
+    data = write(tmp_path / "dataset", {"train": 20, "eval": 20})
+    of_it = SimpleNamespace(data=data, info=load_info(data))
+    assert {len(x) for x in probe_rows.stored(of_it, 5).values()} == {5}
+    (file,) = data.glob("eval-*")
+    content = bytearray(file.read_bytes())
+    content[40] ^= 255
+    file.write_bytes(content)
+    assert probe_rows.stored(of_it, 5) is None

@@ -1,0 +1,121 @@
+"""Which epoch is kept and what comes next: logs in, a number or a word out."""
+
+import itertools
+
+import pytest
+
+from mtl_tf.training.best_epoch import BestEpoch
+from tests.support.training_data import config
+
+
+def _logs(objectives, closed=None):
+    logs = [{"val_objective": value} for value in objectives]
+    for epoch, share in zip(logs, closed or [], strict=False):
+        epoch["gates_closed"] = share
+    return logs
+
+
+TARGET = 0.4
+
+KEPT = [
+    # why, objectives, shares closed, options, epoch
+    ("the smallest objective", [3, 1, 2], None, {}, 2),
+    ("the first of equals", [3, 1, 1], None, {}, 2),
+    ("the only one", [3], None, {}, 1),
+    ("what closed by itself does not count", [1, 2, 3], [0.0, 0.4, 0.4], {}, 1),
+    ("not before the target", [1, 2, 3], [0.1, 0.4, 0.4], {"target": TARGET}, 2),
+    ("not beyond it either", [3, 2, 1], [0.4, 0.4, 0.5], {"target": TARGET}, 2),
+    ("five points off are no miss", [3, 1, 2], [0.4, 0.36, 0.44], {"target": TARGET}, 2),
+    ("else the nearest to the target", [1, 2, 3], [0.1, 0.3, 0.2], {"target": TARGET}, 2),
+    ("of equally near ones the best", [3, 1, 2], [0.0, 0.0, 0.0], {"target": TARGET}, 2),
+    ("from above too", [1, 2, 3], [0.1, 0.6, 0.47], {"target": TARGET}, 3),
+    ("without gates there is nothing to miss", [2, 1, 3], None, {"target": TARGET}, 2),
+    ("without validation rows the last", [1, 2, 3], None, {"validated": False}, 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "closed", "options", "epoch"),
+    [row[1:] for row in KEPT],
+    ids=[row[0] for row in KEPT],
+)
+def test_the_epoch_to_keep(objectives, closed, options, epoch):
+    best = BestEpoch(epochs=9, patience=2, **options)
+    assert best.of(_logs(objectives, closed)) == epoch
+
+
+NEXT = [
+    # why, objectives, shares closed, fine-tuned from, options, what comes
+    ("the first epoch", [], None, None, {}, "train"),
+    ("a better one", [3, 2, 1], None, None, {}, "train"),
+    ("one bad epoch is not two", [3, 1, 2], None, None, {}, "train"),
+    ("patience is over", [3, 1, 2, 2], None, None, {}, "stop"),
+    ("an equal one is no better one", [3, 1, 2, 1], None, None, {}, "stop"),
+    ("all epochs are done", [5, 4, 3, 2, 1, 0], None, None, {}, "stop"),
+    ("no patience without validation", [1, 2, 3, 4], None, None, {"validated": False}, "train"),
+    ("nor before the target", [1, 2, 3, 4], [0, 0.1, 0.2, 0.3], None, {"target": TARGET}, "train"),
+    ("the target is reached late", [1, 2, 3, 4], [0, 0, 0, 0.4], None, {"target": TARGET}, "train"),
+    ("and nothing is better", [1, 4, 5, 6], [0, 0.4, 0.4, 0.4], None, {"target": TARGET}, "stop"),
+    ("time to fine-tune", [5, 4, 3, 2], None, None, {"fine_tune_epochs": 2}, "fine_tune"),
+    ("not yet", [5, 4, 3], None, None, {"fine_tune_epochs": 2}, "train"),
+    ("early", [1, 2, 3], None, None, {"fine_tune_epochs": 2}, "fine_tune"),
+    ("without validation", [1] * 4, None, None, {"fine_tune_epochs": 2, "validated": False},
+     "fine_tune"),
+    ("the first one done", [5, 4, 3, 2, 1], None, 4, {"fine_tune_epochs": 2}, "train"),
+    ("all done", [5, 4, 3, 2, 1, 0], None, 4, {"fine_tune_epochs": 2}, "stop"),
+    ("after an early end too", [1, 2, 3, 4, 5], None, 3, {"fine_tune_epochs": 2}, "stop"),
+    ("patience counts from its begin", [1, 2, 3, 4], None, 3, {"fine_tune_epochs": 3}, "train"),
+    ("and is over", [1, 2, 3, 4, 5], None, 3, {"fine_tune_epochs": 3}, "stop"),
+    ("a better one while fine-tuning", [1, 2, 3, 0, 5], None, 3, {"fine_tune_epochs": 3}, "train"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("objectives", "closed", "begun", "options", "word"),
+    [row[1:] for row in NEXT],
+    ids=[row[0] for row in NEXT],
+)
+def test_what_comes_next(objectives, closed, begun, options, word):
+    best = BestEpoch(epochs=6, patience=2, **options)
+    assert best.next_step(_logs(objectives, closed), begun) == word
+
+
+@pytest.mark.parametrize("patience", [1, 2, 4])
+@pytest.mark.parametrize("fine_tune", [0, 1, 3])
+def test_every_training_ends_in_time(patience, fine_tune):
+    """Whatever the epochs bring: never more than asked for, and fine-tuned where asked."""
+    best = BestEpoch(epochs=5, patience=patience, fine_tune_epochs=fine_tune)
+    for objectives in itertools.permutations(range(5)):
+        done, begun = [], None
+        while True:
+            word = best.next_step(done, begun)
+            if word == "stop":
+                break
+            if word == "fine_tune":
+                assert begun is None
+                begun = len(done)
+            done += _logs([objectives[len(done)]])
+        assert len(done) <= 5
+        assert (begun is not None) == (fine_tune > 0)
+        assert begun is None or 0 < len(done) - begun <= fine_tune
+
+
+def test_what_is_said_of_it():
+    logs = _logs([3, 1, 2], [0.1, 0.31, 0.2])
+    assert BestEpoch(9, 2).told(logs) == "kept epoch 2 of 3"
+    assert BestEpoch(9, 2, target=0.33).told(logs) == "kept epoch 2 of 3"
+    missed = BestEpoch(9, 2, target=TARGET).told(logs)
+    assert missed.startswith("kept epoch 2 of 3: 31% of the connections are closed, 40% were")
+
+
+@pytest.mark.parametrize("target", [None, 0.3])
+def test_a_configuration_says_it(target):
+    gates = {} if target is None else {"target_closed": target}
+    training = {"epochs": 7, "patience": 3, "fine_tune_epochs": 2}
+    found = BestEpoch.configured(config({"gates": gates}, training), validated=True)
+    assert found == BestEpoch(7, 3, 2, target, True)
+
+
+def test_an_architecture_without_gates_has_no_target():
+    model = {"architecture": "shared_bottom"}
+    assert BestEpoch.configured(config(model), validated=False).target is None
