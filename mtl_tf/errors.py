@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line starts without pydantic
@@ -25,6 +27,23 @@ class DataError(UserError):
     """The data, not the call, is at fault (too many rejected rows, no rows at all)."""
 
     exit_code = 1
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return a hint at the known name closest to `name`, to append to a sentence.
+
+    Args:
+        name: the unknown name.
+        known: the names that exist.
+        cutoff: how similar the two must be, from 0 to 1.
+
+    >>> "No command `trian`." + did_you_mean("trian", ["train", "export"])
+    'No command `trian`. Did you mean `train`?'
+    >>> did_you_mean("x", ["train", "export"])
+    ''
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean `{close[0]}`?" if close else ""
 
 
 _MACHINE = {  # what no program can mend, and what to do about it

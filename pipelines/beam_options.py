@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import shlex
 import sys
@@ -19,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from mtl_tf.errors import UserError
+from mtl_tf.errors import UserError, did_you_mean
 
 LOCAL_RUNNER = "FnApiRunner"
 # DirectRunner and its relatives first try to download Prism, then fall back to FnApiRunner.
@@ -122,6 +121,6 @@ def _check_known(flags: Sequence[str], own_flags: Sequence[str]) -> None:
     if not flag.startswith("-"):
         raise UserError(f"unexpected argument {flag!r}; every input goes after its own --input")
     known = [*own_flags, *(name for name in parser._option_string_actions if len(name) > 2)]
-    close = difflib.get_close_matches(flag, known, n=1, cutoff=0.75)
-    hint = f"did you mean {close[0]}?" if close else "see --help; after a bare `--` it is passed on"
-    raise UserError(f"unknown flag {flag}; {hint}")
+    hint = did_you_mean(flag, known, cutoff=0.75)
+    passing = " See --help; flags after a bare `--` are passed to the runner unchecked"
+    raise UserError(f"unknown flag {flag}.{hint or passing}")

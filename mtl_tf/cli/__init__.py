@@ -51,10 +51,9 @@ class _Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _COMMANDS:
-            import difflib
+            from mtl_tf.errors import did_you_mean
 
-            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f" Did you mean `{close[0]}`?" if close else ""
+            hint = did_you_mean(args[0], _COMMANDS)
             ctx.fail(f"No command `{args[0]}`.{hint} `mtl-tf --help` lists them.")
         return super().resolve_command(ctx, args)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 import pydantic
+
+from mtl_tf.errors import did_you_mean
 
 
 class Strict(pydantic.BaseModel):
@@ -47,6 +48,5 @@ def refuse_unknown(given: Iterable[Any], known: Iterable[str]) -> None:
     known = tuple(known)
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean `{close[0]}`?" if close else "remove it."
-            raise ValueError(f"unknown option `{name}`; {hint} Options here: {', '.join(known)}")
+            hint = did_you_mean(str(name), known)
+            raise ValueError(f"unknown option `{name}`.{hint} Options here: {', '.join(known)}")

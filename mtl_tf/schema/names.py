@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import keyword
 from collections.abc import Iterable
 from typing import Annotated
 
 import pydantic
+
+from mtl_tf.errors import did_you_mean
 
 Name = Annotated[
     str,
@@ -30,6 +31,4 @@ def can_be_input(name: str) -> bool:
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a field or task of no such name; names the closest one."""
     known = tuple(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
-    return f"Unknown {what} `{name}`.{hint} Known: {', '.join(known)}."
+    return f"Unknown {what} `{name}`.{did_you_mean(name, known)} Known: {', '.join(known)}."

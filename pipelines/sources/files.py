@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import glob
 import itertools
 import json
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from mtl_tf.errors import DataError, UserError
+from mtl_tf.errors import DataError, UserError, did_you_mean
 from mtl_tf.schema import SPLITS
 from pipelines.sources import text
 
@@ -206,13 +205,11 @@ def missing_column(
     path: str, name: str, columns: Sequence[str], problem: str = "no column"
 ) -> DataError:
     """The error of a column that is not there: which, where, and what there is."""
-    close = difflib.get_close_matches(name, columns, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
     shown = ", ".join(repr(column) for column in columns[:_MAX_NAMES_SHOWN])
     more = len(columns) - _MAX_NAMES_SHOWN
     return DataError(
-        f"{path}: {problem} {name!r}, which the configuration reads; {hint}"
-        f"it has {shown or 'none'}{f' and {more} more' if more > 0 else ''}"
+        f"{path}: {problem} {name!r}, which the configuration reads.{did_you_mean(name, columns)} "
+        f"It has {shown or 'none'}{f' and {more} more' if more > 0 else ''}"
     )
 
 

@@ -73,12 +73,12 @@ def test_anchors_and_merges_work(tmp_path):
 
 
 FAILURES = [
-    (shop(modle={}), "unknown option `modle`; did you mean `model`? Options here: name, fields, "
+    (shop(modle={}), "unknown option `modle`. Did you mean `model`? Options here: name, fields, "
      "tasks, key, missing_values, split, model, training"),
     (shop(fields=[{"name": "country"}]), "field `country`: `kind` is required but not given"),
     (shop(model=None), "model: expected a mapping of options. Received: None"),
     (shop(model=["mssm"]), "model: expected a mapping of options. Received: ['mssm']"),
-    (shop(model={"unit": [1]}), "model: unknown option `unit`; did you mean `units`? Options "
+    (shop(model={"unit": [1]}), "model: unknown option `unit`. Did you mean `units`? Options "
      f"here: {', '.join(MSSM.model_fields)}"),
     (shop(model={"units": 64}), "model, units: expected a list. Received: 64"),
     (shop(model={"units": []}), "model, units: expected a list of 1 or more. Received: []"),
@@ -89,7 +89,7 @@ FAILURES = [
      "1.0. Received: 1"),
     (shop(training=None), "training: expected a mapping of options. Received: None"),
     (shop(training={"epochs": 0}), "training, epochs: expected at least 1. Received: 0"),
-    (shop(training={"epoch": 1}), "training: unknown option `epoch`; did you mean `epochs`? "
+    (shop(training={"epoch": 1}), "training: unknown option `epoch`. Did you mean `epochs`? "
      f"Options here: {', '.join(Training.model_fields)}"),
     (shop(training={"learning_rate": "fast"}), "training, learning_rate: expected a number. "
      "Received: 'fast'"),

@@ -144,7 +144,7 @@ def test_json_key_that_no_row_has(tmp_path):
     with pytest.raises(DataError) as caught:
         run(tmp_path, path)
     assert "no row has a value of 'country'" in str(caught.value)
-    assert "did you mean 'contry'?" in str(caught.value)
+    assert "Did you mean `contry`?" in str(caught.value)
 
 
 def test_damaged_file_ends_in_a_sentence(tmp_path):

@@ -40,9 +40,12 @@ def test_existing_output(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--max_rejected", "0.1"], "unknown flag --max_rejected; did you mean --max-rejected?"),
-        (["--direct_num_worker=2"], "unknown flag --direct_num_worker; did you mean --direct_num_"),
-        (["--frobnicate"], "unknown flag --frobnicate; see --help"),
+        (["--max_rejected", "0.1"], "unknown flag --max_rejected. Did you mean `--max-rejected`?"),
+        (
+            ["--direct_num_worker=2"],
+            "unknown flag --direct_num_worker. Did you mean `--direct_num_",
+        ),
+        (["--frobnicate"], "unknown flag --frobnicate. See --help"),
         (["b.csv"], "unexpected argument 'b.csv'"),
         (["--max-rejected", "2"], "expected a share between 0 and 1. Received: 2"),
         (["--workers", "0"], "expected a number of at least 1. Received: 0"),

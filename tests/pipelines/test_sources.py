@@ -284,8 +284,8 @@ def test_a_missing_column_is_named_with_what_there_is(tmp_path):
     with pytest.raises(DataError) as caught:
         plan([str(path)], ["age", "income"])
     assert str(caught.value) == (
-        f"{path}: no column 'income', which the configuration reads; did you mean 'incme'? "
-        "it has 'age', 'incme'"
+        f"{path}: no column 'income', which the configuration reads. Did you mean `incme`? "
+        "It has 'age', 'incme'"
     )
 
 

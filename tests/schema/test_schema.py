@@ -120,7 +120,7 @@ CHAIN = [
 FAILURES = [
     ({"name": "Shop"}, f"name: {NAME}. Received: 'Shop'"),
     ({"name": None}, "name: expected text; put it in quotes. Received: None"),
-    ({"taks": []}, "unknown option `taks`; did you mean `tasks`? Options here: name, fields, "
+    ({"taks": []}, "unknown option `taks`. Did you mean `tasks`? Options here: name, fields, "
      "tasks, key, missing_values, split"),
     ({"key": "user"}, "key: expected a list. Received: 'user'"),
     ({"missing_values": [-999]}, "missing_values[0]: expected text; put it in quotes. "
@@ -141,10 +141,10 @@ FAILURES = [
     ({"country__name": "Country"}, f"field `Country`, name: {NAME}. Received: 'Country'"),
     ({"country__column": 5}, "field `country`, column: expected text; put it in quotes. "
      "Received: 5"),
-    ({"country__oov_bucket": 2}, "field `country`: unknown option `oov_bucket`; did you mean "
+    ({"country__oov_bucket": 2}, "field `country`: unknown option `oov_bucket`. Did you mean "
      "`oov_buckets`? Options here: name, column, embedding_dim, side, dtype, min_count, max_size, "
      "oov_buckets, hash_buckets, shared_with, kind, missing"),
-    ({"price__vocabulary": []}, "field `price`: unknown option `vocabulary`; remove it. "
+    ({"price__vocabulary": []}, "field `price`: unknown option `vocabulary`. "
      "Options here: name, column, embedding_dim, side, kind, transform, buckets, missing, "
      "fill_value"),
     ({"country__embedding_dim": 0}, "field `country`, embedding_dim: expected at least 1. "
@@ -199,7 +199,7 @@ FAILURES = [
     ({"click__kind": "multiclass"}, "task `click`, kind: expected 'binary' or 'regression'. "
      "Received: 'multiclass'"),
     ({"click__weight": -1}, "task `click`, weight: expected at least 0.0. Received: -1"),
-    ({"click__label": {"colum": "y"}}, "task `click`, label: unknown option `colum`; did you mean "
+    ({"click__label": {"colum": "y"}}, "task `click`, label: unknown option `colum`. Did you mean "
      "`column`? Options here: column, equals, above"),
     ({"click__label": {"column": "y", "equals": 1, "above": 2}}, "task `click`, label: `equals` "
      "and `above` exclude each other; keep one"),
