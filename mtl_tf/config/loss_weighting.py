@@ -1,4 +1,4 @@
-"""What `training.loss_weighting:` may say: one class per strategy, told apart by `method`."""
+"""`training.loss_weighting`: one class per strategy, selected by `method`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ Positive = Annotated[float, _F(gt=0, allow_inf_nan=False)]
 
 
 class FixedWeights(Strict):
-    """The tasks' own weights."""
+    """The fixed `weight` of each task."""
 
     method: Literal["fixed"] = "fixed"
 
 
 class UncertaintyWeights(Strict):
-    """Learned log σ² per task (Kendall et al.)."""
+    """Uncertainty weighting: a learned log σ² per task (Kendall et al.)."""
 
     method: Literal["uncertainty"] = "uncertainty"
     learning_rate: Positive = 0.01
 
 
 class DWA(Strict):
-    """Dynamic weight average over epochs (Liu et al.)."""
+    """Dynamic weight averaging over epochs (Liu et al.)."""
 
     method: Literal["dwa"] = "dwa"
     temperature: Positive = 2.0
 
 
 class GradNormWeights(Strict):
-    """Gradients of similar norms on the last shared layer (Chen et al.)."""
+    """Balanced gradient norms at the last shared layer (Chen et al.)."""
 
     method: Literal["gradnorm"] = "gradnorm"
     alpha: float = _F(default=1.5, ge=0, allow_inf_nan=False)
@@ -40,7 +40,7 @@ class GradNormWeights(Strict):
 
 
 class PCGradSurgery(Strict):
-    """Conflicting gradients projected (Yu et al.)."""
+    """Projection of conflicting gradient components (Yu et al.)."""
 
     method: Literal["pcgrad"] = "pcgrad"
     seed: int = _F(default=0, ge=0, lt=2**32)

@@ -1,12 +1,13 @@
-"""What `model:` may say: one class per architecture, told apart by `architecture`."""
+"""The `model` part of a configuration: one class per architecture, selected by `architecture`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 from pydantic import Field as _F
 
+from mtl_tf.config.renamed import RenamedOptions
 from mtl_tf.schema.base import Strict
 
 STRICT = pydantic.ConfigDict(extra="forbid", validate_default=True)
@@ -18,39 +19,52 @@ Share = Annotated[float, _F(gt=0, le=1)]
 Penalty = Annotated[float, _F(ge=0, allow_inf_nan=False)]
 
 
-class Gates(Strict):
-    """Hard-concrete gates on connections (L0 penalty λ0, `penalty`).
+class Gates(RenamedOptions):
+    """Hard-concrete gates on connections.
 
-    `target_closed` is the share of connections to close, such as 0.4, instead of what the
-    penalty happens to close: the pressure on the least useful gates then rises until they
-    are closed (`mtl_tf.training.gate_schedule`), and `penalty` is only where it starts. Closed is
-    what the export removes: a gate whose value in evaluation is exactly 0. A vector gate counts
-    by the share of its units that are closed.
+    Attributes:
+        penalty: the L0 penalty λ0 of a gate; where `target_sparsity` is given, only its
+            initial value.
+        beta: temperature of the concrete distribution.
+        gamma: lower end of the stretched interval.
+        zeta: upper end of the stretched interval.
+        initial_drop: the probability that a gate is closed at the start.
+        target_sparsity: the share of connections to close, such as 0.4, instead of
+            whatever the penalty closes: the penalty of the least useful gates is raised
+            until they are closed (`mtl_tf.training.gate_schedule`). A gate is closed if its
+            value in evaluation is exactly 0, which the export removes. A vector gate counts
+            by the share of its units that are closed.
     """
+
+    renamed: ClassVar = {"target_closed": "target_sparsity"}
 
     penalty: Penalty = 1e-3
     beta: float = _F(default=2 / 3, gt=0, le=1)
     gamma: float = _F(default=-0.1, lt=0)
     zeta: float = _F(default=1.1, gt=1)
     initial_drop: float = _F(default=0.1, gt=0, lt=1)
-    target_closed: float | None = _F(default=None, gt=0, lt=1)
+    target_sparsity: float | None = _F(default=None, gt=0, lt=1)
 
     @pydantic.model_validator(mode="after")
     def _target_needs_a_penalty(self) -> Gates:
-        if self.target_closed is not None and not self.penalty:
-            raise ValueError("`target_closed` needs a `penalty` above 0 to start from; received 0")
+        if self.target_sparsity is not None and not self.penalty:
+            raise ValueError(
+                "`target_sparsity` needs a `penalty` above 0 to start from; received 0"
+            )
         return self
 
     def arguments(self) -> dict[str, float]:
-        """Those of a layer with gates."""
-        return self.model_dump(exclude={"target_closed"})
+        """Return the arguments of a layer with gates."""
+        return self.model_dump(exclude={"target_sparsity"})
 
 
 class Masks(Strict):
     """Field masks relu(tanh(g·e)).
 
-    `penalty` weighs Σ √m over the fields and their readers, m being the mean mask. Where m
-    is below `close_below` after an epoch, the field is closed to that reader for good.
+    Attributes:
+        penalty: the weight of Σ √m over the fields and their readers, m being the mean mask.
+        close_below: a field whose mean mask is smaller after an epoch is closed to that
+            reader permanently.
     """
 
     penalty: Penalty = 3e-4
@@ -58,7 +72,7 @@ class Masks(Strict):
 
 
 class _Architecture(Strict):
-    """What all architectures have: towers, an activation, L2 on the matrices."""
+    """Options of every architecture: towers, the activation, L2 on the matrices."""
 
     tower_units: tuple[Width, ...] = (16,)
     activation: str = "relu"
@@ -91,30 +105,35 @@ class MMoE(_Architecture):
     levels: Count = 1
 
 
-class CrossStitchNetwork(_Architecture):
-    """A network per task, stitched after each level, per `unit` or per `layer`.
+class CrossStitchNetwork(_Architecture, RenamedOptions):
+    """A network per task, stitched after each level.
 
-    `own` is the share that a task starts to take from itself.
+    `granularity` is what a stitching weight applies to, each `unit` or the whole `layer`;
+    `self_weight` is the initial weight of a task's own network.
     """
+
+    renamed: ClassVar = {"per": "granularity", "own": "self_weight"}
 
     architecture: Literal["cross_stitch"] = "cross_stitch"
     units: Widths = (64, 32)
-    per: Literal["unit", "layer"] = "unit"
-    own: Share = 0.9
+    granularity: Literal["unit", "layer"] = "unit"
+    self_weight: Share = 0.9
 
 
-class SluiceNetwork(_Architecture):
+class SluiceNetwork(_Architecture, RenamedOptions):
     """A network per task of equally wide levels, stitched by subspaces and mixed by levels.
 
-    `penalty` weighs the orthogonality of a level's subspaces; `own` is the share that
-    a subspace starts to take from itself, and the last level in the output.
+    `penalty` weighs the orthogonality of a level's subspaces; `self_weight` is the initial
+    weight of a subspace's own values, and of the last level in the output.
     """
+
+    renamed: ClassVar = {"own": "self_weight"}
 
     architecture: Literal["sluice"] = "sluice"
     units: Widths = (32, 32)
     num_subspaces: Count = 2
     penalty: Penalty = 1e-3
-    own: Share = 0.9
+    self_weight: Share = 0.9
 
     @pydantic.model_validator(mode="after")
     def _widths_fit(self) -> SluiceNetwork:
@@ -128,7 +147,7 @@ class SluiceNetwork(_Architecture):
 
 
 class CGC(_Architecture):
-    """Experts of each task and shared ones; a task mixes its own and the shared ones."""
+    """Task-specific and shared experts; each task mixes its own and the shared ones."""
 
     architecture: Literal["cgc"] = "cgc"
     units: Widths = (32,)
@@ -165,12 +184,12 @@ class SNRAver(_Architecture):
 
     @pydantic.model_validator(mode="after")
     def _widths_fit(self) -> SNRAver:
-        _require_equal(self.units, "sub-networks are added up as they are")
+        _require_equal(self.units, "sub-networks are summed")
         return self
 
 
 class MSSM(_Architecture):
-    """MSSM (SIGIR 2021): field masks at the input, vector gates between cells."""
+    """MSSM (SIGIR 2021): field masks at the input, vector gates between sub-networks."""
 
     architecture: Literal["mssm"] = "mssm"
     units: Widths = (64, 32)
@@ -187,7 +206,7 @@ class MSSMA(_Architecture):
 
 
 class MSSMB(_Architecture):
-    """MSSM with every connection between cells open (the paper's MSSM-b)."""
+    """MSSM with every connection between sub-networks open (the paper's MSSM-b)."""
 
     architecture: Literal["mssm_b"] = "mssm_b"
     units: Widths = (64, 32)

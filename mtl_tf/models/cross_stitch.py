@@ -26,5 +26,5 @@ def cross_stitch(
     inputs, x = embedded(features)
     for level, units in enumerate(config.units, start=1):
         x = SubNetworks(len(tasks), units, **dense(config), name=f"Level_{level}")(x)
-        x = CrossStitch(config.per, config.own, name=f"Stitch_{level}")(x)
+        x = CrossStitch(config.granularity, config.self_weight, name=f"Stitch_{level}")(x)
     return Ranker(inputs, towers(x, tasks, config), name="cross_stitch")

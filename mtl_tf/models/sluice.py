@@ -23,11 +23,11 @@ def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork
     Reference: Ruder et al., AAAI 2019.
     """
     inputs, x = embedded(features)
-    arguments = {"penalty": config.penalty, "own": config.own, **dense(config)}
+    arguments = {"penalty": config.penalty, "own": config.self_weight, **dense(config)}
     levels = []
     for level, units in enumerate(config.units, start=1):
         name = f"Level_{level}"
         x = Sluice(len(tasks), units, config.num_subspaces, **arguments, name=name)(x)
         levels.append(x)
-    x = LevelMixture(config.own, name="Levels")(levels)
+    x = LevelMixture(config.self_weight, name="Levels")(levels)
     return Ranker(inputs, towers(x, tasks, config), name="sluice")

@@ -50,7 +50,7 @@ class BestEpoch:
             training.epochs,
             training.patience,
             training.fine_tune_epochs,
-            getattr(gates, "target_closed", None),
+            getattr(gates, "target_sparsity", None),
             validated,
         )
 

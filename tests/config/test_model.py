@@ -57,7 +57,7 @@ FAILURES = [
     ),
     (
         {"architecture": "snr_aver", "units": [8, 4]},
-        "model: `units` must be equal, because sub-networks are added up as they are; "
+        "model: `units` must be equal, because sub-networks are summed; "
         "received [8, 4]",
     ),
     (
@@ -69,8 +69,8 @@ FAILURES = [
         "model, gates, beta: expected more than 0.0. Received: 0",
     ),
     (
-        {"architecture": "cross_stitch", "per": "channel"},
-        "model, per: expected 'unit' or 'layer'. Received: 'channel'",
+        {"architecture": "cross_stitch", "granularity": "channel"},
+        "model, granularity: expected 'unit' or 'layer'. Received: 'channel'",
     ),
 ]
 

@@ -123,7 +123,7 @@ def test_mmoe_with_one_expert_is_shared_bottom():
 
 @pytest.mark.parametrize("per", ["unit", "layer"])
 def test_cross_stitch_at_the_identity_is_independent_networks(per):
-    stitched = set_distinct(build(mc.CrossStitchNetwork(units=(5, 4), per=per)))
+    stitched = set_distinct(build(mc.CrossStitchNetwork(units=(5, 4), granularity=per)))
     single = build(mc.SingleTask(units=(5, 4)))
     for level, units in ((1, 5), (2, 4)):
         alpha = np.eye(K) if per == "layer" else np.repeat(np.eye(K)[..., None], units, axis=2)
@@ -141,7 +141,7 @@ def test_cross_stitch_at_the_identity_is_independent_networks(per):
 def test_sluice_with_one_subspace_and_the_last_level_is_cross_stitch_per_layer():
     sluice = set_distinct(build(mc.SluiceNetwork(units=(4, 4), num_subspaces=1)))
     sluice.get_layer("Levels").beta.assign(np.tile([0.0, 1.0], (K, 1)).astype(np.float32))
-    stitched = build(mc.CrossStitchNetwork(units=(4, 4), per="layer"))
+    stitched = build(mc.CrossStitchNetwork(units=(4, 4), granularity="layer"))
     for name in ("Embedding", *(f"Tower_{task.name}" for task in TASKS)):
         copy(sluice.get_layer(name), stitched.get_layer(name))
     for level in (1, 2):

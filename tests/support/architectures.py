@@ -280,7 +280,7 @@ ROWS = {
     "shared_bottom": Row(mc.SharedBottom(**SMALL), shared_bottom),
     "mmoe": Row(mc.MMoE(**SMALL, num_experts=4, levels=2), mmoe),
     "cross_stitch": Row(mc.CrossStitchNetwork(**SMALL), cross_stitch),
-    "cross_stitch_layer": Row(mc.CrossStitchNetwork(**SMALL, per="layer"), cross_stitch),
+    "cross_stitch_layer": Row(mc.CrossStitchNetwork(**SMALL, granularity="layer"), cross_stitch),
     "sluice": Row(mc.SluiceNetwork(units=(4, 4), tower_units=(3,)), sluice),
     "cgc": Row(mc.CGC(units=(5,), tower_units=(3,), task_experts=2, shared_experts=1), cgc),
     "ple": Row(

@@ -110,7 +110,7 @@ def test_what_is_said_of_it():
 
 @pytest.mark.parametrize("target", [None, 0.3])
 def test_a_configuration_says_it(target):
-    gates = {} if target is None else {"target_closed": target}
+    gates = {} if target is None else {"target_sparsity": target}
     training = {"epochs": 7, "patience": 3, "fine_tune_epochs": 2}
     found = BestEpoch.configured(config({"gates": gates}, training), validated=True)
     assert found == BestEpoch(7, 3, 2, target, True)

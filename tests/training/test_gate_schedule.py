@@ -154,7 +154,7 @@ def test_a_target_presses_the_least_gates_of_all_layers_and_opens_those_beyond()
 
 @pytest.mark.parametrize(("architecture", "target"), [("mssm_a", 0.4), ("snr_trans", 0.6)])
 def test_the_target_is_met(architecture, target, data, tmp_path):
-    model = {"architecture": architecture, "gates": {"target_closed": target}}
+    model = {"architecture": architecture, "gates": {"target_sparsity": target}}
     training = {"epochs": 8, "gate_learning_rate": 0.15, "patience": 1}
     result = train(config(model, training), data, tmp_path / "run", progress=False)
     saved = load_run(result.run).model
@@ -189,10 +189,10 @@ def test_early_stopping_goes_on_to_fine_tuning(data, tmp_path):
 
 REFUSED = [
     (
-        {"model": {"gates": {"target_closed": 1.5}}},
-        "target_closed: expected less than 1.0. Received: 1.5",
+        {"model": {"gates": {"target_sparsity": 1.5}}},
+        "target_sparsity: expected less than 1.0. Received: 1.5",
     ),
-    ({"model": {"gates": {"target_closed": 0.4, "penalty": 0}}}, "needs a `penalty` above 0"),
+    ({"model": {"gates": {"target_sparsity": 0.4, "penalty": 0}}}, "needs a `penalty` above 0"),
     ({"training": {"epochs": 3, "fine_tune_epochs": 3}}, "must be less than `epochs`, 3"),
     ({"training": {"warm_up_epochs": -1}}, "warm_up_epochs: expected at least 0.0. Received: -1"),
 ]
@@ -206,7 +206,7 @@ def test_what_cannot_be_is_a_sentence(options, message):
 
 
 def test_the_new_entries_survive_json():
-    model = {"gates": {"target_closed": 0.4}}
+    model = {"gates": {"target_sparsity": 0.4}}
     whole = config(model, {"epochs": 3, "warm_up_epochs": 0.5, "fine_tune_epochs": 1})
     assert Config.from_json(whole.to_json()) == whole
     assert whole.schema.to_json()["name"] == SCHEMA["name"]
