@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.config import Config, Training, load_config
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.models import build_model
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker.optimizers import optimizer_for
@@ -30,7 +31,7 @@ from mtl_tf.records.read import options
 from mtl_tf.schema import Task
 from mtl_tf.transform import Feature
 
-CONFIG = Path(__file__).parent.parent / "configs" / "census_income.yaml"
+CONFIG = CONFIGS / "census_income.yaml"
 BATCH = 1024
 MODELS: dict[str, dict[str, Any]] = {
     "mmoe": {"architecture": "mmoe", "units": [128, 64], "num_experts": 4, "tower_units": [32]},

@@ -23,11 +23,12 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.matmul import NumPy, mmoe_products, training_flops
 from benchmarks.sides import PEERS, Side, peer_python
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.datasets.census import cache_folder, find
 from pipelines import preprocess
 from serving.command import run
 
-CONFIG = Path(__file__).parent.parent / "configs" / "census_income.yaml"
+CONFIG = CONFIGS / "census_income.yaml"
 SMALL, LARGE = 10_000, 5_000_000
 PRODUCTS = mmoe_products(39 * 8, (128, 64), experts=4, tower=32, tasks=2)
 BARS = {

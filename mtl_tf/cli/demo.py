@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from mtl_tf.cli.output import note, quiet_tensorflow, table
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.errors import UserError
 from mtl_tf.files import json_path, write_json
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _ROWS_SHOWN = 3
 
 

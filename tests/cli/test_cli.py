@@ -10,8 +10,8 @@ import pytest
 
 from mtl_tf.cli import main
 from mtl_tf.cli.rows import batches, numbered_rows, read_rows
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.errors import DataError, UserError
-from tests.conftest import ROOT
 
 COMMANDS = (
     "schema", "preprocess", "train", "evaluate", "inspect", "export", "serve", "score", "demo"
@@ -75,15 +75,15 @@ def test_a_mistake_is_one_sentence(run, tmp_path, monkeypatch, argv, expected, m
 
 
 def test_schema_check_shows_fields_and_tasks(run):
-    code, out, _ = run("schema", "check", ROOT / "configs" / "click_log.yaml")
+    code, out, _ = run("schema", "check", CONFIGS / "click_log.yaml")
     assert code == 0
     assert "seller_rating" in out
     assert "3 tasks" in out
 
 
-@pytest.mark.parametrize("name", [path.name for path in (ROOT / "configs").glob("*.yaml")])
+@pytest.mark.parametrize("name", [path.name for path in CONFIGS.glob("*.yaml")])
 def test_every_configuration_here_is_valid(run, name):
-    assert run("schema", "check", ROOT / "configs" / name)[0] == 0
+    assert run("schema", "check", CONFIGS / name)[0] == 0
 
 
 def test_a_drafted_schema_is_valid(run, tmp_path):

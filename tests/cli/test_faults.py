@@ -9,10 +9,10 @@ import pytest
 from mtl_tf import files
 from mtl_tf.cli import main
 from mtl_tf.cli.rows import read_rows
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.errors import DataError, UserError
-from tests.conftest import ROOT
 
-CONFIG = str(ROOT / "configs" / "click_log.yaml")
+CONFIG = str(CONFIGS / "click_log.yaml")
 
 
 @pytest.fixture

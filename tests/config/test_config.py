@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from mtl_tf.config import MSSM, Config, Training, load_config
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.errors import UserError
 from mtl_tf.schema import Schema
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 
 SHOP = {
     "name": "shop",
@@ -54,7 +55,7 @@ def test_model_and_training(tmp_path):
     )
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_configurations_that_come_along(path):
     config = load_config(path)
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config

@@ -14,7 +14,6 @@ from tests.conftest import ROOT
 def session(tmp_path_factory):
     """The names and the folder that the README's Python blocks leave."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "configs").symlink_to(ROOT / "configs")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert len(blocks) == 2
     names: dict = {}

@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -13,6 +12,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
+from mtl_tf.datasets import CONFIGS
 from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS, Schema
 from pipelines import preprocess
@@ -154,7 +154,7 @@ def test_the_transform_alone(tmp_path):
 
 def test_census(census, tmp_path):
     """The published counts of the real data set, to the row."""
-    config = Path(__file__).resolve().parents[2] / "configs/census_income.yaml"
+    config = CONFIGS / "census_income.yaml"
     dataset = preprocess.run([
         "--config", str(config), "--output", str(tmp_path / "census"),
         "--input", str(census / "train.csv.xz"), "--input", f"test={census / 'test.csv.xz'}",
