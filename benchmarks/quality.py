@@ -25,8 +25,8 @@ from benchmarks.machine import machine
 from benchmarks.training import CONFIG, dataset_folder
 from mtl_tf.compiler import capture, cost, optimize
 from mtl_tf.config import Config, load_config
+from mtl_tf.errors import exit_on_user_error
 from mtl_tf.training import evaluate, load_run, train
-from serving.command import run
 
 # Widths that give each 76 to 91 thousand parameters.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -145,4 +145,5 @@ def _cell(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    with exit_on_user_error():
+        main()

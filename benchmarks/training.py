@@ -25,8 +25,8 @@ from benchmarks.matmul import NumPy, mmoe_products, training_flops
 from benchmarks.sides import PEERS, Side, peer_python
 from mtl_tf.datasets import CONFIGS
 from mtl_tf.datasets.census import cache_folder, find
+from mtl_tf.errors import exit_on_user_error
 from pipelines import preprocess
-from serving.command import run
 
 CONFIG = CONFIGS / "census_income.yaml"
 SMALL, LARGE = 10_000, 5_000_000
@@ -167,4 +167,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    with exit_on_user_error():
+        main()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line starts without pydantic
@@ -27,6 +29,24 @@ class DataError(UserError):
     """The data, not the call, is at fault (too many rejected rows, no rows at all)."""
 
     exit_code = 1
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Print a `UserError` of the block as one line on stderr and exit with its code.
+
+    For the `python -m` entries; `mtl-tf` has more cases to handle.
+
+    >>> with exit_on_user_error():
+    ...     raise UserError("no such model")
+    Traceback (most recent call last):
+    SystemExit: 2
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -21,17 +21,18 @@ import numpy as np
 
 from mtl_tf.errors import UserError
 from serving.client.connection import Connection, ServingError
-from serving.client.encoder import RANK, RowEncoder
+from serving.client.encoder import RowEncoder
 from serving.client.request import (
-    Described,
-    Question,
+    ModelMetadata,
+    ScoreRequest,
     chosen_version,
     joined,
     model_spec,
     read_schema,
     wanted_tasks,
 )
-from serving.client.rows import Rows, cut, length, names_in
+from serving.client.rows import Rows, names_in, num_rows, slice_rows
+from serving.protocol import signatures
 from serving.protocol.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -54,7 +55,7 @@ _MISFITS = (_CODE.INVALID_ARGUMENT, _CODE.FAILED_PRECONDITION, _CODE.NOT_FOUND)
 _SWAPS = 3  # how often a score may start anew because the version changed
 
 
-class _Changed(Exception):
+class _VersionChanged(Exception):
     """The version in service is not the one the request was made for."""
 
 
@@ -89,7 +90,7 @@ class Client:
         self._connection = Connection(address, timeout, credentials)
         self._schema = read_schema(schema)
         self._batch_size = batch_size
-        self._described: dict[tuple[str, int | str | None], Described] = {}
+        self._metadata: dict[tuple[str, int | str | None], ModelMetadata] = {}
         self._warned: set[str] = set()
 
     def score(
@@ -97,7 +98,7 @@ class Client:
         model: str,
         rows: Rows,
         tasks: Sequence[str] | None = None,
-        signature: str = "serving_default",
+        signature: str = signatures.DEFAULT,
         version: int | None = None,
         label: str | None = None,
     ) -> dict[str, np.ndarray]:
@@ -118,9 +119,9 @@ class Client:
         rows that do not fit and `ServingError` for what the server refuses.
         """
         chosen = chosen_version(version, label)
-        if tasks is not None and not length(rows):
+        if tasks is not None and not num_rows(rows):
             return joined([], tasks)
-        return self._asked(model, chosen, Question(signature, rows, tasks))
+        return self._score_with_retry(model, chosen, ScoreRequest(signature, rows, tasks))
 
     def rank(
         self,
@@ -150,25 +151,27 @@ class Client:
         chosen = chosen_version(version, label)
         if not isinstance(context, Mapping):
             raise UserError(f"`context` must be one row, a dict. Received: {context!r:.60}")
-        if tasks is not None and not length(candidates):
+        if tasks is not None and not num_rows(candidates):
             return joined([], tasks)
-        question = Question(RANK, candidates, tasks, context)
-        return self._asked(model, chosen, question)
+        request = ScoreRequest(signatures.RANK, candidates, tasks, context)
+        return self._score_with_retry(model, chosen, request)
 
-    def _asked(
-        self, model: str, chosen: int | str | None, question: Question
+    def _score_with_retry(
+        self, model: str, chosen: int | str | None, request: ScoreRequest
     ) -> dict[str, np.ndarray]:
         """The answer, all of it by one version."""
         for _ in range(_SWAPS):
-            fresh = (model, chosen) not in self._described
+            fresh = (model, chosen) not in self._metadata
             try:
-                return self._answer(model_spec(model, chosen, question.signature), chosen, question)
-            except _Changed:
+                return self._score_once(
+                    model_spec(model, chosen, request.signature), chosen, request
+                )
+            except _VersionChanged:
                 pass
             except UserError as error:  # perhaps only because what is known is out of date
                 if fresh or getattr(error, "code", _MISFITS[0]) not in _MISFITS:
                     raise
-            self._described.pop((model, chosen), None)
+            self._metadata.pop((model, chosen), None)
         message = f"model `{model}` changes its version faster than it answers; try again"
         raise ServingError(message, _CODE.ABORTED)
 
@@ -177,7 +180,7 @@ class Client:
     ) -> Mapping[str, meta_graph_pb2.SignatureDef]:
         """What a model can be asked, by signature name; `version` is a number or a label."""
         chosen = version if isinstance(version, str) else chosen_version(version, None)
-        return self._describe(model, chosen).signatures
+        return self._model_metadata(model, chosen).signatures
 
     def status(self, model: str) -> dict[int, str]:
         """State of each version of a model: AVAILABLE, LOADING, END, …"""
@@ -218,8 +221,8 @@ class Client:
         )
         return {entry.version: _STATES.Name(entry.state) for entry in reply.model_version_status}
 
-    def _describe(self, model: str, chosen: int | str | None) -> Described:
-        known = self._described.get((model, chosen))
+    def _model_metadata(self, model: str, chosen: int | str | None) -> ModelMetadata:
+        known = self._metadata.get((model, chosen))
         if known is None:
             request = get_model_metadata_pb2.GetModelMetadataRequest(
                 model_spec=model_spec(model, chosen), metadata_field=[_FIELD]
@@ -227,32 +230,32 @@ class Client:
             reply = self._connection.call(
                 self._connection.prediction.GetModelMetadata, request, model
             )
-            signatures = get_model_metadata_pb2.SignatureDefMap()
-            reply.metadata[_FIELD].Unpack(signatures)
+            reply_map = get_model_metadata_pb2.SignatureDefMap()
+            reply.metadata[_FIELD].Unpack(reply_map)
             # TensorFlow's own, which start the model, are named `__…`.
-            found = {k: v for k, v in signatures.signature_def.items() if not k.startswith("__")}
-            known = Described(reply.model_spec.version.value, found)
-            self._described[model, chosen] = known
+            found = {k: v for k, v in reply_map.signature_def.items() if not k.startswith("__")}
+            known = ModelMetadata(reply.model_spec.version.value, found)
+            self._metadata[model, chosen] = known
         return known
 
-    def _answer(
-        self, spec: model_pb2.ModelSpec, chosen: int | str | None, question: Question
+    def _score_once(
+        self, spec: model_pb2.ModelSpec, chosen: int | str | None, request: ScoreRequest
     ) -> dict[str, np.ndarray]:
-        described, rows = self._describe(spec.name, chosen), question.rows
-        tasks = wanted_tasks(spec, described, question.tasks)
+        metadata, rows = self._model_metadata(spec.name, chosen), request.rows
+        tasks = wanted_tasks(spec, metadata, request.tasks)
         parts: list[dict[str, np.ndarray]] = []
-        if length(rows):
+        if num_rows(rows):
             encoder = RowEncoder(
-                described.signatures, spec.signature_name, self._schema, question.context
+                metadata.signatures, spec.signature_name, self._schema, request.context
             )
-            self._warn(spec.name, encoder.remarks(names_in(rows)))
-        for start in range(0, length(rows), self._batch_size):
-            arrays = encoder.arrays(cut(rows, start, start + self._batch_size), start)
+            self._warn(spec.name, encoder.input_warnings(names_in(rows)))
+        for start in range(0, num_rows(rows), self._batch_size):
+            arrays = encoder.arrays(slice_rows(rows, start, start + self._batch_size), start)
             reply = self._predict(spec, arrays, tasks, pinned=start > 0)
             parts.append({task: from_proto(reply.outputs[task]) for task in tasks})
             spec.version.value = reply.model_spec.version.value  # the same for the other parts
-        if parts and spec.version.value != described.version:
-            self._described.pop((spec.name, chosen), None)
+        if parts and spec.version.value != metadata.version:
+            self._metadata.pop((spec.name, chosen), None)
         return joined(parts, tasks)
 
     def _predict(
@@ -269,12 +272,12 @@ class Client:
             return self._connection.call(self._connection.prediction.Predict, request, spec.name)
         except ServingError as error:
             if pinned and error.code == _CODE.NOT_FOUND:
-                raise _Changed from None
+                raise _VersionChanged from None
             raise
 
-    def _warn(self, model: str, remarks: Sequence[str]) -> None:
-        for remark in remarks:
-            message = f"model `{model}` {remark}"
+    def _warn(self, model: str, input_warnings: Sequence[str]) -> None:
+        for warning in input_warnings:
+            message = f"model `{model}` {warning}"
             if message not in self._warned:
                 self._warned.add(message)
                 warnings.warn(message, stacklevel=5)

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving.client.parse_values import Input
-from serving.client.rows import RowError, Rows, inputs_of, keys_of, length, to_arrays, to_examples
+from serving.client.parse_values import SignatureInput
+from serving.client.rows import RowError, Rows, inputs_of, keys_of, num_rows, to_arrays, to_examples
 from serving.protocol.protos import meta_graph_pb2
+from serving.protocol.signatures import DEFAULT, EXAMPLES, IDS, RANK
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema
-
-DEFAULT = "serving_default"
-EXAMPLES = "examples"
-IDS = "ids"
-RANK = "rank"
 
 
 class RowEncoder:
@@ -44,35 +40,37 @@ class RowEncoder:
         self._examples = signature == EXAMPLES
         source = signatures[DEFAULT if self._examples else signature]
         inputs = inputs_of(source, schema, raw=signature != IDS)
-        self._inputs = {name: field for name, field in inputs.items() if not field.once}
+        self._inputs = {name: field for name, field in inputs.items() if not field.per_request}
         self._schema = schema
         self._missing = schema.missing_values if schema else ()
         self._context: Mapping[str, Any] = context or {}
-        self._once = {name: field for name, field in inputs.items() if field.once}
+        self._context_inputs = {name: field for name, field in inputs.items() if field.per_request}
         self._shared = self._context_arrays()
 
     def arrays(self, rows: Rows, first_row: int = 0) -> dict[str, np.ndarray]:
         """The signature's inputs for `rows`; errors count rows from `first_row`."""
         arrays = to_arrays(rows, self._inputs.values(), self._missing, first_row)
         if self._examples:
-            return {EXAMPLES: to_examples(arrays, length(rows))}
+            return {EXAMPLES: to_examples(arrays, num_rows(rows))}
         return arrays | self._shared
 
     def _context_arrays(self) -> dict[str, np.ndarray]:
         try:
-            return to_arrays([self._context], self._once.values(), self._missing)
+            return to_arrays([self._context], self._context_inputs.values(), self._missing)
         except RowError as error:
             raise UserError(f"context, {error.problem}") from None
 
-    def remarks(self, names: Iterable[str]) -> list[str]:
+    def input_warnings(self, names: Iterable[str]) -> list[str]:
         """What a user should know about rows with these keys; empty when all fits."""
-        found = self._remarks("the rows have", self._inputs, set(names))
-        if not self._once:
+        found = self._input_warnings("the rows have", self._inputs, set(names))
+        if not self._context_inputs:
             return found
-        remarks = self._remarks("the context has", self._once, set(self._context))
-        return found + [f"of the context, {remark}" for remark in remarks]
+        messages = self._input_warnings("the context has", self._context_inputs, set(self._context))
+        return found + [f"of the context, {message}" for message in messages]
 
-    def _remarks(self, have: str, inputs: Mapping[str, Input], given: set[str]) -> list[str]:
+    def _input_warnings(
+        self, have: str, inputs: Mapping[str, SignatureInput], given: set[str]
+    ) -> list[str]:
         read = {key for field in inputs.values() for key in (field.column, field.name)}
         unfit = [
             field.name
@@ -88,8 +86,8 @@ class RowEncoder:
         # What is in no field of the schema, labels and keys of logs, is no surprise.
         known = keys_of(self._schema) if self._schema else given
         dropped = (given - read) & known
-        remarks = [f"does not read, so dropped: {_some(dropped)}"] if dropped else []
-        return remarks + ([f"is sent as missing, in no row: {_some(unfit)}"] if unfit else [])
+        messages = [f"does not read, so dropped: {_some(dropped)}"] if dropped else []
+        return messages + ([f"is sent as missing, in no row: {_some(unfit)}"] if unfit else [])
 
 
 def _some(names: Collection[Any], limit: int = 10) -> str:

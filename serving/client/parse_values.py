@@ -21,7 +21,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Input:
+class SignatureInput:
     """One input of a signature, and where a row keeps its value."""
 
     name: str
@@ -31,11 +31,11 @@ class Input:
     column: str = ""
     separator: str | None = None
     missing: Any = None  # stands for a missing value, and pads a bag; None: there is no such
-    most: int | None = None  # values of a bag that the model reads, where the schema says it
-    once: bool = False  # one value for all rows of a request
+    max_values: int | None = None  # values of a bag that the model reads, where the schema says it
+    per_request: bool = False  # one value for all rows of a request
 
 
-class Unfit(Exception):
+class InvalidValue(Exception):
     """A value of this row (of those at hand) is not what was expected."""
 
     def __init__(self, row: int, expected: str) -> None:
@@ -44,18 +44,21 @@ class Unfit(Exception):
 
 
 def parsed(
-    values: Sequence[Any], field: Input, absent: frozenset[str], row: Callable[[int], int]
+    values: Sequence[Any],
+    field: SignatureInput,
+    missing_texts: frozenset[str],
+    row: Callable[[int], int],
 ) -> np.ndarray:
-    """The values as the field's type; `row` tells the row of each, for `Unfit`."""
+    """The values as the field's type; `row` tells the row of each, for `InvalidValue`."""
     array = _plain(values, field.dtype)
     if array is not None:
         return array
     parse, expected = PARSERS[field.dtype.kind]
     result = np.empty(len(values), field.dtype)
     for place, value in enumerate(values):
-        found = field.missing if is_missing(value, absent) else parse(value)
+        found = field.missing if is_missing(value, missing_texts) else parse(value)
         if found is None:
-            raise Unfit(row(place), expected)
+            raise InvalidValue(row(place), expected)
         result[place] = found
     return result
 
@@ -81,11 +84,11 @@ def objects(values: Sequence[Any]) -> np.ndarray:
     return array
 
 
-def is_missing(value: Any, absent: frozenset[str]) -> bool:
-    """Whether it is None, NaN or one of the texts `absent`."""
+def is_missing(value: Any, missing_texts: frozenset[str]) -> bool:
+    """Whether it is None, NaN or one of the texts `missing_texts`."""
     if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
         return True
-    return isinstance(value, str) and value in absent
+    return isinstance(value, str) and value in missing_texts
 
 
 def text_of(value: Any) -> bytes | None:

@@ -12,15 +12,15 @@ import numpy as np
 
 from mtl_tf.errors import UserError
 from serving.client.rows import Rows
+from serving.protocol import LARGEST_VERSION
 from serving.protocol.protos import meta_graph_pb2, model_pb2
-from serving.server.config import LARGEST_VERSION
 
 if TYPE_CHECKING:
     from mtl_tf.schema import Schema
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelMetadata:
     """A version of a model and what it can be asked."""
 
     version: int
@@ -28,7 +28,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Question:
+class ScoreRequest:
     """Rows to score by one signature, `context` of them for all."""
 
     signature: str
@@ -60,7 +60,7 @@ def model_spec(model: str, chosen: int | str | None, signature: str = "") -> mod
 
 
 def wanted_tasks(
-    spec: model_pb2.ModelSpec, described: Described, tasks: Sequence[str] | None
+    spec: model_pb2.ModelSpec, metadata: ModelMetadata, tasks: Sequence[str] | None
 ) -> list[str]:
     """The tasks to answer, each once, all by default; `UserError` for what the model lacks."""
     if isinstance(tasks, str) or (tasks is not None and not len(tasks)):
@@ -68,8 +68,8 @@ def wanted_tasks(
             f"`tasks` must be a list of one name or more, or left out for all. Received: {tasks!r}"
         )
     signature = spec.signature_name
-    _require(f"model `{spec.name}` has no signature", [signature], described.signatures)
-    outputs = described.signatures[signature].outputs
+    _require(f"model `{spec.name}` has no signature", [signature], metadata.signatures)
+    outputs = metadata.signatures[signature].outputs
     _require(f"model `{spec.name}` has no task", tasks or (), outputs)
     return sorted(outputs) if tasks is None else list(dict.fromkeys(tasks))
 

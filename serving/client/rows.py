@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
-from serving.client.multivalued import Bags, read_bags
-from serving.client.parse_values import MISSING_INT, Input, Unfit, objects, parsed
+from serving.client.multivalued import MultivaluedColumn, read_multivalued
+from serving.client.parse_values import MISSING_INT, InvalidValue, SignatureInput, objects, parsed
 from serving.protocol.protos import example_pb2, meta_graph_pb2
 from serving.protocol.tensors import STRING, numpy_dtype
 
@@ -43,7 +43,7 @@ class RowError(UserError):
 
 def inputs_of(
     signature: meta_graph_pb2.SignatureDef, schema: Schema | None = None, raw: bool = True
-) -> dict[str, Input]:
+) -> dict[str, SignatureInput]:
     """The inputs of a signature; a `Schema` adds columns and separators.
 
     `raw`: whether it takes raw values, or transformed ones, where nothing is missing.
@@ -59,10 +59,12 @@ def inputs_of(
         dims = [dim.size for dim in info.tensor_shape.dim]
         width = dims[1] if len(dims) > 1 and dims[1] > 0 else None
         dtype = np.dtype(object) if info.dtype == STRING else numpy_dtype(info.dtype)
-        column, separator, most = columns.get(name, (name, None, None))
+        column, separator, max_values = columns.get(name, (name, None, None))
         missing = _missing(dtype, len(dims), raw)
-        once = dims[:1] == [1]
-        inputs[name] = Input(name, dtype, len(dims), width, column, separator, missing, most, once)
+        per_request = dims[:1] == [1]
+        inputs[name] = SignatureInput(
+            name, dtype, len(dims), width, column, separator, missing, max_values, per_request
+        )
     return inputs
 
 
@@ -74,7 +76,7 @@ def _missing(dtype: np.dtype[Any], rank: int, raw: bool) -> Any:
     return {"O": b"", "i": MISSING_INT, "f": math.nan}[dtype.kind]
 
 
-def length(rows: Rows) -> int:
+def num_rows(rows: Rows) -> int:
     """Number of rows, given as a sequence of dicts or as a dict of columns.
 
     Raises `UserError` for anything else, such as a single row: its texts would be taken for
@@ -122,7 +124,7 @@ def names_in(rows: Rows) -> set[str]:
     return set(rows) if isinstance(rows, Mapping) else set().union(*rows)
 
 
-def cut(rows: Rows, start: int, stop: int) -> Rows:
+def slice_rows(rows: Rows, start: int, stop: int) -> Rows:
     """Rows `start` to `stop`."""
     if isinstance(rows, Mapping):
         return {name: values[start:stop] for name, values in rows.items()}
@@ -130,33 +132,38 @@ def cut(rows: Rows, start: int, stop: int) -> Rows:
 
 
 def to_arrays(
-    rows: Rows, inputs: Iterable[Input], missing_values: Sequence[str] = (), first_row: int = 0
+    rows: Rows,
+    inputs: Iterable[SignatureInput],
+    missing_values: Sequence[str] = (),
+    first_row: int = 0,
 ) -> dict[str, np.ndarray]:
     """One array per input, for rows keyed by column or by field name (the column wins).
 
     A value that does not fit raises `RowError` naming the row (counted from `first_row`)
     and the field.
     """
-    absent = frozenset(("", *missing_values))
+    missing_texts = frozenset(("", *missing_values))
     arrays: dict[str, np.ndarray] = {}
-    bags: dict[str, Bags] = {}
+    bags: dict[str, MultivaluedColumn] = {}
     for field in sorted(inputs, key=lambda field: field.name):  # weights after their bag
         values = _column(rows, field)
         try:
             if field.rank == 2:
-                bags[field.name] = read_bags(values, field, absent)
-                _check_weights(field.name, bags, absent)
+                bags[field.name] = read_multivalued(values, field, missing_texts)
+                _check_weights(field.name, bags, missing_texts)
                 arrays[field.name] = bags[field.name].padded()
             else:
-                arrays[field.name] = parsed(values, field, absent, lambda place: place)
-        except Unfit as error:
+                arrays[field.name] = parsed(values, field, missing_texts, lambda place: place)
+        except InvalidValue as error:
             received = reprlib.repr(values[error.row])
             problem = f"`{field.name}`: expected {error.expected}. Received: {received}"
             raise RowError(first_row + error.row, problem) from None
     return arrays
 
 
-def _check_weights(name: str, bags: Mapping[str, Bags], absent: frozenset[str]) -> None:
+def _check_weights(
+    name: str, bags: Mapping[str, MultivaluedColumn], missing_texts: frozenset[str]
+) -> None:
     """Refuses the weights that the preprocessing job refuses."""
     bag = name.removesuffix("__weights")
     if bag == name or bag not in bags:
@@ -165,11 +172,11 @@ def _check_weights(name: str, bags: Mapping[str, Bags], absent: frozenset[str]) 
     uneven = np.flatnonzero(weights.lengths != values.lengths)
     if len(uneven):
         wanted = values.lengths[uneven[0]]
-        raise Unfit(int(uneven[0]), f"one weight per value of `{bag}`, {wanted} here")
+        raise InvalidValue(int(uneven[0]), f"one weight per value of `{bag}`, {wanted} here")
     weights.refuse(weights.flat < 0, "no negative weight")
     lacking = np.isnan(weights.flat)
     if lacking.any():  # allowed beside a missing value
-        weights.refuse(lacking & ~values.missing(absent), "no missing weight")
+        weights.refuse(lacking & ~values.missing(missing_texts), "no missing weight")
 
 
 def to_examples(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
@@ -201,9 +208,9 @@ def _used(array: np.ndarray) -> np.ndarray:
     return (present * np.arange(1, array.shape[1] + 1)).max(axis=1, initial=0)
 
 
-def _column(rows: Rows, field: Input) -> Sequence[Any]:
+def _column(rows: Rows, field: SignatureInput) -> Sequence[Any]:
     if isinstance(rows, Mapping):
         key = field.column if field.column in rows else field.name
-        return rows[key] if key in rows else [None] * length(rows)
+        return rows[key] if key in rows else [None] * num_rows(rows)
     column, name = field.column, field.name
     return [row[column] if column in row else row.get(name) for row in rows]

@@ -28,17 +28,16 @@ from mtl_tf.compiler.passes.quantize_tables import TYPES as TABLE_TYPES
 from mtl_tf.errors import UserError
 from mtl_tf.transform import FittedTransform, apply_arrow
 from mtl_tf.transform.graph import TransformModule
-from serving.client.encoder import DEFAULT, EXAMPLES, IDS, RANK
 from serving.export import latency, probe_rows, saved_model
 from serving.export.parity import BATCHES, Parity, ParityError, score_errors
-from serving.export.probe_requests import Arrays, requests
+from serving.export.probe_requests import Arrays, build_probe_requests
 from serving.export.publish import staging
+from serving.protocol.signatures import ALL, DEFAULT, IDS, RANK
 from serving.runtime import warmup
-from serving.runtime.loaded_model import LoadedModel, Refused
+from serving.runtime.loaded_model import LoadedModel, RequestError
 
 BATCH_SIZES = (1, 64, 512)
 MAX_SCORE_ERROR = 0.01
-_SIGNATURES = (DEFAULT, EXAMPLES, IDS, RANK)
 
 
 @dataclass(frozen=True)
@@ -179,8 +178,10 @@ class _Export:
         specs = module.input_signature()
         ranking = None
         if self.context:
-            once = {n for n in self.plan.features if n.removesuffix("__weights") in self.context}
-            split = passes.split_context(self.plan, once)
+            context_inputs = {
+                n for n in self.plan.features if n.removesuffix("__weights") in self.context
+            }
+            split = passes.split_context(self.plan, context_inputs)
             ranking = saved_model.ranking(self.transform, transform, split, module)
         served = saved_model.ServedModule(transform, module, checked, specs, module, ranking)
         saved_model.save(served, folder)
@@ -188,28 +189,32 @@ class _Export:
     def check_served(self, folder: Path) -> None:
         """Every signature of the SavedModel, by the server's own loader, against it too."""
         self.served = LoadedModel(folder)
-        for signature, request in requests(self.served, self.raw, self.features).items():
-            for context in (0, 1) if request.once else (0,):
-                parity = self._in_context(request.once, context)
+        for signature, request in build_probe_requests(
+            self.served, self.raw, self.features
+        ).items():
+            for context in (0, 1) if request.context_inputs else (0,):
+                parity = self._in_context(request.context_inputs, context)
                 for size in BATCHES:
                     self._check_batch(signature, request.rows(size, context), size, parity)
 
     def _check_batch(self, signature: str, arrays: Arrays, size: int, parity: Parity) -> None:
         try:
             scores = self.served.run(signature, arrays)
-        except Refused as error:
+        except RequestError as error:
             raise ParityError(
                 f"{signature}, batch of {size}: TF Serving's loader cannot run it "
                 f"({error.code.name}: {error.message})"
             ) from None
         parity.check(signature, scores, slice(size))
 
-    def _in_context(self, once: Collection[str], row: int) -> Parity:
-        """The truth for rows that all share one row's values of the features `once`."""
-        if not once:
+    def _in_context(self, context_inputs: Collection[str], row: int) -> Parity:
+        """The truth for rows that all share one row's values of the features `context_inputs`."""
+        if not context_inputs:
             return self.parity
         repeated = {
-            name: np.repeat(array[row : row + 1], len(array), axis=0) if name in once else array
+            name: np.repeat(array[row : row + 1], len(array), axis=0)
+            if name in context_inputs
+            else array
             for name, array in self.features.items()
         }
         return Parity(self.truth.logits(repeated), self.parity.links, self.parity.checks)
@@ -251,7 +256,7 @@ class _Export:
                 "bytes": {key: saved_model.size_on_disk(path) for key, path in folders.items()},
                 "ops": {
                     name: {k: saved_model.count_ops(m.meta_graph, name) for k, m in models.items()}
-                    for name in _SIGNATURES
+                    for name in ALL
                     if name in signatures
                 },
                 "latency_ms": self._latency(folders, seconds),
@@ -272,7 +277,7 @@ class _Export:
     def _write_requests(
         self, folder: Path, model: LoadedModel, name: str, batch_sizes: Sequence[int]
     ) -> None:
-        found = requests(model, self.raw, self.features)
+        found = build_probe_requests(model, self.raw, self.features)
         records = (
             warmup.predict_request(name, signature, request.rows(size))
             for signature, request in found.items()
@@ -293,7 +298,7 @@ class _Export:
 def _signatures(model: LoadedModel) -> dict[str, Any]:
     return {
         name: {"inputs": sorted(signature.inputs), "outputs": sorted(signature.outputs)}
-        for name in _SIGNATURES
+        for name in ALL
         if name in model.signatures
         for signature in [model.signature(name)]
     }

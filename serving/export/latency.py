@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_tf.errors import UserError
-from serving.command import run
+from mtl_tf.errors import UserError, exit_on_user_error
 from serving.protocol.tensors import from_proto
 from serving.runtime import warmup
 from serving.runtime.environment import SETTINGS
@@ -132,4 +131,5 @@ def _summary(times: Sequence[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(main)
+    with exit_on_user_error():
+        main()

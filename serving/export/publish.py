@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO
 
 from mtl_tf.errors import UserError
-from serving.server.config import LARGEST_VERSION, models_folder, versions_in
+from serving.protocol import LARGEST_VERSION
+from serving.server.config import models_folder, versions_in
 
 _RECORD = ".versions"  # every number that was ever published, one a line
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)

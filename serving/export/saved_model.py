@@ -14,8 +14,8 @@ from mtl_tf.backend.variables import resource
 from mtl_tf.compiler import LoweredModule, Plan, lower
 from mtl_tf.transform import FittedTransform
 from mtl_tf.transform.graph import TransformModule
-from serving.client.encoder import DEFAULT, EXAMPLES, IDS, RANK
 from serving.protocol.protos import meta_graph_pb2
+from serving.protocol.signatures import DEFAULT, EXAMPLES, IDS, RANK
 
 Tensors = dict[str, tf.Tensor]
 

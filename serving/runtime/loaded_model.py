@@ -17,13 +17,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 
+from serving.protocol import signatures
 from serving.protocol.protos import meta_graph_pb2, tensor_pb2, types_pb2
 from serving.protocol.tensors import dtype_code, from_proto
 
-DEFAULT_SIGNATURE = "serving_default"
 
-
-class Refused(Exception):
+class RequestError(Exception):
     """A request that cannot be answered: the code and message TF Serving gives."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -75,7 +74,7 @@ class LoadedModel:
         inputs: Mapping[str, tensor_pb2.TensorProto],
         output_filter: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """The outputs for one request; raises `Refused` as TF Serving would."""
+        """The outputs for one request; raises `RequestError` as TF Serving would."""
         signature = self.signature(signature_name)
         arrays = _parse_inputs(signature, inputs)
         _check_outputs(signature, output_filter)
@@ -97,7 +96,7 @@ class LoadedModel:
             values = call(*(arrays[name] for name in names))
         except tf.errors.OpError as error:
             code = _STATUS.get(error.error_code, grpc.StatusCode.UNKNOWN)
-            raise Refused(code, error.message) from None
+            raise RequestError(code, error.message) from None
         outputs = list(outputs) or sorted(self.signature(signature_name).outputs)
         return dict(zip(outputs, values, strict=True))
 
@@ -121,9 +120,9 @@ class LoadedModel:
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
         """The signature of that name; an empty name means `serving_default`."""
-        name = name or DEFAULT_SIGNATURE
+        name = name or signatures.DEFAULT
         if name not in self.signatures:
-            raise Refused(
+            raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
             )
         return self.signatures[name]
@@ -132,8 +131,8 @@ class LoadedModel:
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
-def _invalid(message: str) -> Refused:
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+def _invalid(message: str) -> RequestError:
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def _parse_inputs(

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from serving.protocol.protos import predict_pb2, prediction_log_pb2
 from serving.protocol.tensors import to_proto
-from serving.runtime.loaded_model import LoadedModel, Refused
+from serving.runtime.loaded_model import LoadedModel, RequestError
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000  # TF Serving's own limit: one more and the version fails to load
@@ -51,7 +51,7 @@ def write(version: Path, requests: Iterable[predict_pb2.PredictRequest]) -> int:
 def replay(model: LoadedModel, version: Path) -> int:
     """Runs a version's warm-up requests, if it has any; gives their number.
 
-    Raises `Refused` when one fails, as TF Serving does.
+    Raises `RequestError` when one fails, as TF Serving does.
     """
     count = 0
     for request in read(version):
@@ -68,13 +68,13 @@ def read(version: Path) -> Iterator[predict_pb2.PredictRequest]:
     records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     for count, record in enumerate(records, start=1):
         if count > MAX_RECORDS:
-            raise Refused(
+            raise RequestError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}",
             )
         log = prediction_log_pb2.PredictionLog.FromString(record)
         if log.WhichOneof("log_type") != "predict_log":
-            raise Refused(
+            raise RequestError(
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"Unsupported log_type for warmup: {log.WhichOneof('log_type')}",
             )

@@ -18,9 +18,9 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from mtl_tf.errors import UserError
+from serving.protocol import LARGEST_VERSION
 from serving.protocol.protos import model_server_config_pb2 as pb
 
-LARGEST_VERSION = 2**63 - 1
 MONITORING_TEXT = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from serving.protocol.protos import get_model_status_pb2, model_pb2, model_server_config_pb2
 from serving.runtime import warmup
-from serving.runtime.loaded_model import LoadedModel, Refused
+from serving.runtime.loaded_model import LoadedModel, RequestError
 from serving.server.config import versions_in
 
 State = get_model_status_pb2.ModelVersionStatus.State
@@ -62,16 +62,18 @@ class ModelStore:
             self._labels = {name: dict(entry.version_labels) for name, entry in configs.items()}
 
     def find(self, spec: model_pb2.ModelSpec) -> tuple[int, LoadedModel]:
-        """The version asked for, and its model; raises `Refused` as TF Serving would."""
+        """The version asked for, and its model; raises `RequestError` as TF Serving would."""
         if not spec.name:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         versions = dict(self._models.get(spec.name, {}))  # a poll may add to it meanwhile
         available = {number: entry.model for number, entry in versions.items() if entry.model}
         wanted = self._number(spec)
         number = max(available, default=None) if wanted is None else wanted
         if number is None or number not in available:
             asked = f"Latest({spec.name})" if wanted is None else f"Specific({spec.name}, {wanted})"
-            raise Refused(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+            raise RequestError(
+                grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}"
+            )
         return number, available[number]
 
     def status(self, spec: model_pb2.ModelSpec) -> dict[int, Version]:
@@ -79,12 +81,12 @@ class ModelStore:
         versions = dict(self._models.get(spec.name, {}))
         number = self._number(spec)
         if number is not None and number not in versions:
-            raise Refused(
+            raise RequestError(
                 grpc.StatusCode.NOT_FOUND,
                 f"Could not find version {number} of model {spec.name}",
             )
         if not versions:
-            raise Refused(
+            raise RequestError(
                 grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {spec.name}"
             )
         return {
@@ -102,7 +104,7 @@ class ModelStore:
         if choice == "version_label":
             labels = self._labels.get(spec.name, {})
             if spec.version_label not in labels:
-                raise Refused(
+                raise RequestError(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f"Unrecognized servable version label: {spec.version_label}",
                 )
@@ -128,7 +130,7 @@ class ModelStore:
         try:
             model = LoadedModel(path, self._threads)
             warmup.replay(model, path)
-        except Refused as error:
+        except RequestError as error:
             failed = Version(State.END, None, error.code.value[0], error.message)
         except tf.errors.OpError as error:
             failed = Version(State.END, None, error.error_code, error.message)

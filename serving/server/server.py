@@ -25,7 +25,7 @@ from serving.protocol.protos import (
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
-from serving.runtime.loaded_model import Refused
+from serving.runtime.loaded_model import RequestError
 from serving.server.config import folder_config, read_config
 from serving.server.model_store import ModelStore
 from serving.server.services import ModelService, PredictionService
@@ -141,7 +141,7 @@ def _require_available(store: ModelStore) -> None:
     for name in store.names():
         try:
             versions = store.status(model_pb2.ModelSpec(name=name))
-        except Refused:
+        except RequestError:
             raise UserError(
                 f"model `{name}` has none of the versions that its configuration asks for; "
                 "check `model_version_policy` and `base_path`"

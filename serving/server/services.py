@@ -18,8 +18,9 @@ from serving.protocol.protos import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from serving.protocol.signatures import DEFAULT
 from serving.protocol.tensors import to_value_proto
-from serving.runtime.loaded_model import DEFAULT_SIGNATURE, Refused
+from serving.runtime.loaded_model import RequestError
 from serving.server.model_store import ModelStore
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns `Refused` into the call's status, and a fault of ours into INTERNAL."""
+    """Turns `RequestError` into the call's status, and a fault of ours into INTERNAL."""
 
     @functools.wraps(method)
     def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -37,7 +38,7 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
             context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         try:
             return method(self, request)
-        except Refused as error:
+        except RequestError as error:
             code, message = error.code, error.message
         except Exception:
             _log.exception("%s failed", method.__name__)
@@ -49,7 +50,7 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _spec_of(request: Any) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
-        raise Refused(_INVALID, "Missing ModelSpec")
+        raise RequestError(_INVALID, "Missing ModelSpec")
     return request.model_spec
 
 
@@ -68,7 +69,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         response = predict_pb2.PredictResponse()
         response.model_spec.name = spec.name
         response.model_spec.version.value = version
-        response.model_spec.signature_name = spec.signature_name or DEFAULT_SIGNATURE
+        response.model_spec.signature_name = spec.signature_name or DEFAULT
         for name, array in outputs.items():
             response.outputs[name].CopyFrom(to_value_proto(array))
         return response
@@ -80,12 +81,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """The signatures of a version."""
         spec = _spec_of(request)
         if not request.metadata_field:
-            raise Refused(
+            raise RequestError(
                 _INVALID, "GetModelMetadataRequest must specify at least one metadata_field"
             )
         for field in request.metadata_field:
             if field != _METADATA_FIELD:
-                raise Refused(_INVALID, f"Metadata field {field} is not supported")
+                raise RequestError(_INVALID, f"Metadata field {field} is not supported")
         version, model = self._store.find(spec)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in model.signatures.items():
@@ -99,17 +100,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     @_answers
     def Classify(self, request: object) -> None:
         """Not implemented here; ask Predict."""
-        raise Refused(grpc.StatusCode.UNIMPLEMENTED, "Classify is not implemented; use Predict")
+        raise RequestError(
+            grpc.StatusCode.UNIMPLEMENTED, "Classify is not implemented; use Predict"
+        )
 
     @_answers
     def Regress(self, request: object) -> None:
         """Not implemented here; ask Predict."""
-        raise Refused(grpc.StatusCode.UNIMPLEMENTED, "Regress is not implemented; use Predict")
+        raise RequestError(grpc.StatusCode.UNIMPLEMENTED, "Regress is not implemented; use Predict")
 
     @_answers
     def MultiInference(self, request: object) -> None:
         """Not implemented here; ask Predict, which answers all tasks at once."""
-        raise Refused(
+        raise RequestError(
             grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not implemented; use Predict"
         )
 
@@ -139,7 +142,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """Serves the models of a new configuration instead."""
         config = request.config
         if config.WhichOneof("config") != "model_config_list":
-            raise Refused(_INVALID, "only a model_config_list can be loaded")
+            raise RequestError(_INVALID, "only a model_config_list can be loaded")
         self._store.config = lambda: config
         self._store.poll()
         return model_management_pb2.ReloadConfigResponse()

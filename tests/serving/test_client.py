@@ -207,7 +207,7 @@ import serving.client
 heavy = [name for name in ("tensorflow", "keras", "tf_keras", "apache_beam") if name in sys.modules]
 assert not heavy, heavy
 import tensorflow as tf
-from serving.protos import predict_pb2
+from serving.protocol.protos import predict_pb2
 request = predict_pb2.PredictRequest()
 request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
 assert tf.make_ndarray(request.inputs["x"]).tolist() == [1.0]

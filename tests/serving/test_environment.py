@@ -14,7 +14,7 @@ from serving.runtime.loaded_model import LoadedModel
 from tests.support.serving_toys import save_toy
 
 SHOWS = """
-from serving import environment
+from serving.runtime import environment
 environment.prepare()
 import tensorflow
 from tensorflow.python.framework import test_util

@@ -114,8 +114,8 @@ def test_rows_as_they_were_logged(served, run):
         arrays[name] = np.array(values, types[type(flat)])
     batch = probe_rows.clean_batch(run.transform, arrays)
     outputs = run.model(apply_arrow(run.transform, batch), training=False)
-    remark = "model `shop` does not read, so dropped: closed$"
-    with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=remark):
+    message = "model `shop` does not read, so dropped: closed$"
+    with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=message):
         scores = client.score("shop", [logged])
     close_to(scores, {task: np.asarray(output)[:, 0] for task, output in outputs.items()})
 

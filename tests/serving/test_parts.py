@@ -14,7 +14,7 @@ from mtl_tf.transform import MISSING_INT, apply_arrow
 from serving.export import latency, probe_rows, saved_model
 from serving.export.parity import TOLERANCE, Parity, ParityError
 from serving.runtime import warmup
-from serving.runtime.loaded_model import LoadedModel, Refused
+from serving.runtime.loaded_model import LoadedModel, RequestError
 from tests.support.serving_runs import transform
 from tests.support.serving_toys import save_toy
 
@@ -171,7 +171,9 @@ def test_a_warm_up_file_has_at_most_a_thousand_requests(tmp_path):
     with tf.io.TFRecordWriter(str(path / warmup.FILE)) as writer:
         for _ in range(1001):
             writer.write(warmup._record(request))
-    with pytest.raises(Refused, match=r"Number of warmup records exceeds the maximum \(1000\)"):
+    with pytest.raises(
+        RequestError, match=r"Number of warmup records exceeds the maximum \(1000\)"
+    ):
         warmup.replay(model, path)
 
 

@@ -229,7 +229,7 @@ def test_text_for_a_bag_needs_the_separator():
 
 def test_unequal_columns():
     with pytest.raises(UserError, match="columns must be equally long"):
-        rows.length({"a": [1], "b": [1, 2]})
+        rows.num_rows({"a": [1], "b": [1, 2]})
 
 
 def test_ids():
@@ -263,15 +263,17 @@ def test_no_rows_are_no_examples():
 def test_remarks():
     encoder = RowEncoder(SIGNATURES, "ids", SCHEMA)  # has no shop_id and no seen
     names = {"Country of user", "price", "tags", "tag weights", "shop", "clicked"}
-    assert encoder.remarks(names) == ["does not read, so dropped: shop"]
-    assert encoder.remarks({"price", "country", "tags"}) == [
+    assert encoder.input_warnings(names) == ["does not read, so dropped: shop"]
+    assert encoder.input_warnings({"price", "country", "tags"}) == [
         "is sent as missing, in no row: tags__weights"
     ]
     with pytest.raises(UserError, match="the rows have none of the model's inputs"):
-        encoder.remarks({"colour"})
+        encoder.input_warnings({"colour"})
     without_schema = RowEncoder(SIGNATURES, "ids")
-    assert without_schema.remarks({*IDS, None, 7}) == ["does not read, so dropped: 7, None"]
-    assert without_schema.remarks({*IDS, "shop", "x"}) == ["does not read, so dropped: shop, x"]
+    assert without_schema.input_warnings({*IDS, None, 7}) == ["does not read, so dropped: 7, None"]
+    assert without_schema.input_warnings({*IDS, "shop", "x"}) == [
+        "does not read, so dropped: shop, x"
+    ]
 
 
 def test_missing_int_is_the_transforms():
@@ -296,4 +298,4 @@ def test_missing_int_is_the_transforms():
 )
 def test_what_is_neither_rows_nor_columns(given):
     with pytest.raises(UserError, match="rows must be a list of dicts"):
-        rows.length(given)
+        rows.num_rows(given)
