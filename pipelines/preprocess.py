@@ -40,7 +40,7 @@ from typing import Any, NoReturn
 
 from mtl_tf.config import load_config
 from mtl_tf.errors import UserError
-from mtl_tf.files import json_path, write_json
+from mtl_tf.files import json_path, staging_folder, write_json
 from mtl_tf.schema import Schema
 from pipelines import report
 from pipelines.settings import Settings
@@ -71,23 +71,22 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
     json_file = json_path(args.json)
     sources, pieces = plan(args.input, schema.columns)
     plain = any(not source.split for source in sources)
-    settings = Settings(
-        folder=str(publish.working_folder(output.absolute())),
-        shares=shares(schema, {source.split for source in sources}) if plain else {},
-        max_rejected=args.max_rejected,
-        layout=args.layout,
-        block_rows=args.block_rows,
-        compression=None if args.compression == "none" else args.compression,
-        shards=args.shards,
-    )
-    try:
+    with staging_folder(output.absolute().parent, f".{output.name}.tmp-") as folder:
+        settings = Settings(
+            folder=str(folder),
+            shares=shares(schema, {source.split for source in sources}) if plain else {},
+            max_rejected=args.max_rejected,
+            layout=args.layout,
+            block_rows=args.block_rows,
+            compression=None if args.compression == "none" else args.compression,
+            shards=args.shards,
+        )
         settings.make_folders()
         dataset = _work(schema, settings, sources, pieces, options, output)
         publish.publish(settings, output, args.overwrite)
-    finally:
-        publish.remove(settings.root)
     report.print_summary(output, dataset, sys.stderr)
-    write_json(json_file, {"bars": report.bars(dataset, time.monotonic() - started)})
+    if json_file:
+        write_json(json_file, {"bars": report.bars(dataset, time.monotonic() - started)})
     return dataset
 
 

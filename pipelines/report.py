@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
+
+from mtl_tf.files import read_json
 
 _SHOWN = 5
 
@@ -60,7 +61,7 @@ def _notes(folder: Path, dataset: Mapping[str, Any]) -> Iterator[str]:
     largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:_SHOWN] if size)
     if largest:
         yield f"vocabularies: {sum(size for size, _ in sizes):,} values ({largest})"
-    unknown = _unknown(json.loads((folder / "stats.json").read_text(encoding="utf-8")))
+    unknown = _unknown(read_json(folder / "stats.json", fix="preprocess the data again"))
     if unknown:
         yield "unknown values: " + ", ".join(
             f"{split} {field} {rate:.2%}" for rate, split, field in unknown[:_SHOWN]

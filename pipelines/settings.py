@@ -36,10 +36,3 @@ class Settings:
         """The working folder's rooms."""
         for name in ("parts", "rejected", "progress", "members", "out"):
             (self.root / name).mkdir()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Whole or not at all, so that a worker's second try can only write the same again."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -43,7 +43,8 @@ def command(
     folder.mkdir(parents=True, exist_ok=True)
     bars = _whole_way(source, folder, seed)
     bars["seconds"] = round(time.monotonic() - started, 1)
-    write_json(target, {"dataset": dataset, "seed": seed, "bars": bars})
+    if target:
+        write_json(target, {"dataset": dataset, "seed": seed, "bars": bars})
     note(f"\nDone in {bars['seconds']:.0f} s. Everything is in {folder}/")
 
 

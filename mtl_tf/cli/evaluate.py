@@ -21,7 +21,8 @@ def command(run: str, data: str, split: str, json_file: str | None) -> None:
 
     metrics = evaluate(run, data, split)
     print_metrics(f"{run} on {split}", metrics)
-    write_json(target, {"bars": metric_bars(metrics), "metrics": metrics})
+    if target:
+        write_json(target, {"bars": metric_bars(metrics), "metrics": metrics})
 
 
 def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:

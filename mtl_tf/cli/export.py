@@ -70,5 +70,6 @@ def command(
         rows_per_request=rows_per_request,
     )
     print_report(result.report)
-    write_json(target, {"bars": report_bars(result.report), **result.report})
+    if target:
+        write_json(target, {"bars": report_bars(result.report), **result.report})
     click.echo(str(result.path))

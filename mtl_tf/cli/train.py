@@ -55,5 +55,6 @@ def command(
         loaded = Config.from_json(parts, config)
     result = train(loaded, data, run_folder, restart=restart, strategy=strategy)
     if result.chief:
-        write_json(target, result.to_json())
+        if target:
+            write_json(target, result.to_json())
         click.echo(str(result.run))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtl_tf.errors import UserError
+from mtl_tf.files import read_json
 from mtl_tf.schema import Schema
 from mtl_tf.transform import FittedTransform
 
@@ -105,14 +105,8 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `mtl-tf preprocess` makes a dataset folder")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             f"{folder}: expected a dataset or run folder, with a dataset.json in it; found none"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); preprocess the data again") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a JSON object; preprocess the data again")
-    return raw
+        )
+    return read_json(path, fix="preprocess the data again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.typehints import with_input_types, with_output_types
 
+from mtl_tf.files import read_json, replacing, write_bytes
 from mtl_tf.records import encode_blocks, encode_rows, frame
 from mtl_tf.transform import FittedTransform, apply_arrow, labels_arrow
 from pipelines import progress
-from pipelines.settings import Settings, write_atomically
+from pipelines.settings import Settings
 from pipelines.split import scattered
 from pipelines.stages.read import read_parts
 from pipelines.stages.shard_plan import Work
@@ -49,7 +49,7 @@ class Encode(beam.DoFn):
             shard = shard_name(work, (work.first + i) % work.shards, self._settings)
             member = f"{shard}.{work.rank:06d}-{i:04d}"
             data = self._encode({name: values[share] for name, values in arrays.items()})
-            write_atomically(self._settings.root / "members" / member, data)
+            write_bytes(self._settings.root / "members" / member, data)
             yield shard, member
         progress.tell(self._settings.root, "write", f"{work.split}-{work.rank}", (0, work.rows))
         counts = count(transform, work, present, features, labels)
@@ -58,7 +58,7 @@ class Encode(beam.DoFn):
     def _load(self) -> FittedTransform:
         # Not in `setup`: that may run before the transform has been fitted.
         if self._transform is None:
-            data = json.loads((self._settings.root / "transform.json").read_bytes())
+            data = read_json(self._settings.root / "transform.json", fix="run the job again")
             self._transform = FittedTransform.from_json(data, self._settings.out)
         return self._transform
 
@@ -80,13 +80,10 @@ class Concatenate(beam.DoFn):
 
     def process(self, item: tuple[str, Iterable[str]]) -> Iterator[str]:
         shard, members = item
-        target = self._settings.out / shard
-        temporary = self._settings.root / "members" / f".{shard}.tmp"
-        with open(temporary, "wb") as out:
+        with replacing(self._settings.out / shard) as temporary, open(temporary, "wb") as out:
             for member in sorted(members):
                 with open(self._settings.root / "members" / member, "rb") as source:
                     shutil.copyfileobj(source, out, 1 << 20)
-        temporary.replace(target)
         yield shard
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,9 +11,10 @@ import pyarrow as pa
 from apache_beam.typehints import with_input_types, with_output_types
 
 from mtl_tf.errors import DataError
+from mtl_tf.files import write_json
 from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator
-from pipelines.settings import Settings, write_atomically
+from pipelines.settings import Settings
 from pipelines.sources import Source, missing_column
 from pipelines.stages.read import Part
 from pipelines.stages.shard_plan import Work, plan_work
@@ -80,16 +80,16 @@ class Fit(beam.DoFn):
         accumulator = Accumulator.from_bytes(analysed)
         reports = sorted(reports, key=lambda report: report["piece"])
         root = self._settings.root
-        _write_json(root / "read.json", reports)
+        write_json(root / "read.json", {"reports": reports}, indent=None)
         try:
             check_rows(reports, self._settings.max_rejected, self._sources, schema)
             check_labels(schema, accumulator.statistics()["tasks"], reports)
         except DataError as error:
-            _write_json(root / "failure.json", {"message": str(error)})
+            write_json(root / "failure.json", {"message": str(error)})
             return
-        _write_json(root / "statistics.json", accumulator.statistics())
+        write_json(root / "statistics.json", accumulator.statistics(), indent=None)
         transform = accumulator.fit().to_json(self._settings.out)
-        _write_json(root / "transform.json", transform)
+        write_json(root / "transform.json", transform, indent=None)
         parts = sorted(Part(*part) for report in reports for part in report["parts"])
         yield from plan_work(parts, self._settings)
 
@@ -165,7 +165,3 @@ def _texts(task: str, reports: Sequence[Mapping[str, Any]]) -> str:
         counts.update(report["label_texts"].get(task, {}))
     found = sorted(counts, key=lambda text: (-counts[text], text))
     return ", ".join(repr(text) for text in found[:10]) or "none"
-
-
-def _write_json(path: Any, data: Any) -> None:
-    write_atomically(path, json.dumps(data, ensure_ascii=False).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -11,8 +10,9 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 from apache_beam.typehints import with_input_types, with_output_types
 
+from mtl_tf.files import write_json
 from mtl_tf.schema import Schema
-from pipelines.settings import Settings, write_atomically
+from pipelines.settings import Settings
 from pipelines.sources import Source
 from pipelines.stages.encode import Concatenate, Encode
 from pipelines.stages.fit import Analyse, Fit
@@ -98,7 +98,7 @@ class Note(beam.DoFn):
     def process(self, _: Any, counts: Sequence[Any], fingerprints: Sequence[Any]) -> Iterator[str]:
         found = {"counts": list(counts), "sha256": [digest for _, digest in sorted(fingerprints)]}
         path = self._settings.root / "written.json"
-        write_atomically(path, json.dumps(found).encode())
+        write_json(path, found, indent=None)
         yield path.name
 
 

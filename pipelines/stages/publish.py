@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-import shutil
-import tempfile
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtl_tf.errors import DataError, UserError
+from mtl_tf.files import (
+    keep_beside,
+    move_into_place,
+    read_json,
+    replace_folder,
+    replacing,
+    write_json,
+)
 from mtl_tf.records.info import FORMAT
 from mtl_tf.schema import SPLITS
 from pipelines.settings import Settings
@@ -44,40 +50,34 @@ def check_output(output: Path, overwrite: bool) -> None:
         )
 
 
-def working_folder(output: Path) -> Path:
-    """A new folder beside the output, on the same file system."""
-    return Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.tmp-"))
-
-
 def publish(settings: Settings, output: Path, overwrite: bool) -> None:
-    """`out/` becomes `output` in one rename; an older dataset leaves only then.
+    """Rename `out/` to `output`; with `overwrite`, remove the dataset that was there.
 
-    What came to be there while the job ran stays: the new dataset is kept beside it, and a
-    `UserError` says where.
+    Raises:
+        UserError: Something else was created at `output` while the job ran. It is left
+            untouched, and the finished dataset is kept beside it.
     """
     try:
         check_output(output, overwrite)
     except UserError as error:
-        kept = tempfile.mkdtemp(dir=output.absolute().parent, prefix=f"{output.name}.finished-")
-        os.rename(settings.out, kept)
-        raise UserError(f"{error}; the finished dataset is in {kept}") from None
-    if not os.path.lexists(output):
-        os.rename(settings.out, output)
+        kept = keep_beside(settings.out, output)
+        raise UserError(f"{error}; the finished dataset was saved to {kept}") from None
+    if os.path.lexists(output):
+        replace_folder(settings.out, output)
         return
-    old = settings.root / "replaced"
-    os.rename(output, old)
-    try:
-        os.rename(settings.out, output)
-    except OSError:
-        os.rename(old, output)
-        raise
+    placed = move_into_place(settings.out, output)
+    if placed != output:
+        raise UserError(
+            f"--output {output}: was created while the job ran; the finished dataset was saved "
+            f"to {placed}"
+        )
 
 
 def raise_failure(settings: Settings, output: Path) -> None:
     """Raises the `DataError` that stopped the job, and keeps the rejected rows that led to it."""
     if not (settings.root / "failure.json").exists():
         return
-    message = _read(settings.root / "failure.json")["message"]
+    message = _read(settings, "failure")["message"]
     kept = output.with_name(f"{output.name}.rejected.jsonl")
     where = f"; the rows are in {kept}" if rejected_rows(settings, kept) else ""
     raise DataError(f"{message}{where}; nothing was published")
@@ -85,19 +85,19 @@ def raise_failure(settings: Settings, output: Path) -> None:
 
 def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
     """Writes `rejected-*`, `stats.json` and `dataset.json` into `out/`; returns the last."""
-    reports = _read(settings.root / "read.json")
-    written = _read(settings.root / "written.json")
+    reports = _read(settings, "read")["reports"]
+    written = _read(settings, "written")
     counts = sorted(written["counts"], key=lambda part: (part["split"], part["rank"]))
     kept = rejected_rows(settings, settings.out / "rejected-00000-of-00001.jsonl")
     statistics = {
-        "train": _read(settings.root / "statistics.json"),
+        "train": _read(settings, "statistics"),
         "coverage": coverage(counts),
     }
-    _write(settings.out / "stats.json", statistics)
+    write_json(settings.out / "stats.json", statistics, indent=1)
     reasons = Counter[str]()
     for report in reports:
         reasons.update(report["rejected"])
-    transform = _read(settings.root / "transform.json")
+    transform = _read(settings, "transform")
     dataset = {
         "format": FORMAT,
         "schema": transform["schema"],
@@ -117,7 +117,7 @@ def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
             "by_reason": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         },
     }  # fmt: skip
-    _write(settings.out / "dataset.json", dataset)
+    write_json(settings.out / "dataset.json", dataset, indent=1)
     return dataset
 
 
@@ -126,24 +126,27 @@ def rejected_rows(settings: Settings, target: Path) -> int:
 
     No file is written when there are none.
     """
+    entries = _rejected_entries(settings)
+    first = next(entries, None)
+    if first is None:
+        return 0
     rows = 0
-    temporary = target.with_name(f".{target.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as out:
-        for piece, offset in _line_offsets(_read(settings.root / "read.json")):
-            path = settings.root / "rejected" / f"{piece:06d}.jsonl"
-            if not path.exists():
-                continue
-            with open(path, encoding="utf-8") as lines:
-                for line in lines:
-                    entry = json.loads(line)
-                    entry["line"] += offset
-                    out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-                    rows += 1
-    if rows:
-        os.replace(temporary, target)
-    else:
-        temporary.unlink()
+    with replacing(target) as temporary, open(temporary, "w", encoding="utf-8") as out:
+        for entry in itertools.chain([first], entries):
+            out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            rows += 1
     return rows
+
+
+def _rejected_entries(settings: Settings) -> Iterator[dict[str, Any]]:
+    for piece, offset in _line_offsets(_read(settings, "read")["reports"]):
+        path = settings.root / "rejected" / f"{piece:06d}.jsonl"
+        if not path.exists():
+            continue
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                yield {**entry, "line": entry["line"] + offset}
 
 
 def _line_offsets(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
@@ -192,18 +195,5 @@ def _split(out: Path, split: str, counts: Sequence[Mapping[str, Any]]) -> dict[s
     }
 
 
-def remove(folder: Path) -> None:
-    """The working folder and all that is in it, also what dying workers still write."""
-    for _ in range(20):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.25)
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _read(settings: Settings, name: str) -> dict[str, Any]:
+    return read_json(settings.root / f"{name}.json", fix="run the job again")

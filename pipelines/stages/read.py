@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.typehints import with_input_types, with_output_types
 
 from mtl_tf.errors import DataError
+from mtl_tf.files import replacing
 from mtl_tf.schema import SPLITS, Schema
 from pipelines import progress, split
 from pipelines.settings import Settings
@@ -203,12 +204,13 @@ class PartWriter:
         batches, self._waiting[name] = self._waiting[name], []
         number = sum(part.split == name for part in self.written)
         part = Part(name, self._piece, number, sum(batch.num_rows for batch in batches))
-        temporary = self._folder / f".{part.name}"
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(str(temporary), batches[0].schema, options=options) as writer:
+        with (
+            replacing(self._folder / part.name) as temporary,
+            pa.ipc.new_file(str(temporary), batches[0].schema, options=options) as writer,
+        ):
             for batch in batches:
                 writer.write_batch(batch)
-        temporary.replace(self._folder / part.name)
         self.written.append(part)
 
 

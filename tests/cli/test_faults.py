@@ -60,21 +60,6 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(run, tmp_pat
     assert "cannot be written to" in err
 
 
-def test_a_json_file_that_is_a_link_stays_one(tmp_path):
-    """As `/dev/stdout` is."""
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to("file")
-    files.write_json(files.json_path(str(tmp_path / "link")), {"x": 1})
-    assert (tmp_path / "link").is_symlink()
-    assert json.loads((tmp_path / "file").read_text()) == {"x": 1}
-
-
-def test_half_a_json_file_is_not_left(tmp_path):
-    with pytest.raises(TypeError):
-        files.write_json(tmp_path / "x.json", {"x": object()})
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

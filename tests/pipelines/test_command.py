@@ -141,7 +141,9 @@ def test_what_came_to_be_at_the_output_meanwhile_stays(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(preprocess, "_work", slow)
-    with pytest.raises(UserError, match=r"already exists.*the finished dataset is in") as told:
+    with pytest.raises(
+        UserError, match=r"already exists.*the finished dataset was saved to"
+    ) as told:
         run(tmp_path, path)
     assert left_in(tmp_path / "out") == ["letter.txt"]
     assert load_info(str(told.value).rpartition(" ")[2]).split("train").rows > 0
