@@ -6,9 +6,14 @@ import importlib
 import pytest
 
 from mtl_tf.backend.keras import LEGACY
-from tests.test_imports import MODULES
+from tests.conftest import ROOT
 
 KERAS_2_ONLY = {"mtl_tf.tfrs"}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in ("mtl_tf", "pipelines", "serving")
+    for path in (ROOT / package).rglob("*.py")
+}
 IMPORTABLE = sorted(name for name in MODULES if LEGACY or name not in KERAS_2_ONLY)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
