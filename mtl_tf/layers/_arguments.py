@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from mtl_tf.backend.keras import keras
@@ -20,6 +21,15 @@ def check_not_negative(**arguments: Any) -> None:
     for name, value in arguments.items():
         if not value >= 0:
             raise ValueError(f"`{name}` must not be negative. Received: {name}={value!r}")
+
+
+def rename_arguments(config: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Return a saved layer's config with its old argument names (keys of `renamed`) replaced.
+
+    >>> rename_arguments({"name": "mix", "own": 0.9}, {"own": "self_weight"})
+    {'name': 'mix', 'self_weight': 0.9}
+    """
+    return {renamed.get(key, key): value for key, value in config.items()}
 
 
 def glorot(fan_in: int, fan_out: int) -> keras.initializers.Initializer:

@@ -22,7 +22,7 @@ _NAME = "_mtl_tf_factors"
 
 
 @dataclass(frozen=True)
-class Basis:
+class FieldBasis:
     """Narrow fields of one width: what spans their vectors, and where a batch lies in that.
 
     Attributes:
@@ -57,7 +57,7 @@ class Factors:
         columns: where the fields of the bases, and then the others, lie in x.
     """
 
-    bases: Sequence[Basis]
+    bases: Sequence[FieldBasis]
     others: Any
     columns: np.ndarray[Any, Any]
 
@@ -71,22 +71,22 @@ class Factors:
         coordinates = tf.concat([basis.coordinates for basis in self.bases], axis=1)
         if self.others is None:
             return tf.matmul(coordinates, upper)
-        return _product(coordinates, self.others, upper, lower)
+        return _matmul_parts(coordinates, self.others, upper, lower)
 
 
-def remember(fields: Any, factors: Factors) -> None:
+def attach_factors(fields: Any, factors: Factors) -> None:
     """Notes the factors at the tensor, as Keras notes masks. Who does not know them loses none."""
     setattr(fields, _NAME, factors)
 
 
-def product(fields: Any, kernel: Any) -> Any:
+def matmul(fields: Any, kernel: Any) -> Any:
     """`fields` · `kernel`, by way of the factors where they are known."""
     factors = getattr(fields, _NAME, None)
     return tf.matmul(fields, kernel) if factors is None else factors.times(kernel)
 
 
 @tf.custom_gradient
-def _product(left: Any, right: Any, upper: Any, lower: Any) -> Any:
+def _matmul_parts(left: Any, right: Any, upper: Any, lower: Any) -> Any:
     """[left, right] · [upper; lower].
 
     Each part has a gradient of its own, which goes if nobody asks for it. A compiler

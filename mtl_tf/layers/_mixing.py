@@ -16,18 +16,18 @@ def check_share(**arguments: Any) -> None:
             raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={value!r}")
 
 
-def mostly(index: int, size: int, share: float) -> np.ndarray:
+def one_hot_smoothed(index: int, size: int, share: float) -> np.ndarray:
     """Weights that sum to 1: `share` at `index`, the rest spread evenly."""
     weights = np.full(size, (1 - share) / max(size - 1, 1), np.float32)
     weights[index] = share if size > 1 else 1.0
     return weights
 
 
-def near_identity(size: int, own: float) -> np.ndarray:
-    """`(size, size)`, row i mostly at i."""
-    return np.stack([mostly(index, size, own) for index in range(size)])
+def near_identity(size: int, self_weight: float) -> np.ndarray:
+    """`(size, size)`: row i is `one_hot_smoothed` at i, with `self_weight` there."""
+    return np.stack([one_hot_smoothed(index, size, self_weight) for index in range(size)])
 
 
-def fixed(start: np.ndarray) -> Callable[..., Any]:
-    """An initialiser that gives `start`."""
+def constant_initializer(start: np.ndarray) -> Callable[..., Any]:
+    """Return an initializer whose value is `start`."""
     return lambda shape, dtype=None, **_: tf.constant(start, dtype or tf.float32)

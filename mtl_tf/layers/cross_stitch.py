@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers._mixing import check_share, fixed, near_identity
+from mtl_tf.layers._arguments import rename_arguments
+from mtl_tf.layers._mixing import check_share, constant_initializer, near_identity
 
-_PER = ("unit", "layer")
+_GRANULARITIES = ("unit", "layer")
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -23,26 +24,30 @@ class CrossStitch(keras.layers.Layer):
     α; it starts near the identity.
 
     Args:
-        per: `unit` or `layer`.
-        own: α_ii at the start; the rest, 1 − own, is spread over the other tasks.
+        granularity: `unit` or `layer`.
+        self_weight: α_ii at the start; the rest, 1 − self_weight, is spread over the
+            other tasks.
 
     Variable: `alpha` (K, K, u) per unit, (K, K) per layer; row i makes output i.
 
     Example:
-    >>> stitch = CrossStitch(per="layer", own=0.75)
+    >>> stitch = CrossStitch(granularity="layer", self_weight=0.75)
     >>> stitch(tf.constant([[[1.0], [0.0]]]))[0, :, 0].numpy().tolist()
     [0.75, 0.25]
 
     Reference: Misra et al., "Cross-stitch Networks for Multi-task Learning", CVPR 2016.
     """
 
-    def __init__(self, per: str = "unit", own: float = 0.9, **kwargs: Any):
+    def __init__(self, granularity: str = "unit", self_weight: float = 0.9, **kwargs: Any):
         super().__init__(**kwargs)
-        if per not in _PER:
-            raise ValueError(f"`per` must be one of {_PER}. Received: per={per!r}")
-        check_share(own=own)
-        self.per = per
-        self.own = own
+        if granularity not in _GRANULARITIES:
+            raise ValueError(
+                f"`granularity` must be one of {_GRANULARITIES}. "
+                f"Received: granularity={granularity!r}"
+            )
+        check_share(self_weight=self_weight)
+        self.granularity = granularity
+        self.self_weight = self_weight
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 3:
@@ -51,14 +56,16 @@ class CrossStitch(keras.layers.Layer):
                 f"{tuple(input_shape)}"
             )
         tasks, units = input_shape[1:]
-        start = near_identity(tasks, self.own)
-        if self.per == "unit":
+        start = near_identity(tasks, self.self_weight)
+        if self.granularity == "unit":
             start = np.repeat(start[:, :, None], units, axis=2)
-        self.alpha = self.add_weight(name="alpha", shape=start.shape, initializer=fixed(start))
+        self.alpha = self.add_weight(
+            name="alpha", shape=start.shape, initializer=constant_initializer(start)
+        )
         self.built = True
 
     def call(self, inputs):
-        if self.per == "layer":
+        if self.granularity == "layer":
             return tf.einsum("bju,ij->biu", inputs, self.alpha)
         # As an einsum this would be a batch of `units` tiny matrix products.
         columns = tf.unstack(tf.convert_to_tensor(self.alpha), axis=1)  # K times (K, u)
@@ -69,4 +76,14 @@ class CrossStitch(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "per": self.per, "own": self.own}
+        return {
+            **super().get_config(),
+            "granularity": self.granularity,
+            "self_weight": self.self_weight,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(
+            rename_arguments(config, {"per": "granularity", "own": "self_weight"})
+        )

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import glorot
-from mtl_tf.layers._factors import product
+from mtl_tf.layers._factors import matmul
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -99,7 +99,7 @@ class ExpertMixture(keras.layers.Layer):
             places = np.eye(seen.size, dtype="float32")[seen.reshape(-1)]
             kernel = tf.matmul(kernel, tf.constant(places, kernel.dtype))
         if len(inputs.shape) == 2:
-            logits = product(inputs, tf.cast(kernel, inputs.dtype))
+            logits = matmul(inputs, tf.cast(kernel, inputs.dtype))
             logits = tf.reshape(logits, (-1, readers, self._num_experts))
         else:
             kernel = tf.reshape(kernel, (-1, readers, self._num_experts))

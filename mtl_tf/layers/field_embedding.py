@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.layers._factors import Basis, Factors, remember
+from mtl_tf.layers._factors import Factors, FieldBasis, attach_factors
 from mtl_tf.layers._features import (
     by_dim,
     columns_of,
@@ -139,7 +139,7 @@ class FieldEmbedding(keras.layers.Layer):
     def call(self, inputs, training=None):
         fields = self._vectors(inputs, self.features)
         if training and self._narrow:
-            remember(fields, self._factors(inputs))
+            attach_factors(fields, self._factors(inputs))
         return fields
 
     def _vectors(self, inputs, features):
@@ -197,7 +197,7 @@ class FieldEmbedding(keras.layers.Layer):
             np.concatenate([columns[f["name"]] for f in (*fields, *others)]),
         )
 
-    def _id_basis(self, inputs, dim: int, group) -> Basis:
+    def _id_basis(self, inputs, dim: int, group) -> FieldBasis:
         sizes = np.array([f["size"] for f in group])[:, None]
         starts = np.array([self.offsets[f["table"]] for f in group])[:, None]
         rows = np.arange(sizes.max())
@@ -207,13 +207,13 @@ class FieldEmbedding(keras.layers.Layer):
             tf.one_hot(_int32(inputs[f["name"]]), f["size"], dtype=self.compute_dtype)
             for f in group
         ]
-        return Basis(tf.concat(hot, axis=1), vectors, np.flatnonzero(rows < sizes))
+        return FieldBasis(tf.concat(hot, axis=1), vectors, np.flatnonzero(rows < sizes))
 
-    def _number_basis(self, inputs, dim: int, group) -> Basis:
+    def _number_basis(self, inputs, dim: int, group) -> FieldBasis:
         x = self._numbers(inputs, group)
         x = tf.reshape(tf.stack([x, tf.ones_like(x)], axis=2), (-1, 2 * len(group)))
         vectors = tf.stack([self.vectors[str(dim)], self.biases[str(dim)]], axis=1)
-        return Basis(x, vectors, np.arange(2 * len(group)))
+        return FieldBasis(x, vectors, np.arange(2 * len(group)))
 
     def compute_output_shape(self, input_shape):
         batch = next(iter(input_shape.values()))[0]

@@ -39,11 +39,12 @@ class FieldMask(keras.layers.Layer):
             from the first step, and a closed mask has no gradient.
         initial: where the products start.
 
-    In training the penalty is multiplied by `pressure`, 1 unless a schedule
-    (`mtl_tf.training.gate_schedule`) assigns something else; evaluation counts the whole penalty.
-    `freeze` keeps g as it is for the rest of the training.
+    In training the penalty is multiplied by `penalty_scale`, 1 unless a schedule
+    (`mtl_tf.training.gate_schedule`) assigns something else; evaluation counts the whole
+    penalty. `freeze` keeps g at its current value until `unfreeze`.
 
-    Variables: `g`, `(readers, D)`, trained; `pressure`, `frozen` and `held`, see above.
+    Variables: `g`, `(readers, D)`, trained; `penalty_scale`, `frozen` and `frozen_value`,
+    which are not trained.
 
     Example:
     >>> layer = FieldMask(num_readers=2, field_dims=[2, 1])
@@ -91,11 +92,11 @@ class FieldMask(keras.layers.Layer):
             initializer=lambda shape, dtype=None, **_: tf.broadcast_to(
                 tf.constant(start, dtype or tf.float32), shape
             ),
-            constraint=self._kept,
+            constraint=self._constrain,
         )
-        self.pressure = add_state(self, "pressure", (), "ones")
+        self.penalty_scale = add_state(self, "penalty_scale", (), "ones")
         self.frozen = add_state(self, "frozen", (), "zeros")
-        self.held = add_state(self, "held", (self.num_readers, width), "zeros")
+        self.frozen_value = add_state(self, "frozen_value", (self.num_readers, width), "zeros")
         self.built = True
 
     def call(self, inputs, training=None):
@@ -104,8 +105,8 @@ class FieldMask(keras.layers.Layer):
             masks = tf.cast(self.masks(tf.stop_gradient(inputs)), tf.float32)
             mean = total(tf.reduce_mean(masks, axis=0)) / num_replicas()
             roots = tf.sqrt(mean + _SMALL) - _SMALL**0.5
-            pressure = tf.convert_to_tensor(self.pressure) if training else 1.0
-            self.add_loss(self.penalty * pressure * tf.reduce_sum(roots))
+            penalty_scale = tf.convert_to_tensor(self.penalty_scale) if training else 1.0
+            self.add_loss(self.penalty * penalty_scale * tf.reduce_sum(roots))
         masked = []  # one entry per run of fields of equal width
         for vectors, products in self._runs(inputs):
             seen = _mask(products)[..., None] * vectors[:, None]  # (batch, readers, fields, dim)
@@ -128,20 +129,21 @@ class FieldMask(keras.layers.Layer):
         self.g.assign(tf.convert_to_tensor(self.g) * kept)
 
     def freeze(self) -> None:
-        """Keeps g as it is, in training too."""
-        self.held.assign(tf.convert_to_tensor(self.g))
-        self.pressure.assign(0.0)
+        """Keep g at its current value, in training too."""
+        self.frozen_value.assign(tf.convert_to_tensor(self.g))
+        self.penalty_scale.assign(0.0)
         self.frozen.assign(1.0)
 
-    def release(self) -> None:
-        """Lets g learn again, under the whole penalty."""
-        self.pressure.assign(1.0)
+    def unfreeze(self) -> None:
+        """Train g again, under the whole penalty."""
+        self.penalty_scale.assign(1.0)
         self.frozen.assign(0.0)
 
-    def _kept(self, g):
-        """Constraint: frozen, as it was."""
-        held = tf.cast(tf.convert_to_tensor(self.held), g.dtype)
-        return tf.where(tf.convert_to_tensor(self.frozen) > 0, held, tf.convert_to_tensor(g))
+    def _constrain(self, g):
+        """Constrain a frozen g to `frozen_value`."""
+        frozen_value = tf.cast(tf.convert_to_tensor(self.frozen_value), g.dtype)
+        frozen = tf.convert_to_tensor(self.frozen) > 0
+        return tf.where(frozen, frozen_value, tf.convert_to_tensor(g))
 
     def _runs(self, inputs):
         """(vectors (batch, fields, dim), g·e (batch, readers, fields)) per run of widths."""

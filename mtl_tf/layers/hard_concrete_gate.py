@@ -32,10 +32,11 @@ class HardConcreteGate(keras.layers.Layer):
     The layer adds `penalty` · Σ P(z≠0) = `penalty` · Σ σ(log α − β·log(−γ/ζ)) to the
     model's loss. A gate is exactly 0 in evaluation iff log α ≤ log(−γ/ζ).
 
-    In training each gate's share of the penalty is multiplied by its `pressure`, 1 unless
-    a schedule (`mtl_tf.training.gate_schedule`) assigns something else; evaluation counts the whole
-    penalty, so that epochs compare. `freeze` fixes the gates at ẑ for the rest of the
-    training: no samples, no penalty, and log α stays, whatever the optimizer's momentum.
+    In training each gate's share of the penalty is multiplied by its `penalty_scale`, 1
+    unless a schedule (`mtl_tf.training.gate_schedule`) assigns something else; evaluation
+    counts the whole penalty, so that epochs compare. `freeze` fixes the gates at ẑ until
+    `unfreeze`: no samples, no penalty, and log α keeps its value, whatever the optimizer's
+    momentum.
 
     Args:
         shape: shape of the gates; inputs of shape `(..., *shape)` broadcast.
@@ -48,8 +49,9 @@ class HardConcreteGate(keras.layers.Layer):
             `keras.utils.set_random_seed` seeds.
 
     Variables: `log_alpha` (`shape`), trained and clamped to [log 0.01, log 100];
-    `pressure` (`shape`), `frozen` and `held`, see above; and a counter of draws, so that
-    a restored checkpoint goes on with the same samples.
+    `penalty_scale` (`shape`), `frozen` and `frozen_value` (`shape`), not trained; and a
+    counter of draws, so that training resumed from a checkpoint continues with the same
+    samples.
 
     Example:
     >>> gate = HardConcreteGate(shape=(3,), initial_drop=0.5)
@@ -103,12 +105,12 @@ class HardConcreteGate(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(
                 math.log((1 - self.initial_drop) / self.initial_drop), 0.01
             ),
-            constraint=self._kept,
+            constraint=self._constrain,
             autocast=False,
         )
-        self.pressure = add_state(self, "pressure", self.shape, "ones")
+        self.penalty_scale = add_state(self, "penalty_scale", self.shape, "ones")
         self.frozen = add_state(self, "frozen", (), "zeros")
-        self.held = add_state(self, "held", self.shape, "zeros")
+        self.frozen_value = add_state(self, "frozen_value", self.shape, "zeros")
         self.draws = self.add_weight(
             name="draws",
             shape=(),
@@ -126,27 +128,29 @@ class HardConcreteGate(keras.layers.Layer):
             return inputs * tf.cast(self.inference_gate(), inputs.dtype)
         # The sample first: where replicas wait for each other, a list of losses begins anew.
         sample = self.sample()
-        self.add_loss(self.penalty * tf.reduce_sum(tf.convert_to_tensor(self.pressure) * opened))
+        self.add_loss(
+            self.penalty * tf.reduce_sum(tf.convert_to_tensor(self.penalty_scale) * opened)
+        )
         fixed = tf.stop_gradient(self.inference_gate())
         gate = tf.where(tf.convert_to_tensor(self.frozen) > 0, fixed, sample)
         return inputs * tf.cast(gate, inputs.dtype)
 
     def freeze(self) -> None:
-        """Fixes every gate at ẑ, for training too."""
-        self.held.assign(tf.convert_to_tensor(self.log_alpha))
-        self.pressure.assign(tf.zeros(self.shape))
+        """Fix every gate at ẑ, in training too."""
+        self.frozen_value.assign(tf.convert_to_tensor(self.log_alpha))
+        self.penalty_scale.assign(tf.zeros(self.shape))
         self.frozen.assign(1.0)
 
-    def release(self) -> None:
-        """Lets the gates learn again, under the whole penalty."""
-        self.pressure.assign(tf.ones(self.shape))
+    def unfreeze(self) -> None:
+        """Train the gates again, under the whole penalty."""
+        self.penalty_scale.assign(tf.ones(self.shape))
         self.frozen.assign(0.0)
 
-    def _kept(self, log_alpha):
-        """Constraint: within [log 0.01, log 100], as the authors' code; frozen, as it was."""
+    def _constrain(self, log_alpha):
+        """Constrain log α to [log 0.01, log 100], as the authors do; frozen, to its value."""
         clamped = tf.clip_by_value(log_alpha, -_LOG_ALPHA_LIMIT, _LOG_ALPHA_LIMIT)
         frozen = tf.convert_to_tensor(self.frozen) > 0
-        return tf.where(frozen, tf.convert_to_tensor(self.held), clamped)
+        return tf.where(frozen, tf.convert_to_tensor(self.frozen_value), clamped)
 
     def sample(self):
         """One sample z of all gates, another one at each call."""

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers._arguments import check_not_negative, check_positive
-from mtl_tf.layers._mixing import check_share, fixed, near_identity
+from mtl_tf.layers._arguments import check_not_negative, check_positive, rename_arguments
+from mtl_tf.layers._mixing import check_share, constant_initializer, near_identity
 from mtl_tf.layers.sub_networks import SubNetworks
 
 
@@ -34,7 +34,8 @@ class Sluice(keras.layers.Layer):
             private one.
         activation: activation of the layers.
         penalty: weight of the orthogonality penalty.
-        own: α of a subspace with itself at the start; 1 − own is spread over the others.
+        self_weight: α of a subspace with itself at the start; the rest, 1 − self_weight,
+            is spread over the other subspaces.
         kernel_regularizer: regulariser of the matrices G.
 
     Attributes: `sub_networks`, the tasks' layers (`SubNetworks`). Variable: `alpha`
@@ -56,14 +57,14 @@ class Sluice(keras.layers.Layer):
         num_subspaces: int = 2,
         activation: Any = "relu",
         penalty: float = 0.0,
-        own: float = 0.9,
+        self_weight: float = 0.9,
         kernel_regularizer: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_positive(num_tasks=num_tasks, units=units, num_subspaces=num_subspaces)
         check_not_negative(penalty=penalty)
-        check_share(own=own)
+        check_share(self_weight=self_weight)
         if units % num_subspaces:
             raise ValueError(
                 "`units` must be a multiple of `num_subspaces`. "
@@ -74,7 +75,7 @@ class Sluice(keras.layers.Layer):
         self.num_subspaces = num_subspaces
         self.activation = keras.activations.get(activation)
         self.penalty = penalty
-        self.own = own
+        self.self_weight = self_weight
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.sub_networks = SubNetworks(
             num_tasks,
@@ -87,8 +88,10 @@ class Sluice(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         self.sub_networks.build(input_shape)
-        start = near_identity(self.num_tasks * self.num_subspaces, self.own)
-        self.alpha = self.add_weight(name="alpha", shape=start.shape, initializer=fixed(start))
+        start = near_identity(self.num_tasks * self.num_subspaces, self.self_weight)
+        self.alpha = self.add_weight(
+            name="alpha", shape=start.shape, initializer=constant_initializer(start)
+        )
         self.built = True
 
     def call(self, inputs):
@@ -120,6 +123,10 @@ class Sluice(keras.layers.Layer):
             "num_subspaces": self.num_subspaces,
             "activation": keras.activations.serialize(self.activation),
             "penalty": self.penalty,
-            "own": self.own,
+            "self_weight": self.self_weight,
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(rename_arguments(config, {"own": "self_weight"}))

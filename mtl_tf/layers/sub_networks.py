@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers._arguments import check_positive, glorot
-from mtl_tf.layers._factors import product
+from mtl_tf.layers._factors import matmul
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -70,7 +70,7 @@ class SubNetworks(keras.layers.Layer):
             # One wide matrix: the compiler's products are fastest on plain matrices.
             kernel = tf.transpose(self.kernel, (1, 0, 2))
             kernel = tf.reshape(kernel, (-1, self.num_sub_networks * self.units))
-            products = product(inputs, kernel)
+            products = matmul(inputs, kernel)
             products = tf.reshape(products, (-1, self.num_sub_networks, self.units))
             return self.activation(products + self.bias)
         # Sub-networks first, up to the activation: an einsum would leave that to the

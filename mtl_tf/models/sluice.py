@@ -23,7 +23,7 @@ def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork
     Reference: Ruder et al., AAAI 2019.
     """
     inputs, x = embedded(features)
-    arguments = {"penalty": config.penalty, "own": config.self_weight, **dense(config)}
+    arguments = {"penalty": config.penalty, "self_weight": config.self_weight, **dense(config)}
     levels = []
     for level, units in enumerate(config.units, start=1):
         name = f"Level_{level}"

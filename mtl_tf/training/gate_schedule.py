@@ -40,7 +40,7 @@ def closed_share(model: keras.Model) -> float:
 
 
 class GateSchedule(keras.callbacks.Callback):
-    """Sets the `pressure` of gates and masks after every execution of steps.
+    """Sets the `penalty_scale` of gates and masks after every execution of steps.
 
     Warm-up: the pressure of all rises from 0 to 1 in `warm_up` steps, so that the tasks
     speak before the penalty does.
@@ -82,7 +82,7 @@ class GateSchedule(keras.callbacks.Callback):
             return
         ramp = min(1.0, done / self.warm_up) if self.warm_up else 1.0
         for mask in masks_of(self.model):
-            mask.pressure.assign(ramp)
+            mask.penalty_scale.assign(ramp)
         gates = gates_of(self.model)
         if self.target is not None and gates:
             reached = min(1.0, done / max(self.warm_up, self.steps))
@@ -90,7 +90,7 @@ class GateSchedule(keras.callbacks.Callback):
         else:
             pressures = [np.full(gate.shape, ramp, np.float32) for gate in gates]
         for gate, pressure in zip(gates, pressures, strict=True):
-            gate.pressure.assign(pressure)
+            gate.penalty_scale.assign(pressure)
 
     def _towards(self, gates: list[Any], target: float, steps: int) -> list[Any]:
         """The pressure of every gate, for a share `target` of them to close."""

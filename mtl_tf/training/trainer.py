@@ -89,7 +89,7 @@ class Trainer:
         finished = self._finished()
         metrics = Evaluator(finished, self.sample, self.tasks)() if self.validated else {}
         for layer in (*gates_of(finished), *masks_of(finished)):
-            layer.release()
+            layer.unfreeze()
         finished.save(self.folder / "model.keras")
         shutil.copy(self.info.folder / "dataset.json", self.folder)
         vocabularies = self.info.folder / "vocab"

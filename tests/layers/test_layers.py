@@ -41,7 +41,7 @@ CASES = {
         lambda: layers.CellSparseSharing(2, 4, activation="tanh", penalty=0.1), CELLS
     ),
     "CrossStitch": Case(lambda: layers.CrossStitch(), CELLS),
-    "CrossStitch, per layer": Case(lambda: layers.CrossStitch(per="layer"), CELLS),
+    "CrossStitch, per layer": Case(lambda: layers.CrossStitch(granularity="layer"), CELLS),
     "ExpertMixture": Case(
         lambda: layers.ExpertMixture([[0, 1], [0, 1, 2]]), [CELLS, _numbers(6, 4)]
     ),
@@ -257,15 +257,21 @@ BAD_ARGUMENTS = [
     ),
     (lambda: layers.ExpertMixture([]), "`reads` must have a reader. Received: reads=[]"),
     (
-        lambda: layers.CrossStitch(per="channel"),
-        "`per` must be one of ('unit', 'layer'). Received: per='channel'",
+        lambda: layers.CrossStitch(granularity="channel"),
+        "`granularity` must be one of ('unit', 'layer'). Received: granularity='channel'",
     ),
-    (lambda: layers.CrossStitch(own=0.0), "`own` must be in (0, 1]. Received: own=0.0"),
+    (
+        lambda: layers.CrossStitch(self_weight=0.0),
+        "`self_weight` must be in (0, 1]. Received: self_weight=0.0",
+    ),
     (
         lambda: layers.Sluice(2, 5),
         "`units` must be a multiple of `num_subspaces`. Received: units=5, num_subspaces=2",
     ),
-    (lambda: layers.LevelMixture(last=1.5), "`last` must be in (0, 1]. Received: last=1.5"),
+    (
+        lambda: layers.LevelMixture(last_level_weight=1.5),
+        "`last_level_weight` must be in (0, 1]. Received: last_level_weight=1.5",
+    ),
     (
         lambda: layers.RepeatBranches([1, 0]),
         "`counts` must be a positive integer. Received: counts=0",

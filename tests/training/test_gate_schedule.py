@@ -30,7 +30,7 @@ def _loss(layer, inputs, training):
 
 def test_pressure_weighs_each_gates_penalty_in_training_only():
     gate = gate_of([[-1.0, 2.0]], penalty=0.5)
-    gate.pressure.assign([[0.0, 3.0]])
+    gate.penalty_scale.assign([[0.0, 3.0]])
     p = np.asarray(gate.open_probability())
     ones = tf.ones((1, 2))
     assert _loss(gate, ones, True) == pytest.approx(0.5 * 3 * p[0, 1], rel=1e-6)
@@ -42,7 +42,7 @@ def test_pressure_weighs_the_masks_penalty_in_training_only():
     rows = tf.ones((4, 3))
     whole = _loss(mask, rows, False)
     assert _loss(mask, rows, True) == pytest.approx(whole)
-    mask.pressure.assign(0.25)
+    mask.penalty_scale.assign(0.25)
     assert _loss(mask, rows, True) == pytest.approx(whole / 4)
     assert _loss(mask, rows, False) == pytest.approx(whole)
 
@@ -68,7 +68,7 @@ def test_a_frozen_gate_does_not_sample_and_does_not_move():
     assert _loss(gate, rows[0], True) == 0
     model.fit(*rows, epochs=2, verbose=0)
     np.testing.assert_array_equal(gate.log_alpha.numpy(), before)
-    gate.release()
+    gate.unfreeze()
     model.fit(*rows, epochs=1, verbose=0)
     assert (gate.log_alpha.numpy() != before).all()
 
@@ -116,7 +116,7 @@ def _pressures(model, done, **options):
     schedule.on_epoch_begin(0)
     if done:
         schedule.on_train_batch_end(done - 1)
-    return [gate.pressure.numpy() for gate in gates_of(model)]
+    return [gate.penalty_scale.numpy() for gate in gates_of(model)]
 
 
 def test_the_penalty_rises_in_the_warm_up():
@@ -125,7 +125,7 @@ def test_the_penalty_rises_in_the_warm_up():
         (pressure,) = _pressures(model, done, warm_up=20, target=None)
         assert (pressure == expected).all()
         (mask,) = masks_of(model)
-        assert mask.pressure.numpy() == expected
+        assert mask.penalty_scale.numpy() == expected
     (pressure,) = _pressures(model, 0, warm_up=0, target=None)
     assert (pressure == 1).all()
 
@@ -178,7 +178,7 @@ def test_fine_tuning_freezes_what_the_best_epoch_left(data, tmp_path):
     saved = load_run(result.run).model
     (gate,), (mask,) = gates_of(saved), masks_of(saved)
     assert float(gate.frozen) == float(mask.frozen) == 0, "what is saved can learn again"
-    assert (gate.pressure.numpy() == 1).all()
+    assert (gate.penalty_scale.numpy() == 1).all()
 
 
 def test_early_stopping_goes_on_to_fine_tuning(data, tmp_path):
