@@ -1,4 +1,4 @@
-"""Reads `gates.csv`, what `mtl_tf.training.sharing_log.SharingRecord` wrote while training."""
+"""Reads `gates.csv`, what `mtl_tf.training.sharing_log.SharingLog` wrote while training."""
 
 from __future__ import annotations
 

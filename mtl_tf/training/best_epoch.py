@@ -30,7 +30,7 @@ class BestEpoch:
     Example:
     >>> best = BestEpoch(epochs=9, patience=2)
     >>> logs = [{"val_objective": loss} for loss in (0.5, 0.3, 0.4)]
-    >>> best.of(logs), best.next_step(logs)
+    >>> best.index_of_best(logs), best.next_step(logs)
     (2, 'train')
     >>> best.next_step([*logs, {"val_objective": 0.3}])
     'stop'
@@ -54,7 +54,7 @@ class BestEpoch:
             validated,
         )
 
-    def of(self, logs: Logs) -> int:
+    def index_of_best(self, logs: Logs) -> int:
         """The epoch to keep, counted from 1."""
         if not self.validated:
             return len(logs)
@@ -62,9 +62,9 @@ class BestEpoch:
         ranked = [(miss, epoch["val_objective"]) for miss, epoch in zip(misses, logs, strict=True)]
         return 1 + ranked.index(min(ranked))
 
-    def told(self, logs: Logs) -> str:
+    def summary(self, logs: Logs) -> str:
         """Which epoch is kept, in a line; how far it is from the target, if it misses it."""
-        best = self.of(logs)
+        best = self.index_of_best(logs)
         line = f"kept epoch {best} of {len(logs)}"
         if self._eligible(logs[best - 1]):
             return line
@@ -93,7 +93,7 @@ class BestEpoch:
         """Whether the last `patience` epochs, of those since `begun`, brought nothing better."""
         if not self.validated or not any(map(self._eligible, logs)):
             return False
-        return len(logs) - max(self.of(logs), begun) >= self.patience
+        return len(logs) - max(self.index_of_best(logs), begun) >= self.patience
 
     def _eligible(self, epoch: dict[str, float]) -> bool:
         """Not before the target share of connections is closed."""

@@ -13,7 +13,7 @@ import numpy as np
 from mtl_tf.backend.keras import keras
 from mtl_tf.runs.evaluator import Evaluator, task_loss
 from mtl_tf.training.best_epoch import BestEpoch
-from mtl_tf.training.checkpoint import ComesAgain, Position
+from mtl_tf.training.checkpoint import NotResumable, TrainingProgress
 from mtl_tf.training.gate_schedule import gates_of
 
 _FRAME = 1 << 20  # bytes, more than what HDF5 writes around the weights
@@ -52,7 +52,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if not all(math.isfinite(logs[name]) for name in ("loss", "val_loss") if name in logs):
-            raise ComesAgain(
+            raise NotResumable(
                 f"the loss is no number any more after epoch {epoch + 1}; lower "
                 "`training.learning_rate`, or look for huge numbers in the labels and fields"
             )
@@ -63,16 +63,16 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         path: the file; it is replaced as a whole.
-        position: the epochs before.
+        progress: the epochs before.
         best: compares them.
     """
 
-    def __init__(self, path: Path, position: Position, best: BestEpoch):
+    def __init__(self, path: Path, progress: TrainingProgress, best: BestEpoch):
         super().__init__()
-        self.path, self.position, self.best = path, position, best
+        self.path, self.progress, self.best = path, progress, best
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.best.of([*self.position.epochs, logs]) == epoch + 1:
+        if self.best.index_of_best([*self.progress.epochs, logs]) == epoch + 1:
             self._require_space()
             part = self.path.with_name("part.weights.h5")
             self.model.save_weights(str(part))

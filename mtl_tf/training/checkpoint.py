@@ -29,7 +29,7 @@ from mtl_tf.backend.variables import resource
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.runs.run import write_json
 
-_MADE_OF = "made_of.json"
+_FINGERPRINT = "made_of.json"
 _STATE = "state.npz"
 _LOCK = "lock"
 _LONGEST_TOLD = 60  # a dataset's hash says nothing to a person
@@ -41,12 +41,12 @@ _WITH_VARIABLES = (
 )
 
 
-class ComesAgain(DataError):
+class NotResumable(DataError):
     """What the same call would end in again: nothing is left to go on from."""
 
 
 @dataclass
-class Position:
+class TrainingProgress:
     """Where a training is.
 
     Attributes:
@@ -95,20 +95,20 @@ def variables_of(model: Any) -> list[tuple[str, Any]]:
     return list(found.values())
 
 
-class State:
+class CheckpointFile:
     """The file with a training's position and variables; it is replaced as a whole."""
 
     def __init__(self, folder: Path):
         self.path = folder / _STATE
 
-    def position(self) -> Position | None:
+    def position(self) -> TrainingProgress | None:
         """Where the interrupted training was; None if there is none."""
         if not self.path.is_file():
             return None
         with self._reading() as file:
-            return Position(**json.loads(str(file["position"])))
+            return TrainingProgress(**json.loads(str(file["position"])))
 
-    def save(self, position: Position, model: Any, write: bool = True) -> None:
+    def save(self, progress: TrainingProgress, model: Any, write: bool = True) -> None:
         """Stores a position and all variables; with `write` False it only reads them.
 
         Under a `tf.distribute` strategy reading some variables takes every worker.
@@ -119,7 +119,7 @@ class State:
                 variable.numpy()
             return
         names = np.array([name for name, _ in variables])
-        arrays = {"position": np.array(json.dumps(asdict(position))), "names": names}
+        arrays = {"position": np.array(json.dumps(asdict(progress))), "names": names}
         part = self.path.with_name(f"{_STATE}.part")
         # One variable in memory at a time: tables are large, and so are their slots.
         with part.open("wb") as file:
@@ -156,21 +156,21 @@ class State:
             raise unreadable(self.path, error) from None
 
 
-def partial_of(target: Path) -> Path:
+def staging_path(target: Path) -> Path:
     """Where `target` is being made: `.NAME.partial` beside it."""
     return target.parent / f".{target.name}.partial"
 
 
 @contextlib.contextmanager
-def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> Iterator[Path]:
-    """The folder (see `partial_of`) to build `target` in, as an interrupted training left it.
+def staged_run(target: Path, fingerprint: Mapping[str, Any], restart: bool) -> Iterator[Path]:
+    """The folder (see `staging_path`) to build `target` in, as an interrupted training left it.
 
     At the end it becomes `target`. Whatever ends it before leaves it, once there is a
-    state to go on from; only a `ComesAgain` removes it.
+    state to go on from; only a `NotResumable` removes it.
 
     Args:
         target: where the run is to be.
-        made_of: what decides the result; an interrupted training of anything else is
+        fingerprint: what decides the result; an interrupted training of anything else is
             not gone on with.
         restart: discard an interrupted training.
 
@@ -178,7 +178,7 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
         UserError: another training is at work there, or an interrupted one of another
             configuration or dataset waits there.
     """
-    folder = partial_of(target)
+    folder = staging_path(target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -196,9 +196,9 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
             ) from None
         if restart or not (folder / _STATE).is_file():
             _empty(folder)
-            write_json(folder / _MADE_OF, made_of)
+            write_json(folder / _FINGERPRINT, fingerprint)
         else:
-            _check_same(target, _read(folder / _MADE_OF), made_of)
+            _check_same(target, _read(folder / _FINGERPRINT), fingerprint)
         finished = False
         try:
             yield folder
@@ -213,7 +213,7 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
             os.rename(folder, target)
             finished = True
             _forget(target)
-        except ComesAgain:
+        except NotResumable:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
@@ -223,7 +223,7 @@ def partial_folder(target: Path, made_of: Mapping[str, Any], restart: bool) -> I
 
 def _forget(run: Path) -> None:
     """Removes what only an unfinished run needs; after the rename, which may fail."""
-    for name in (_MADE_OF, _STATE, _LOCK):
+    for name in (_FINGERPRINT, _STATE, _LOCK):
         (run / name).unlink(missing_ok=True)
 
 

@@ -23,8 +23,8 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
-from mtl_tf.training.checkpoint import Position, State
-from mtl_tf.training.loop import Epochs
+from mtl_tf.training.checkpoint import CheckpointFile, TrainingProgress
+from mtl_tf.training.loop import TrainingLoop
 
 STRATEGIES = ("mirrored", "multi_worker")
 
@@ -107,7 +107,7 @@ class Cluster:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def position_of_chief(cluster: Cluster, state: State, folder: Path) -> Position:
+def progress_of_chief(cluster: Cluster, state: CheckpointFile, folder: Path) -> TrainingProgress:
     """Where all begin: where the chief was interrupted, if it was.
 
     Args:
@@ -118,11 +118,11 @@ def position_of_chief(cluster: Cluster, state: State, folder: Path) -> Position:
     Raises:
         UserError: the chief resumes, and this worker does not see from where.
     """
-    mine = (state.position() if cluster.chief else None) or Position()
+    mine = (state.position() if cluster.chief else None) or TrainingProgress()
     begin = cluster.from_chief([mine.epoch, mine.step])
     if cluster.chief or not any(begin):
         return mine
-    seen = state.position() or Position()
+    seen = state.position() or TrainingProgress()
     if [seen.epoch, seen.step] != begin:
         raise UserError(
             f"{state.path}: the chief resumes from it, this worker does not see it; put the run "
@@ -134,7 +134,7 @@ def position_of_chief(cluster: Cluster, state: State, folder: Path) -> Position:
     return seen
 
 
-class Agree(keras.callbacks.Callback):
+class BroadcastLogs(keras.callbacks.Callback):
     """Gives every worker the chief's figures: on these they decide when to stop."""
 
     def __init__(self, cluster: Cluster):
@@ -149,8 +149,8 @@ class Agree(keras.callbacks.Callback):
             logs[name] = value
 
 
-class DistributedEpochs(Epochs):
-    """`Epochs` with steps of its own instead of `fit`.
+class DistributedLoop(TrainingLoop):
+    """`TrainingLoop` with steps of its own instead of `fit`.
 
     Keras 3.15 cannot `fit` on several workers (it takes the values of all replicas for a
     tensor), nor take several steps per execution on mirrored devices (TensorFlow loses an

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldMask, HardConcreteGate
-from mtl_tf.training.checkpoint import Position
+from mtl_tf.training.checkpoint import TrainingProgress
 
 TOLERANCE = 0.05
 """How far from the target share an epoch may be and still be kept."""
@@ -29,7 +29,7 @@ def masks_of(model: keras.Model) -> list[FieldMask]:
     return [layer for layer in model.layers if isinstance(layer, FieldMask)]
 
 
-def closed_share(model: keras.Model) -> float:
+def sparsity(model: keras.Model) -> float:
     """The share of connections that are closed; of a vector gate the units closed count.
 
     A gate is closed where its value in evaluation is exactly 0: what the export removes.
@@ -58,17 +58,19 @@ class GateSchedule(keras.callbacks.Callback):
         steps: per epoch.
         warm_up: in steps.
         target: share of connections to close, in (0, 1); None for the penalty alone.
-        position: where the training is; holds μ.
+        progress: where the training is; holds μ.
     """
 
-    def __init__(self, steps: int, warm_up: float, target: float | None, position: Position):
+    def __init__(
+        self, steps: int, warm_up: float, target: float | None, progress: TrainingProgress
+    ):
         super().__init__()
         self.steps, self.warm_up, self.target = steps, warm_up, target
-        self.position = position
+        self.progress = progress
         self._begin = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._begin = self._done = epoch * self.steps + self.position.step
+        self._begin = self._done = epoch * self.steps + self.progress.step
         self._press(self._done)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -78,7 +80,7 @@ class GateSchedule(keras.callbacks.Callback):
         self._done = done
 
     def _press(self, done: int) -> None:
-        if self.position.fine_tuned_from is not None:
+        if self.progress.fine_tuned_from is not None:
             return
         ramp = min(1.0, done / self.warm_up) if self.warm_up else 1.0
         for mask in masks_of(self.model):
@@ -99,10 +101,10 @@ class GateSchedule(keras.callbacks.Callback):
         reached = np.cumsum(shares[order])
         chosen = np.zeros(len(order), bool)
         chosen[order] = reached <= target + shares[order] / 2  # to the nearest gate
-        pressure = self.position.controller.get("pressure", 1.0)
+        pressure = self.progress.controller.get("pressure", 1.0)
         if not closed[chosen].all():
             pressure = min(pressure * _RISE**steps, _LARGEST)
-        self.position.controller["pressure"] = pressure
+        self.progress.controller["pressure"] = pressure
         pressed = np.where(chosen, pressure, np.where(closed, -pressure, 0.0)) / slopes
         parts = np.split(
             pressed.astype(np.float32), np.cumsum([math.prod(gate.shape) for gate in gates])[:-1]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.training.checkpoint import Position, State
+from mtl_tf.training.checkpoint import CheckpointFile, TrainingProgress
 
 
-class Epochs:
+class TrainingLoop:
     """Trains epoch after epoch and saves where it is.
 
     Args:
@@ -19,7 +19,7 @@ class Epochs:
         steps: their number.
         callbacks: one training for them, though every epoch is a `fit` of its own.
         state: where to save; after every `save_steps` steps and each epoch.
-        position: where to begin.
+        progress: where to begin.
         save_steps: see `state`.
         chief: whether this process writes the state.
     """
@@ -30,18 +30,18 @@ class Epochs:
         batches: Callable[[int], Any],
         steps: int,
         callbacks: Sequence[keras.callbacks.Callback],
-        state: State,
-        position: Position,
+        state: CheckpointFile,
+        progress: TrainingProgress,
         save_steps: int,
         chief: bool = True,
     ):
         self.model, self.batches, self.steps = model, batches, steps
-        self.state, self.position = state, position
-        self.saver = _Saver(state, position, steps, save_steps, chief)
+        self.state, self.progress = state, progress
+        self.saver = SaveCheckpoint(state, progress, steps, save_steps, chief)
         self._callbacks = list(callbacks)
 
     def restore(self, per_execution: int) -> None:
-        """Gives all variables the values they had at the saved position.
+        """Gives all variables the values they had at the saved progress.
 
         Some come into being with the first step, so `per_execution` steps are made first
         and undone; the program that Keras compiles for them is the one it goes on with.
@@ -60,24 +60,24 @@ class Epochs:
             shuffle=False,  # the dataset shuffles; Keras would warn that it does not
         )
 
-    def run(self, epochs: int, goes_on: Callable[[], bool]) -> None:
-        """Up to `epochs` in all, as long as `goes_on` says so before each."""
-        callbacks = _Lasting(
+    def run(self, epochs: int, should_continue: Callable[[], bool]) -> None:
+        """Up to `epochs` in all, as long as `should_continue` says so before each."""
+        callbacks = PersistentCallbacks(
             [keras.callbacks.History(), *self._callbacks, self.saver],
             model=self.model,
             epochs=epochs,
             steps=self.steps,
         )
         callbacks.begin()
-        while self.position.epoch < epochs and goes_on():
-            epoch = self.position.epoch
-            self.saver.skipped = self.position.step
-            callbacks.left = self.steps - self.position.step
-            self.fit(self.batches(epoch).skip(self.position.step), epoch, callbacks)
+        while self.progress.epoch < epochs and should_continue():
+            epoch = self.progress.epoch
+            self.saver.skipped = self.progress.step
+            callbacks.left = self.steps - self.progress.step
+            self.fit(self.batches(epoch).skip(self.progress.step), epoch, callbacks)
         callbacks.end()
 
 
-class _Lasting(keras.callbacks.CallbackList):
+class PersistentCallbacks(keras.callbacks.CallbackList):
     """Callbacks whose training begins and ends when told so, not with each `fit`.
 
     `left` is the number of steps of the coming `fit`.
@@ -109,15 +109,22 @@ class _Lasting(keras.callbacks.CallbackList):
         super().on_train_end()
 
 
-class _Saver(keras.callbacks.Callback):
+class SaveCheckpoint(keras.callbacks.Callback):
     """Saves where the training is; the last of all callbacks."""
 
-    def __init__(self, state: State, position: Position, steps: int, save_steps: int, chief: bool):
+    def __init__(
+        self,
+        state: CheckpointFile,
+        progress: TrainingProgress,
+        steps: int,
+        save_steps: int,
+        chief: bool,
+    ):
         super().__init__()
-        self.state, self.position, self.chief = state, position, chief
+        self.state, self.progress, self.chief = state, progress, chief
         self.steps, self.save_steps = steps, save_steps
         self.skipped = 0
-        self._before = position.seconds
+        self._before = progress.seconds
         self._started = time.perf_counter()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -125,16 +132,16 @@ class _Saver(keras.callbacks.Callback):
             self.state.restore(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
-        before, now = self.position.step, self.skipped + batch + 1
-        self.position.step = now
+        before, now = self.progress.step, self.skipped + batch + 1
+        self.progress.step = now
         if now // self.save_steps > before // self.save_steps and now < self.steps:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.position.epochs.append({name: float(value) for name, value in logs.items()})
-        self.position.step = self.skipped = 0
+        self.progress.epochs.append({name: float(value) for name, value in logs.items()})
+        self.progress.step = self.skipped = 0
         self._save()
 
     def _save(self) -> None:
-        self.position.seconds = self._before + time.perf_counter() - self._started
-        self.state.save(self.position, self.model, write=self.chief)
+        self.progress.seconds = self._before + time.perf_counter() - self._started
+        self.state.save(self.progress, self.model, write=self.chief)

@@ -14,7 +14,7 @@ from mtl_tf.schema import Task
 _WIDTH = 9  # of a column in the report
 
 
-class Report(keras.callbacks.Callback):
+class EpochTable(keras.callbacks.Callback):
     """A line per epoch on stderr; in a terminal also a bar with rows per second.
 
     Adds `seconds` and `rows_per_second` of the training steps to the logs.
@@ -56,7 +56,7 @@ class Report(keras.callbacks.Callback):
             self._bar.update(self._task, completed=self._steps * self.batch_size)
 
     def before_validation(self, logs: dict[str, Any]) -> None:
-        """Stops the clock; called by `EndOfSteps`, which runs before validation."""
+        """Stops the clock; called by `StopClock`, which runs before validation."""
         logs["seconds"] = time.perf_counter() - self._start
         logs["rows_per_second"] = self._steps * self.batch_size / logs["seconds"]
 
@@ -90,10 +90,10 @@ class Report(keras.callbacks.Callback):
             self._bar = None
 
 
-class EndOfSteps(keras.callbacks.Callback):
+class StopClock(keras.callbacks.Callback):
     """Runs before validation, so that its time does not count as the steps'."""
 
-    def __init__(self, report: Report):
+    def __init__(self, report: EpochTable):
         super().__init__()
         self.report = report
 

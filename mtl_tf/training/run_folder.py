@@ -58,7 +58,7 @@ class RunResult:
         }
 
 
-def made_of(config: Config, info: DatasetInfo) -> dict[str, Any]:
+def fingerprint(config: Config, info: DatasetInfo) -> dict[str, Any]:
     """What decides the result of a training."""
     parts = config.to_json()
     del parts["training"]["save_steps"]

@@ -15,7 +15,7 @@ from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
 from mtl_tf.ranker.masked_update import slots
 
 
-class SharingRecord(keras.callbacks.Callback):
+class SharingLog(keras.callbacks.Callback):
     """After each epoch, one line per connection and per field and reader, in a CSV file.
 
     Columns: epoch, layer, to, from, open, closed. For a connection, `open` is the mean of
@@ -47,7 +47,7 @@ class SharingRecord(keras.callbacks.Callback):
         self.cells = tuple(cells)
         self.fields = tuple(fields)
         self.rows: dict[str, list[Any]] = {"gates": [], "masks": []}
-        self._seen = _Seen(features)
+        self._seen = _MaskProbe(features)
 
     def on_train_begin(self, logs=None):
         kept: list[Any] = [("epoch", "layer", "to", "from", "open", "closed")]
@@ -106,7 +106,7 @@ class CloseFields(keras.callbacks.Callback):
     def __init__(self, below: float, features: Any):
         super().__init__()
         self.below = below
-        self._seen = _Seen(features)
+        self._seen = _MaskProbe(features)
 
     def on_epoch_end(self, epoch, logs=None):
         for layer, masks in self._seen.masks(self.model):
@@ -118,7 +118,7 @@ class CloseFields(keras.callbacks.Callback):
                     moment.assign(tf.where(kept, tf.convert_to_tensor(moment), 0.0))
 
 
-class _Seen:
+class _MaskProbe:
     """The field masks on some rows."""
 
     def __init__(self, features: Any):

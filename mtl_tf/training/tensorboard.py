@@ -7,11 +7,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.training.sharing_log import SharingRecord
+from mtl_tf.training.sharing_log import SharingLog
 
 
 class SharingBoard(keras.callbacks.Callback):
-    """After each epoch, the lines of a `SharingRecord` for TensorBoard.
+    """After each epoch, the lines of a `SharingLog` for TensorBoard.
 
     Scalars `gates/<layer>/<to> ← <from>`, the mean P(z≠0) of a connection, and
     `masks/<reader>`, the mean mask over all fields; the image `masks`, the heat map of
@@ -22,7 +22,7 @@ class SharingBoard(keras.callbacks.Callback):
         record: whose lines to show.
     """
 
-    def __init__(self, folder: Path, record: SharingRecord):
+    def __init__(self, folder: Path, record: SharingLog):
         super().__init__()
         self.folder = folder
         self.record = record

@@ -10,10 +10,10 @@ from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
 from mtl_tf.records.read import named_damage
-from mtl_tf.training.checkpoint import State, partial_folder, partial_of
+from mtl_tf.training.checkpoint import CheckpointFile, staged_run, staging_path
 from mtl_tf.training.dataset_check import check_labels, check_schema
 from mtl_tf.training.distribution import Cluster
-from mtl_tf.training.run_folder import RunResult, made_of
+from mtl_tf.training.run_folder import RunResult, fingerprint
 from mtl_tf.training.trainer import Trainer
 
 
@@ -68,8 +68,8 @@ def train(
     check_schema(config.schema, info)
     check_labels(config.schema, info)
     chief = cluster.chief
-    made = partial_folder(run, made_of(config, info), restart) if chief else cluster.scratch()
+    made = staged_run(run, fingerprint(config, info), restart) if chief else cluster.scratch()
     with made as folder, named_damage(data):
-        state = State(folder if chief else partial_of(run))
+        state = CheckpointFile(folder if chief else staging_path(run))
         trainer = Trainer(config, info, folder, state, progress and chief, cluster)
         return replace(trainer.result(), run=run)

@@ -22,16 +22,16 @@ from mtl_tf.runs.evaluator import Evaluator
 from mtl_tf.runs.run import write_json
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
-from mtl_tf.training.checkpoint import State, unreadable
+from mtl_tf.training.checkpoint import CheckpointFile, unreadable
 from mtl_tf.training.dataset_check import features_for, trained_tasks
-from mtl_tf.training.distribution import Agree, Cluster, DistributedEpochs, position_of_chief
+from mtl_tf.training.distribution import BroadcastLogs, Cluster, DistributedLoop, progress_of_chief
 from mtl_tf.training.gate_schedule import GateSchedule, gates_of, masks_of
-from mtl_tf.training.loop import Epochs
-from mtl_tf.training.progress import EndOfSteps, Report
+from mtl_tf.training.loop import TrainingLoop
+from mtl_tf.training.progress import EpochTable, StopClock
 from mtl_tf.training.run_folder import RunResult, run_json
-from mtl_tf.training.sharing_log import CloseFields, SharingRecord
+from mtl_tf.training.sharing_log import CloseFields, SharingLog
 from mtl_tf.training.tensorboard import SharingBoard
-from mtl_tf.training.untrained_ids import silence, unseen_ids
+from mtl_tf.training.untrained_ids import untrained_ids, zero_unseen_rows
 
 _EVALUATION_BATCH = 8192
 
@@ -53,14 +53,14 @@ class Trainer:
         config: Config,
         info: DatasetInfo,
         folder: Path,
-        state: State,
+        state: CheckpointFile,
         progress: bool,
         cluster: Cluster,
     ):
         self.config, self.info, self.folder = config, info, folder
         self.state, self.cluster = state, cluster
-        self.position = position_of_chief(cluster, state, folder)
-        self.started = time.perf_counter() - self.position.seconds
+        self.progress = progress_of_chief(cluster, state, folder)
+        self.started = time.perf_counter() - self.progress.seconds
         self.tasks = config.schema.tasks
         self.features = features_for(config.schema, info)
         self.rows = PackedRows(info, "train", config.training.memory_mib << 20)
@@ -76,16 +76,16 @@ class Trainer:
         split = "eval" if self.validated else "train"
         self.sample = dataset(info.folder, split, _EVALUATION_BATCH, shuffle=False)
         self.evaluator = Evaluator(self.model, self.sample, self.tasks)
-        self.progress = progress
-        self.report = Report(self.tasks, self.batch_size, progress)
+        self.show = progress
+        self.report = EpochTable(self.tasks, self.batch_size, progress)
 
     def result(self) -> RunResult:
         """Trains to the end and writes the run's files."""
-        if not self.position.begun:
+        if not self.progress.begun:
             # Before training: nothing moves these rows, and each epoch is measured with them.
-            silence(self.model, unseen_ids(self.features, self._training_rows()))
+            zero_unseen_rows(self.model, untrained_ids(self.features, self._training_rows()))
         epochs = self._fit()
-        self._say(self.best.told(epochs))
+        self._say(self.best.summary(epochs))
         finished = self._finished()
         metrics = Evaluator(finished, self.sample, self.tasks)() if self.validated else {}
         for layer in (*gates_of(finished), *masks_of(finished)):
@@ -97,7 +97,12 @@ class Trainer:
             shutil.copytree(vocabularies, self.folder / "vocab")
         seconds = time.perf_counter() - self.started
         result = RunResult(
-            self.folder, metrics, self.best.of(epochs), epochs, seconds, self.cluster.chief
+            self.folder,
+            metrics,
+            self.best.index_of_best(epochs),
+            epochs,
+            seconds,
+            self.cluster.chief,
         )
         parameters = self.model.count_params()
         write_json(self.folder / "run.json", run_json(self.config, self.info, parameters, result))
@@ -130,29 +135,29 @@ class Trainer:
             # A step that creates variables is traced a second time.
             self.model.optimizer.build(self.model.trainable_variables)
         loop = self._loop()
-        if self.position.begun:
+        if self.progress.begun:
             loop.restore(self._per_execution)
-            self._say(f"resuming epoch {self.position.epoch + 1}, step {self.position.step:,}")
+            self._say(f"resuming epoch {self.progress.epoch + 1}, step {self.progress.step:,}")
         try:
-            loop.run(training.epochs, self._goes_on)
+            loop.run(training.epochs, self.should_continue)
         finally:
             self.report.close()
-        return tuple(self.position.epochs)
+        return tuple(self.progress.epochs)
 
-    def _loop(self) -> Epochs:
+    def _loop(self) -> TrainingLoop:
         arguments = (
             self.model,
             self._batches,
             self.steps,
             self._callbacks(),
             self.state,
-            self.position,
+            self.progress,
             self.config.training.save_steps,
             self.cluster.chief,
         )
         if self.cluster.name is None:
-            return Epochs(*arguments)
-        return DistributedEpochs(self.cluster, self._per_execution, *arguments)
+            return TrainingLoop(*arguments)
+        return DistributedLoop(self.cluster, self._per_execution, *arguments)
 
     @property
     def _per_execution(self) -> int:
@@ -178,20 +183,20 @@ class Trainer:
         again = tf.data.Dataset.range(1).flat_map(batches).with_options(once.options())
         return again.apply(tf.data.experimental.assert_cardinality(self.steps))
 
-    def _goes_on(self) -> bool:
+    def should_continue(self) -> bool:
         """Whether another epoch is worth it; freezes gates and masks when their time is over."""
-        step = self.best.next_step(self.position.epochs, self.position.fine_tuned_from)
+        step = self.best.next_step(self.progress.epochs, self.progress.fine_tuned_from)
         if step == "fine_tune":
             self._freeze()
         return step != "stop"
 
     def _freeze(self) -> None:
-        if self.validated and self.position.epochs:
+        if self.validated and self.progress.epochs:
             # Not `load_weights`: Keras 2 cannot, of a model with replicas.
             self.model.set_weights(self._best_model().get_weights())
         for layer in (*gates_of(self.model), *masks_of(self.model)):
             layer.freeze()
-        self.position.fine_tuned_from = self.position.epoch
+        self.progress.fine_tuned_from = self.progress.epoch
 
     def _new_model(self) -> Any:
         return build_model(self.features, self.tasks, self.config.model)
@@ -206,7 +211,7 @@ class Trainer:
         return model
 
     def _say(self, line: str) -> None:
-        if self.progress:
+        if self.show:
             print(line, file=sys.stderr, flush=True)
 
     def _training_rows(self, shuffle: bool = False) -> Any:
@@ -219,20 +224,20 @@ class Trainer:
         warm_up = self.config.training.warm_up_epochs * self.steps
         target = self.best.target
         callbacks = [
-            GateSchedule(self.steps, warm_up, target, self.position),
-            EndOfSteps(self.report),
+            GateSchedule(self.steps, warm_up, target, self.progress),
+            StopClock(self.report),
         ]
         masks = getattr(self.config.model, "masks", None)
         if masks is not None:
             callbacks += [CloseFields(masks.close_below, rows[0])]
         if self.validated:
             callbacks += [Validation(self.evaluator, target is not None)]
-        record = SharingRecord(
+        record = SharingLog(
             self.folder / "gates.csv",
             cells=[*(task.name for task in self.tasks if not task.probability_of), "shared"],
             fields=[feature.name for feature in self.features],
             features=rows[0],
-            done=self.position.epoch,
+            done=self.progress.epoch,
         )
         callbacks += [
             record,
@@ -241,9 +246,9 @@ class Trainer:
             SharingBoard(self.folder / "logs" / "sharing", record),
             self.report,
         ]
-        callbacks += [Agree(self.cluster)] if self.cluster.name else []
+        callbacks += [BroadcastLogs(self.cluster)] if self.cluster.name else []
         if self.validated:
-            callbacks += [KeepBest(self._best_weights, self.position, self.best)]
+            callbacks += [KeepBest(self._best_weights, self.progress, self.best)]
         return callbacks
 
     @property

@@ -17,7 +17,7 @@ from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldEmbedding
 
 
-def unseen_ids(features: Sequence[Any], batches: Iterable[Any]) -> dict[str, np.ndarray]:
+def untrained_ids(features: Sequence[Any], batches: Iterable[Any]) -> dict[str, np.ndarray]:
     """Table → the ids that no batch holds, of any field that uses the table.
 
     Args:
@@ -33,7 +33,7 @@ def unseen_ids(features: Sequence[Any], batches: Iterable[Any]) -> dict[str, np.
     return {table: np.flatnonzero(~found) for table, found in seen.items()}
 
 
-def silence(model: keras.Model, unseen: Mapping[str, np.ndarray]) -> int:
+def zero_unseen_rows(model: keras.Model, unseen: Mapping[str, np.ndarray]) -> int:
     """Sets the embedding rows of these ids to zero; gives their number."""
     silenced = 0
     for layer in model.layers:

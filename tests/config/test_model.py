@@ -57,8 +57,7 @@ FAILURES = [
     ),
     (
         {"architecture": "snr_aver", "units": [8, 4]},
-        "model: `units` must be equal, because sub-networks are summed; "
-        "received [8, 4]",
+        "model: `units` must be equal, because sub-networks are summed; received [8, 4]",
     ),
     (
         {"architecture": "mmoe", "num_experts": 0},

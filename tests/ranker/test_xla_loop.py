@@ -115,20 +115,20 @@ def test_metrics_of_the_users_go_the_way_of_keras():
 
 def test_an_interrupted_training_ends_the_same(tmp_path, monkeypatch):
     """In programs of four steps, the last one of an epoch of ten has two."""
-    from mtl_tf.training.checkpoint import State
+    from mtl_tf.training.checkpoint import CheckpointFile
 
     data = write(tmp_path / "data", {"train": 1000, "eval": 200})
     options = {"jit_compile": True, "steps_per_execution": 4, "save_steps": 4, "epochs": 2}
     whole = train(config(LIGHT, options), data, tmp_path / "whole", progress=False)
-    save = State.save
+    save = CheckpointFile.save
 
-    def save_and_stop(self, position, *arguments, **named):
-        save(self, position, *arguments, **named)
-        if (position.epoch, position.step) == (1, 4):
+    def save_and_stop(self, progress, *arguments, **named):
+        save(self, progress, *arguments, **named)
+        if (progress.epoch, progress.step) == (1, 4):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(State, "save", save_and_stop)
+        patch.setattr(CheckpointFile, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train(config(LIGHT, options), data, tmp_path / "run", progress=False)
     again = train(config(LIGHT, options), data, tmp_path / "run", progress=False)

@@ -48,18 +48,18 @@ def barrier(parties: int) -> Any:
 
 def killed(epoch: int, step: int, *arguments: str, together: Any = None) -> None:
     """`mtl_tf`, which dies once it, and all that wait `together`, saved themselves at this step."""
-    from mtl_tf.training.checkpoint import State
+    from mtl_tf.training.checkpoint import CheckpointFile
 
-    save = State.save
+    save = CheckpointFile.save
 
-    def save_and_die(self, position, *rest, **named):
-        save(self, position, *rest, **named)
-        if (position.epoch, position.step) == (epoch, step):
+    def save_and_die(self, progress, *rest, **named):
+        save(self, progress, *rest, **named)
+        if (progress.epoch, progress.step) == (epoch, step):
             if together is not None:  # who is left alone ends with an error, not by the signal
                 together.wait(300)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    State.save = save_and_die
+    CheckpointFile.save = save_and_die
     command(*arguments)
 
 

@@ -41,7 +41,7 @@ KEPT = [
 )
 def test_the_epoch_to_keep(objectives, closed, options, epoch):
     best = BestEpoch(epochs=9, patience=2, **options)
-    assert best.of(_logs(objectives, closed)) == epoch
+    assert best.index_of_best(_logs(objectives, closed)) == epoch
 
 
 NEXT = [
@@ -102,9 +102,9 @@ def test_every_training_ends_in_time(patience, fine_tune):
 
 def test_what_is_said_of_it():
     logs = _logs([3, 1, 2], [0.1, 0.31, 0.2])
-    assert BestEpoch(9, 2).told(logs) == "kept epoch 2 of 3"
-    assert BestEpoch(9, 2, target=0.33).told(logs) == "kept epoch 2 of 3"
-    missed = BestEpoch(9, 2, target=TARGET).told(logs)
+    assert BestEpoch(9, 2).summary(logs) == "kept epoch 2 of 3"
+    assert BestEpoch(9, 2, target=0.33).summary(logs) == "kept epoch 2 of 3"
+    missed = BestEpoch(9, 2, target=TARGET).summary(logs)
     assert missed.startswith("kept epoch 2 of 3: 31% of the connections are closed, 40% were")
 
 

@@ -13,7 +13,7 @@ from mtl_tf.backend.keras import keras
 from mtl_tf.config import load_config
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.training import load_run, train
-from mtl_tf.training.checkpoint import ComesAgain, Position, State, partial_folder
+from mtl_tf.training.checkpoint import CheckpointFile, NotResumable, TrainingProgress, staged_run
 from tests.support.processes import command, finish, killed, start
 from tests.support.training_data import LIGHT, config, write
 
@@ -68,14 +68,14 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
 def _interrupted(data, run, when, monkeypatch, model=None, **training):
     """Leaves what an interrupt after the save at `when`, (epoch, step), leaves."""
     with monkeypatch.context() as patch:
-        save = State.save
+        save = CheckpointFile.save
 
-        def save_and_stop(self, position, *arguments, **options):
-            save(self, position, *arguments, **options)
-            if (position.epoch, position.step) == when:
+        def save_and_stop(self, progress, *arguments, **options):
+            save(self, progress, *arguments, **options)
+            if (progress.epoch, progress.step) == when:
                 raise KeyboardInterrupt
 
-        patch.setattr(State, "save", save_and_stop)
+        patch.setattr(CheckpointFile, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train(config(model, training), data, run, progress=False)
     assert (run.parent / f".{run.name}.partial" / "state.npz").is_file()
@@ -134,8 +134,8 @@ def test_a_broken_state_is_a_sentence(name, content, tmp_path):
     for each in ("state.npz", "made_of.json"):
         (folder / each).write_bytes(content if each == name else b"{}")
     broken = pytest.raises(UserError, match=rf"{name}: cannot be read .* with `--restart`")
-    with broken, partial_folder(tmp_path / "run", {}, restart=False):
-        State(folder).position()
+    with broken, staged_run(tmp_path / "run", {}, restart=False):
+        CheckpointFile(folder).position()
     assert (folder / name).read_bytes() == content
 
 
@@ -151,13 +151,13 @@ def test_broken_best_weights_are_a_sentence(data, tmp_path, monkeypatch):
     [
         (UserError("one device too many"), True),
         (DataError("a file of the dataset is damaged"), True),
-        (ComesAgain("the loss is no number any more"), False),
+        (NotResumable("the loss is no number any more"), False),
     ],
 )
 def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
     with (
         pytest.raises(type(error)),
-        partial_folder(tmp_path / "run", {}, restart=False) as folder,
+        staged_run(tmp_path / "run", {}, restart=False) as folder,
     ):
         (folder / "state.npz").touch()
         raise error
@@ -166,9 +166,9 @@ def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
 
 def test_two_trainings_do_not_make_the_same_run(tmp_path):
     run = tmp_path / "run"
-    second = partial_folder(run, {}, restart=True)
+    second = staged_run(run, {}, restart=True)
     busy = pytest.raises(UserError, match="another training is making it right now")
-    with partial_folder(run, {}, restart=False), busy:
+    with staged_run(run, {}, restart=False), busy:
         second.__enter__()
     assert run.is_dir()
 
@@ -177,11 +177,11 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
-    state = State(tmp_path)
-    state.save(Position(step=3), model)
+    state = CheckpointFile(tmp_path)
+    state.save(TrainingProgress(step=3), model)
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
-        state.save(Position(step=4), model)
+        state.save(TrainingProgress(step=4), model)
     assert state.position().step == 3
 
 
@@ -190,12 +190,12 @@ def test_a_finished_run_whose_last_rename_fails_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError("no")))
     with (
         pytest.raises(OSError, match="no"),
-        partial_folder(run, {}, restart=False) as folder,
+        staged_run(run, {}, restart=False) as folder,
     ):
         (folder / "state.npz").write_text("where it is")
         (folder / "model.keras").write_text("trained")
     monkeypatch.undo()
-    with partial_folder(run, {}, restart=False) as folder:  # gone on with, and finished
+    with staged_run(run, {}, restart=False) as folder:  # gone on with, and finished
         assert (folder / "state.npz").exists()
     assert [path.name for path in run.iterdir()] == ["model.keras"]
 
@@ -204,7 +204,7 @@ def test_a_folder_that_came_to_be_meanwhile_stays_and_so_does_the_run(tmp_path):
     run = tmp_path / "run"
     with (
         pytest.raises(UserError, match="stays as it is; the finished run is in") as told,
-        partial_folder(run, {}, restart=False) as folder,
+        staged_run(run, {}, restart=False) as folder,
     ):
         (folder / "model.keras").write_text("trained")
         run.mkdir()

@@ -10,8 +10,8 @@ from mtl_tf.errors import UserError
 from mtl_tf.layers import FieldMask
 from mtl_tf.models import build_model
 from mtl_tf.training import load_run, train
-from mtl_tf.training.checkpoint import Position
-from mtl_tf.training.gate_schedule import GateSchedule, closed_share, gates_of, masks_of
+from mtl_tf.training.checkpoint import TrainingProgress
+from mtl_tf.training.gate_schedule import GateSchedule, gates_of, masks_of, sparsity
 from tests.support.gates import gate_of
 from tests.support.training_data import SCHEMA, config, write
 
@@ -101,17 +101,17 @@ def test_closed_counts_connections_whatever_their_width():
     model = _model("snr_trans")
     first, _ = gates_of(model)  # 4 × 4 and 2 × 4 connections
     first.log_alpha.assign(tf.fill((4, 4), -4.0))
-    assert closed_share(model) == pytest.approx(16 / 24)
+    assert sparsity(model) == pytest.approx(16 / 24)
     vectors = _model("mssm_a")
     (gate,) = gates_of(vectors)  # (2, 3, 8)
     closed = np.zeros(gate.shape, np.float32)
     closed[0, 0, :4] = -4.0
     gate.log_alpha.assign(closed)
-    assert closed_share(vectors) == pytest.approx(0.5 / 6)
+    assert sparsity(vectors) == pytest.approx(0.5 / 6)
 
 
 def _pressures(model, done, **options):
-    schedule = GateSchedule(steps=10, position=Position(), **options)
+    schedule = GateSchedule(steps=10, progress=TrainingProgress(), **options)
     schedule.set_model(model)
     schedule.on_epoch_begin(0)
     if done:
@@ -158,9 +158,9 @@ def test_the_target_is_met(architecture, target, data, tmp_path):
     training = {"epochs": 8, "gate_learning_rate": 0.15, "patience": 1}
     result = train(config(model, training), data, tmp_path / "run", progress=False)
     saved = load_run(result.run).model
-    assert closed_share(saved) == pytest.approx(target, abs=0.05)
+    assert sparsity(saved) == pytest.approx(target, abs=0.05)
     kept = result.epochs[result.best_epoch - 1]
-    assert kept["gates_closed"] == pytest.approx(closed_share(saved), abs=1e-6)
+    assert kept["gates_closed"] == pytest.approx(sparsity(saved), abs=1e-6)
     assert result.epochs[0]["gates_closed"] < target - 0.05, "not kept, whatever its loss"
     penalty_free = [x["val_objective"] - x["val_loss"] for x in result.epochs]
     assert penalty_free == pytest.approx([0.0] * len(penalty_free), abs=1e-5)

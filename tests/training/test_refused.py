@@ -72,7 +72,7 @@ def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, mo
     def interrupt(self, epoch, logs=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mtl_tf.training.sharing_log.SharingRecord.on_epoch_end", interrupt)
+    monkeypatch.setattr("mtl_tf.training.sharing_log.SharingLog.on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config(LIGHT), data, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())

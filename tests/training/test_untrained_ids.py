@@ -5,7 +5,7 @@ import pytest
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldEmbedding
-from mtl_tf.training.untrained_ids import silence, unseen_ids
+from mtl_tf.training.untrained_ids import untrained_ids, zero_unseen_rows
 from mtl_tf.transform import Feature
 
 FEATURES = (
@@ -22,7 +22,7 @@ BATCHES = [
 
 
 def test_a_shared_table_counts_the_ids_of_every_field():
-    unseen = unseen_ids(FEATURES, BATCHES)
+    unseen = untrained_ids(FEATURES, BATCHES)
     assert {table: ids.tolist() for table, ids in unseen.items()} == {
         "city": [2],
         "tags": [1],
@@ -48,7 +48,7 @@ def test_exactly_these_rows_become_zero():
     )
     model = keras.Model(inputs, layer(inputs))
     before = {name: np.array(layer.table(name)) for name in ("city", "tags", "shop")}
-    assert silence(model, unseen_ids(FEATURES, BATCHES)) == 3
+    assert zero_unseen_rows(model, untrained_ids(FEATURES, BATCHES)) == 3
     for name, row in (("city", 2), ("tags", 1), ("shop", 0)):
         after = np.array(layer.table(name))
         assert not after[row].any()
