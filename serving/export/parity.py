@@ -1,4 +1,4 @@
-"""Parity: the trained model, its plan and what is served must give the same scores.
+"""Parity: the trained model, its plan and the served version must give the same scores.
 
 The plan as captured (float64, before any pass) is the truth. A score s of a task with
 logit z passes when
@@ -6,20 +6,22 @@ logit z passes when
     |s − link(z)| ≤ max over d = ±1e-5·max(1, |z|) of |link(z + d) − link(z)|  +  4 ulp(s)
 
 that is, when some logit within 1e-5 (relative) of the true one gives it, but for the last
-bits of a float32: near 1 these are all that is left of a large logit. What is too small for
-a normal float32 may be 0.
+bits of a float32: near 1 they are all that a large logit still changes. A score too small
+for a normal float32 may be 0.
 
-Tables stored in fewer bytes change scores on purpose. How much is limited and reported
-(`score_errors`), and the rounded plan is then the truth for what is served.
+Tables stored in fewer bytes change scores on purpose. The change is limited and reported
+(`score_errors`), and the rounded plan is then the truth for the served version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from mtl_tf.compiler import Plan
 
 TOLERANCE = 1e-5
 BATCHES = (1, 7, 512, 0)
@@ -36,7 +38,7 @@ _LINKS = {"sigmoid": _sigmoid, "identity": lambda z: z}
 
 
 def score_errors(exact: Arrays, scores: Arrays) -> dict[str, float]:
-    """By task, the largest difference of a score s, relative to max(1, |s|).
+    """Return by task the largest difference of a score s, relative to max(1, |s|).
 
     >>> score_errors({"t": np.array([0.5, 4.0])}, {"t": np.array([0.25, 4.5])})
     {'t': 0.25}
@@ -51,9 +53,25 @@ class ParityError(RuntimeError):
     """Two ways to compute the same score disagree; the model must not be published."""
 
 
-@dataclass
+class Deviation(NamedTuple):
+    """The largest error of some scores, absolute and as a share of what is allowed."""
+
+    max_error: float = 0.0
+    of_limit: float = 0.0
+
+    @classmethod
+    def largest(cls, deviations: Iterable[Deviation]) -> Deviation:
+        """Return the largest value of each; zeros if there are none.
+
+        >>> Deviation.largest([Deviation(1.0, 0.2), Deviation(0.5, 0.4)])
+        Deviation(max_error=1.0, of_limit=0.4)
+        """
+        return cls(*map(max, zip(cls(), *deviations, strict=True)))
+
+
+@dataclass(frozen=True)
 class Parity:
-    """Compares scores with the true logits, and remembers how close it was.
+    """The true logits of some rows, to compare scores with.
 
     Args:
         logits: by task, float64 (rows,).
@@ -62,28 +80,35 @@ class Parity:
 
     logits: Arrays
     links: Mapping[str, str]
-    checks: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def check(self, what: str, scores: Arrays, rows: slice = slice(None)) -> None:
-        """Holds `scores` of some rows against the truth; raises `ParityError`."""
+    @classmethod
+    def of(cls, plan: Plan, features: Arrays) -> Parity:
+        """Return the truth that `plan` computes for these rows."""
+        return cls(plan.logits(features), {output.task: output.link for output in plan.outputs})
+
+    def check(self, what: str, scores: Arrays, rows: slice = slice(None)) -> Deviation:
+        """Compare the scores of some rows with the truth; `what` names their source in errors.
+
+        Raises:
+            ParityError: A score is off by more than is allowed, or tasks or shapes differ.
+        """
         if set(scores) != set(self.logits):
             raise ParityError(f"{what}: tasks {sorted(scores)} instead of {sorted(self.logits)}")
-        for task, logits in self.logits.items():
+        return Deviation.largest(
             self._check(what, task, logits[rows], np.asarray(scores[task]))
+            for task, logits in self.logits.items()
+        )
 
-    def to_json(self) -> dict[str, Any]:
-        """The report's `parity`: per check the largest score error, and its share of the limit."""
-        worst = max((entry["of_limit"] for entry in self.checks.values()), default=0.0)
-        largest = max((entry["max_error"] for entry in self.checks.values()), default=0.0)
+    def to_json(self, checks: Mapping[str, Deviation]) -> dict[str, Any]:
+        """Return the report's `parity`: the deviation of each check, and the largest."""
         return {
             "tolerance": TOLERANCE,
             "rows": len(next(iter(self.logits.values()))),
-            "max_error": largest,
-            "of_limit": worst,
-            "checks": self.checks,
+            **Deviation.largest(checks.values())._asdict(),
+            "checks": {what: deviation._asdict() for what, deviation in checks.items()},
         }
 
-    def _check(self, what: str, task: str, logits: np.ndarray, scores: np.ndarray) -> None:
+    def _check(self, what: str, task: str, logits: np.ndarray, scores: np.ndarray) -> Deviation:
         if scores.shape != logits.shape:
             raise ParityError(
                 f"{what}, task `{task}`: shape {scores.shape} instead of {logits.shape}"
@@ -101,6 +126,4 @@ class Parity:
                 f"{what}, task `{task}`: row {worst} scores {scores[worst]:.9g}, but the trained "
                 f"model means {truth[worst]:.9g} ({share[worst]:.3g} times the limit)"
             )
-        entry = self.checks.setdefault(what, {"max_error": 0.0, "of_limit": 0.0})
-        entry["max_error"] = max(entry["max_error"], float(error.max(initial=0.0)))
-        entry["of_limit"] = max(entry["of_limit"], float(share.max(initial=0.0)))
+        return Deviation(float(error.max(initial=0.0)), float(share.max(initial=0.0)))

@@ -1,13 +1,14 @@
-"""Raw rows to check and warm a model with: real ones where there are any, else drawn.
+"""Raw rows to check and warm up a model with: real ones where there are any, else random.
 
-Datasets hold transformed rows (ids and scaled numbers). `raw_rows` takes them back to
-values that give these ids and, but for rounding, these numbers; `drawn` makes rows of
-every kind of id, missing and unknown ones among them.
+Datasets hold transformed rows (ids and scaled numbers). `raw_rows` turns them back into
+values that give these ids and, but for rounding, these numbers; `random_rows` makes rows
+of every kind of id, missing and unknown ones among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,33 @@ import pyarrow as pa
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import MultivaluedField, NumericField
-from mtl_tf.transform import MISSING_INT, FittedTransform, Numbers, Table
+from mtl_tf.transform import MISSING_INT, FittedTransform, Numbers, Table, apply_arrow
 
 Arrays = dict[str, np.ndarray]
 _NAN = np.array([np.nan], np.float32)
 
 
-def drawn(transform: FittedTransform, count: int, seed: int = 0) -> Arrays:
-    """`count` raw rows: ids alike likely, numbers around their mean, one in ten missing."""
+@dataclass(frozen=True)
+class ProbeRows:
+    """Rows to ask a model for: the raw served inputs, and the features they become."""
+
+    raw: Arrays
+    features: Arrays
+
+
+def probe_rows(run: Any, count: int) -> ProbeRows:
+    """Return `count` rows for the model of a `Run`, half of them real where it has a dataset."""
+    transform = run.transform
+    raw = random_rows(transform, count)
+    stored = dataset_rows(run, count // 2)
+    if stored is not None:
+        real = raw_rows(transform, stored)
+        raw = {name: np.concatenate([real[name], raw[name]])[:count] for name in raw}
+    return ProbeRows(raw, apply_arrow(transform, record_batch(transform, raw)))
+
+
+def random_rows(transform: FittedTransform, count: int, seed: int = 0) -> Arrays:
+    """Return raw rows: ids equally likely, numbers around their mean, one in ten missing."""
     rng = np.random.default_rng(seed)
     features: Arrays = {}
     for feature in transform.features:
@@ -43,11 +63,11 @@ def drawn(transform: FittedTransform, count: int, seed: int = 0) -> Arrays:
     return raw_rows(transform, features)
 
 
-def stored(run: Any, count: int) -> Arrays | None:
-    """The first transformed rows of the dataset that a `Run` was trained on.
+def dataset_rows(run: Any, count: int) -> Arrays | None:
+    """Return the first transformed rows of the dataset that a `Run` was trained on.
 
-    None where it is not at hand any more, is damaged, or was made anew: rows can be drawn
-    instead.
+    None where the dataset is gone or damaged, or has been written again with another
+    transform: random rows do as well.
     """
     from mtl_tf.records import dataset, load_info
     from mtl_tf.records.read import named_damage
@@ -67,7 +87,7 @@ def stored(run: Any, count: int) -> Arrays | None:
 
 
 def raw_rows(transform: FittedTransform, features: Mapping[str, np.ndarray]) -> Arrays:
-    """Raw served inputs whose transform is `features`."""
+    """Return raw served inputs whose transform is `features`."""
     raw: Arrays = {}
     for feature in transform.features:
         values = features[feature.name]
@@ -80,8 +100,8 @@ def raw_rows(transform: FittedTransform, features: Mapping[str, np.ndarray]) -> 
     return raw
 
 
-def clean_batch(transform: FittedTransform, raw: Mapping[str, np.ndarray]) -> pa.RecordBatch:
-    """Raw served inputs as the batch that `apply_arrow` takes."""
+def record_batch(transform: FittedTransform, raw: Mapping[str, np.ndarray]) -> pa.RecordBatch:
+    """Return raw served inputs as the batch that `apply_arrow` takes."""
     columns = {}
     for field in transform.schema.fields:
         columns[field.name] = _column(raw[field.name])
@@ -91,7 +111,7 @@ def clean_batch(transform: FittedTransform, raw: Mapping[str, np.ndarray]) -> pa
 
 
 def _values(table: Table, ids: np.ndarray) -> np.ndarray:
-    """A value for each id; what no vocabulary holds is made up."""
+    """Return a value for each id, an invented one where no vocabulary has it."""
     texts = table.dtype == "string"
     missing = b"" if texts else MISSING_INT
     last = table.size - 1 if table.has_missing_id else table.size

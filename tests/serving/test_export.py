@@ -1,6 +1,5 @@
 """An export holds the trained model's scores, less of everything else, or nothing at all."""
 
-import importlib
 import json
 from types import SimpleNamespace
 
@@ -9,22 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.backend.keras import LEGACY
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
 from mtl_tf.transform import apply_arrow
 from serving.client import Client, ServingError
-from serving.export import export, probe_rows, saved_model
-from serving.export.parity import ParityError
+from serving.export import export, probe_rows, saved_model, stages
 from serving.runtime import warmup
 from serving.runtime.loaded_model import LoadedModel
 from serving.server import LocalServer
-from tests.support.serving_runs import SCHEMA, tiny_run
+from tests.support.serving_runs import QUICK, SCHEMA, tiny_run
 from tests.support.training_data import write
-
-exporting = importlib.import_module("serving.export.export")  # the package has its function
-
-QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +48,12 @@ def served(exported):
 
 @pytest.fixture(scope="module")
 def raw(run):
-    return probe_rows.drawn(run.transform, 230, seed=1)
+    return probe_rows.random_rows(run.transform, 230, seed=1)
 
 
 @pytest.fixture(scope="module")
 def features(run, raw):
-    return apply_arrow(run.transform, probe_rows.clean_batch(run.transform, raw))
+    return apply_arrow(run.transform, probe_rows.record_batch(run.transform, raw))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +105,7 @@ def test_rows_as_they_were_logged(served, run):
     for name, values in clean.items():
         flat = values[0][0] if isinstance(values[0], list) else values[0]
         arrays[name] = np.array(values, types[type(flat)])
-    batch = probe_rows.clean_batch(run.transform, arrays)
+    batch = probe_rows.record_batch(run.transform, arrays)
     outputs = run.model(apply_arrow(run.transform, batch), training=False)
     message = "model `shop` does not read, so dropped: closed$"
     with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=message):
@@ -196,106 +189,15 @@ def test_a_subset_of_the_tasks_under_a_given_number(run, alone, features, truth,
 
 
 def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatch):
-    optimize, asked = exporting.optimize, []
+    optimize, asked = stages.optimize, []
 
     def noted(*arguments, batch, **named):
         asked.append(batch)
         return optimize(*arguments, batch=batch, **named)
 
-    monkeypatch.setattr(exporting, "optimize", noted)
+    monkeypatch.setattr(stages, "optimize", noted)
     report = export(run, tmp_path, rows_per_request=7, **QUICK).report
     assert set(asked) == {7} == {report["rows_per_request"]}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"tasks": ["nope"]}, "Unknown task `nope`"),
-        ({"name": "../escape"}, "a model's name holds letters"),
-        ({"name": ".hidden"}, "a model's name holds letters"),
-        ({"name": ""}, "a model's name holds letters, digits, .* Received: ''"),
-        ({"models": ""}, "expected a folder of models. Received an empty text"),
-        ({"version": 0}, "`version` must be from 1 to 9223372036854775807. Received: 0"),
-        ({"version": 2**63}, "`version` must be from 1 to 9223372036854775807"),
-        ({"batch_sizes": [0]}, "`batch_sizes` must be positive"),
-        ({"batch_sizes": []}, "`batch_sizes` must be positive"),
-        ({"rows_per_request": 0}, "`rows_per_request` must be positive. Received: 0"),
-    ],
-)
-def test_mistakes_leave_nothing(run, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=message):
-        export(run, **{"models": tmp_path / "models", **QUICK, **arguments})
-    assert list(tmp_path.iterdir()) == []
-
-
-class _Wrong(tf.Module):
-    """A lowering whose scores are a little off."""
-
-    def __init__(self, module, wrong):
-        super().__init__()
-        self.module, self.wrong = module, wrong
-        self.input_signature = module.input_signature
-
-    def __call__(self, features, check_ids=False):
-        return {task: self.wrong(score) for task, score in self.module(features).items()}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "existing"),
-    [
-        (lambda score: score * 1.001, True),
-        (lambda score: score[:, None], False),
-        (lambda score: tf.where(tf.range(tf.size(score)) == 300, np.nan, score), False),
-    ],
-)
-def test_a_broken_lowering_is_not_published(run, tmp_path, monkeypatch, wrong, existing):
-    lower = exporting.lower
-    monkeypatch.setattr(exporting, "lower", lambda plan: _Wrong(lower(plan), wrong))
-    if existing:
-        (tmp_path / "models" / "shop" / "4").mkdir(parents=True)
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ParityError, match="serving_default, task `"):
-        export(run, tmp_path / "models", **QUICK)
-    after = [path for path in sorted(tmp_path.rglob("*")) if path.name != ".versions"]
-    assert after == before
-
-
-def test_a_wrong_pass_is_not_published(run, tmp_path, monkeypatch):
-    optimize = exporting.optimize
-
-    def wrong(plan, tasks, **options):
-        plan, reports = optimize(plan, tasks, **options)
-        table = next(node for node in plan.nodes if hasattr(node, "table"))
-        changed = type(table)(**{**vars(table), "table": table.table * 1.001})
-        return plan.with_nodes(changed if n is table else n for n in plan.nodes), reports
-
-    monkeypatch.setattr(exporting, "optimize", wrong)
-    with pytest.raises(ParityError, match=r"plan, task `\w+`: row \d+ scores"):
-        export(run, tmp_path / "models", **QUICK)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(LEGACY, reason="Keras 2 variables are plain tf.Variables")
-def test_what_tf_serving_cannot_load_is_not_published(run, tmp_path, monkeypatch):
-    """A Keras 3 model inside a tf.Module hides its variables from the server's loader."""
-    lower = exporting.lower
-
-    class Trap(tf.Module):
-        def __init__(self, plan):
-            super().__init__()
-            self.model = run.model
-            self.input_signature = lower(plan).input_signature
-
-        def __call__(self, features, check_ids=False):
-            outputs = self.model(features)
-            return {task: tf.reshape(output, [-1]) for task, output in outputs.items()}
-
-    monkeypatch.setattr(exporting, "lower", Trap)
-    monkeypatch.setattr(exporting, "optimize", lambda plan, tasks, **_: (plan, []))
-    with pytest.raises(ParityError, match=r"loader cannot run it \(FAILED_PRECONDITION: Could not"):
-        export(run, tmp_path / "models", **QUICK)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("tables", ["float16", "int8"])
@@ -312,15 +214,6 @@ def test_smaller_tables_are_within_their_limit_and_say_so(run, tmp_path, tables,
     assert result.report["parity"]["of_limit"] <= 1
 
 
-def test_tables_that_change_scores_too_much_are_refused(run, tmp_path):
-    message = r"with tables of int8, a score of task `\w+` is off by [\d.e-]+, more than"
-    with pytest.raises(UserError, match=message):
-        export(run, tmp_path, tables="int8", max_score_error=1e-7, **QUICK)
-    with pytest.raises(UserError, match="`tables` must be one of: float32, float16, int8"):
-        export(run, tmp_path, tables="int4", **QUICK)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_each_task_alone_would_cost(exported, alone):
     report, single = exported.report, alone.report
     assert set(report["tasks_alone"]) == {"click", "buy", "watch"}
@@ -333,9 +226,9 @@ def test_what_each_task_alone_would_cost(exported, alone):
 def test_no_rows_are_taken_from_a_damaged_dataset(tmp_path):
     data = write(tmp_path / "dataset", {"train": 20, "eval": 20})
     of_it = SimpleNamespace(data=data, info=load_info(data))
-    assert {len(x) for x in probe_rows.stored(of_it, 5).values()} == {5}
+    assert {len(x) for x in probe_rows.dataset_rows(of_it, 5).values()} == {5}
     (file,) = data.glob("eval-*")
     content = bytearray(file.read_bytes())
     content[40] ^= 255
     file.write_bytes(content)
-    assert probe_rows.stored(of_it, 5) is None
+    assert probe_rows.dataset_rows(of_it, 5) is None

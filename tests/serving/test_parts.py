@@ -12,7 +12,7 @@ from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from mtl_tf.errors import UserError
 from mtl_tf.transform import MISSING_INT, apply_arrow
 from serving.export import latency, probe_rows, saved_model
-from serving.export.parity import TOLERANCE, Parity, ParityError
+from serving.export.parity import TOLERANCE, Deviation, Parity, ParityError
 from serving.runtime import warmup
 from serving.runtime.loaded_model import LoadedModel, RequestError
 from tests.support.serving_runs import transform
@@ -68,11 +68,11 @@ def test_scores_that_are_none(scores, message):
 
 
 def test_the_report_keeps_the_worst():
-    checked = parity("identity")
-    checked.check("a", {"t": LOGITS[:0]}, slice(0))
-    checked.check("a", {"t": LOGITS[:2] + 5e-6}, slice(2))
-    checked.check("b", {"t": LOGITS})
-    report = checked.to_json()
+    truth = parity("identity")
+    none = truth.check("a", {"t": LOGITS[:0]}, slice(0))
+    two = truth.check("a", {"t": LOGITS[:2] + 5e-6}, slice(2))
+    checks = {"a": Deviation.largest([none, two]), "b": truth.check("b", {"t": LOGITS})}
+    report = truth.to_json(checks)
     assert report["checks"]["a"]["max_error"] == pytest.approx(5e-6)
     assert report["of_limit"] == report["checks"]["a"]["of_limit"] == pytest.approx(0.5, abs=0.01)
     assert report["checks"]["b"] == {"max_error": 0.0, "of_limit": 0.0}
@@ -83,12 +83,12 @@ def test_the_report_keeps_the_worst():
 
 def test_drawn_rows_hold_every_kind_of_value():
     fitted = transform()
-    raw = probe_rows.drawn(fitted, 400)
+    raw = probe_rows.random_rows(fitted, 400)
     assert {b"a", b"d", b""} <= set(raw["country"]) and len(set(raw["country"])) == 6
     assert {7, MISSING_INT} <= set(raw["shop_id"].tolist())
     assert np.isnan(raw["price"]).any() and np.isnan(raw["age"]).any()
     assert (raw["tags"] == b"").all(axis=1).any() and (raw["tags"] != b"").all(axis=1).any()
-    again = probe_rows.drawn(fitted, 400)
+    again = probe_rows.random_rows(fitted, 400)
     assert all((raw[name] == again[name]).all() for name in ("country", "shop_id", "tags"))
 
 
@@ -107,7 +107,7 @@ def test_raw_rows_are_the_transforms_inverse():
     }
     features["tags__weights"] = rng.random((rows, 3)).astype(np.float32) * (features["tags"] >= 0)
     raw = probe_rows.raw_rows(fitted, features)
-    back = apply_arrow(fitted, probe_rows.clean_batch(fitted, raw))
+    back = apply_arrow(fitted, probe_rows.record_batch(fitted, raw))
     for name in ("country", "shop_id", "age", "tags", "tags__weights"):
         np.testing.assert_array_equal(back[name], features[name])
     np.testing.assert_allclose(back["price"], features["price"], rtol=1e-5, atol=1e-5)
@@ -143,18 +143,18 @@ def write_dataset(folder, fitted, features, tasks=("click", "buy", "watch")):
 
 def test_stored_rows_are_the_datasets(tmp_path):
     fitted = transform()
-    raw = probe_rows.drawn(fitted, 9)
-    features = apply_arrow(fitted, probe_rows.clean_batch(fitted, raw))
+    raw = probe_rows.random_rows(fitted, 9)
+    features = apply_arrow(fitted, probe_rows.record_batch(fitted, raw))
     info = write_dataset(tmp_path / "data", fitted, features)
     run = SimpleNamespace(info=info, data=tmp_path / "data")
-    stored = probe_rows.stored(run, 5)
+    stored = probe_rows.dataset_rows(run, 5)
     for name, values in features.items():
         np.testing.assert_array_equal(stored[name], values[:5])
 
     other = SimpleNamespace(raw={**info.raw, "transform": {}})
-    assert probe_rows.stored(SimpleNamespace(info=other, data=run.data), 5) is None
-    assert probe_rows.stored(SimpleNamespace(info=info, data=tmp_path / "gone"), 5) is None
-    assert probe_rows.stored(SimpleNamespace(), 5) is None
+    assert probe_rows.dataset_rows(SimpleNamespace(info=other, data=run.data), 5) is None
+    assert probe_rows.dataset_rows(SimpleNamespace(info=info, data=tmp_path / "gone"), 5) is None
+    assert probe_rows.dataset_rows(SimpleNamespace(), 5) is None
 
 
 # Warm-up ----------------------------------------------------------------------------

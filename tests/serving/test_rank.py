@@ -14,11 +14,10 @@ from serving.export.parity import ParityError
 from serving.runtime import warmup
 from serving.runtime.loaded_model import LoadedModel
 from serving.server import LocalServer
-from tests.support.serving_runs import tiny_run
+from tests.support.serving_runs import QUICK, tiny_run
 
 CONTEXT = {"country", "closed", "shop_id", "price", "tags"}
 RAW_CONTEXT = {"country", "shop_id", "price", "tags", "tags__weights"}
-QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def served(exported):
 
 def rows(run, count):
     """Rows as dicts, by raw input."""
-    arrays = probe_rows.drawn(run.transform, count, seed=3)
+    arrays = probe_rows.random_rows(run.transform, count, seed=3)
     arrays = {name: array.tolist() for name, array in arrays.items() if name != "closed"}
     return [{name: values[i] for name, values in arrays.items()} for i in range(count)]
 

@@ -32,6 +32,7 @@ SCHEMA = Schema.from_json(
         ],
     }
 )
+QUICK = {"batch_sizes": (1, 8), "latency_seconds": 0}  # arguments of `export`
 MODEL = {"architecture": "mssm", "units": [12, 8], "tower_units": [4]}
 
 
