@@ -6,9 +6,10 @@ on whole Arrow batches, and `mtl_tf.transform.graph.TransformModule`, in a Tenso
 graph. Nothing here imports TensorFlow.
 """
 
+from mtl_tf.schema.spelling import MISSING_INT
 from mtl_tf.transform.analysis import Accumulator, fit
 from mtl_tf.transform.arrow import apply_arrow, labels_arrow
-from mtl_tf.transform.fitted import MISSING_INT, Feature, FittedTransform, Numbers, Table
+from mtl_tf.transform.fitted import Feature, FittedTransform, Numbers, Table
 
 __all__ = [
     "MISSING_INT",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,15 +15,9 @@ import pyarrow.compute as pc
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import Field, NumericField, Schema
+from mtl_tf.schema.spelling import MISSING_INT, missing_integers, missing_numbers, missing_texts
 from mtl_tf.transform.numbers import Numbers, to_float32
 from mtl_tf.transform.vocab_file import read_vocabulary, write_vocabulary
-
-MISSING_INT = -(2**63)
-"""The integer that stands for a missing value in a served int64 tensor."""
-
-# How `missing_values` may spell a number.
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -223,12 +215,9 @@ def value_type(dtype: str) -> pa.DataType:
 
 def missing_keys(schema: Schema, field: Field) -> list[Any]:
     """The values of a categorical or multivalued field that mean that it is missing."""
-    texts = {"", *schema.missing_values}
     if field.dtype == "string":
-        return sorted(texts)
-    spelled = (_INTEGER.fullmatch(text) for text in texts)
-    integers = {int(match[1]) for match in spelled if match}
-    return sorted({MISSING_INT} | {i for i in integers if -(2**63) <= i < 2**63})
+        return sorted(missing_texts(schema.missing_values))
+    return [MISSING_INT, *missing_integers(schema.missing_values)]
 
 
 def is_missing(schema: Schema, field: Field, values: pa.Array) -> pa.Array:
@@ -237,12 +226,11 @@ def is_missing(schema: Schema, field: Field, values: pa.Array) -> pa.Array:
     return pc.is_in(values, value_set=keys)
 
 
-def missing_numbers(schema: Schema) -> list[float]:
+def missing_float32(schema: Schema) -> np.ndarray:
     """The float32 numbers that mean `missing`, such as -999; NaN and ±inf always do."""
-    numbers = [float(text) for text in schema.missing_values if _NUMBER.fullmatch(text)]
-    return sorted({float(to_float32(x)) for x in numbers if math.isfinite(x)})
+    return to_float32(np.array(missing_numbers(schema.missing_values)))
 
 
 def is_missing_number(schema: Schema, x: np.ndarray) -> np.ndarray:
-    """Where float32 numbers are not finite or one of `missing_numbers`."""
-    return ~np.isfinite(x) | np.isin(x, np.array(missing_numbers(schema), np.float32))
+    """Where float32 numbers are not finite or one of `missing_float32`."""
+    return ~np.isfinite(x) | np.isin(x, missing_float32(schema))

@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.schema import Field, NumericField
-from mtl_tf.transform.fitted import MISSING_INT, FittedTransform, missing_keys, missing_numbers
+from mtl_tf.schema.spelling import MISSING_INT
+from mtl_tf.transform.fitted import FittedTransform, missing_float32, missing_keys
 from mtl_tf.transform.numbers import FLOAT32_MAX, FLOAT32_TINY, Numbers
 
 Tensors = dict[str, tf.Tensor]
@@ -152,7 +153,7 @@ class TransformModule(tf.Module):
         """Numbers (fields, n), with 0 where they are missing, and where they are."""
         x = _flush(tf.stack(columns))
         missing = ~tf.math.is_finite(x)
-        for number in missing_numbers(self._transform.schema):
+        for number in missing_float32(self._transform.schema):
             missing |= x == number
         return tf.where(missing, 0.0, x), missing
 

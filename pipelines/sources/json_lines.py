@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
+from mtl_tf.schema.spelling import spell
 from pipelines.sources import text
 from pipelines.sources.batch import Broken, RawBatch
 
@@ -100,7 +101,7 @@ class JsonLines:
             row = json.loads(
                 raw.decode(),
                 parse_int=str,
-                parse_float=_float,
+                parse_float=lambda literal: spell(float(literal)),
                 parse_constant=_constant,
             )
         except UnicodeDecodeError:
@@ -124,7 +125,7 @@ class JsonLines:
         if all(value is None or isinstance(value, bool) for value in values):
             return pa.array(values, pa.bool_())
         if not any(isinstance(value, list) for value in values):
-            return pa.array([_as_text(value) for value in values], pa.string())
+            return pa.array([spell(value) for value in values], pa.string())
         separator = self._separators.get(name)
         bags = []
         for value in values:
@@ -132,7 +133,7 @@ class JsonLines:
                 value = value.split(separator)
             elif value is not None and not isinstance(value, list):
                 value = [value]
-            bags.append(None if value is None else [_as_text(item) for item in value])
+            bags.append(None if value is None else [spell(item) for item in value])
         return pa.array(bags, pa.list_(pa.string()))
 
 
@@ -172,18 +173,6 @@ _ARROW = (
 
 def _constant(name: str) -> float | str | None:
     return None if name == "NaN" else name
-
-
-def _float(text: str) -> str:
-    """As a column of floats would be spelled (`cells.as_text`): 1.0 is `1`."""
-    value = float(text)
-    return str(int(value)) if value.is_integer() and abs(value) < 2**63 else str(value)
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return "true" if value is True else "false" if value is False else str(value)
 
 
 def as_json(row: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ cannot be read: the first is a policy of the schema, the second rejects the row.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -16,11 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_tf.errors import DataError
-from mtl_tf.transform import MISSING_INT
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+from mtl_tf.schema.spelling import (
+    LARGEST_NUMBER,
+    MISSING_INT,
+    missing_integers,
+    missing_numbers,
+    missing_texts,
+    parse_integer,
+    parse_number,
+    spell,
+)
 
 
 class UnfitType(DataError):
@@ -48,7 +52,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 
 def _floats_as_text(column: pa.Array) -> pa.Array:
-    """As the client spells them: Arrow would write 10 billion as `1e+10`, Python would not."""
+    """As `spell` does, fast: Arrow would write 10 billion as `1e+10`, Python would not."""
     absent, values = mask(column.is_null()), column.to_numpy(zero_copy_only=False)
     wide = values.astype(np.float64)
     whole = (wide == np.trunc(wide)) & (np.abs(wide) < 2.0**63)
@@ -56,14 +60,15 @@ def _floats_as_text(column: pa.Array) -> pa.Array:
     others = ~whole & ~absent
     if others.any():
         distinct, place = np.unique(values[others], return_inverse=True)
-        spelled = pa.array([str(value) for value in distinct], pa.string()).take(pa.array(place))
+        spelled = pa.array([spell(value) for value in distinct], pa.string()).take(pa.array(place))
         texts = pc.replace_with_mask(texts, pa.array(others), spelled)
     return pc.if_else(pa.array(absent), None, texts)
 
 
 def missing(texts: pa.Array, missing_values: Collection[str]) -> np.ndarray:
     """(rows,) bool: null, empty, or one of the texts that mean missing."""
-    return mask(pc.is_in(texts, value_set=pa.array([*{"", *missing_values}, None], pa.string())))
+    known = pa.array([*missing_texts(missing_values), None], pa.string())
+    return mask(pc.is_in(texts, value_set=known))
 
 
 def numbers(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +85,8 @@ def doubles(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
     column = plain(column)
     if pa.types.is_string(column.type):
         absent = missing(column, missing_values)
-        values = np.where(absent, np.nan, _parsed(column, absent, pa.float64(), _number))
+        values = _parsed(column, absent, pa.float64(), parse_number, np.nan)
+        values[absent] = np.nan
     elif _is_numeric(column.type):
         values = (
             column.cast(pa.float64(), safe=False)
@@ -90,9 +96,10 @@ def doubles(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
         absent = np.isnan(values)
     else:
         raise UnfitType(f"cells of type {column.type} are no numbers")
-    unreadable = ~absent & ~(np.abs(values) <= _FLOAT32_MAX)
+    unreadable = ~absent & ~(np.abs(values) <= LARGEST_NUMBER)
     values = np.where(absent | unreadable, np.nan, values)
-    absent = np.isin(values.astype(np.float32), _spelled(missing_values, _number, np.float32))
+    known = np.array(missing_numbers(missing_values), np.float32)
+    absent = np.isin(values.astype(np.float32), known)
     return np.where(absent, np.nan, values), unreadable
 
 
@@ -119,7 +126,7 @@ def integers(
         column = as_text(column)
     if pa.types.is_string(column.type):
         absent = missing(column, missing_values)
-        values = _parsed(column, absent, pa.int64(), _integer)
+        values = _parsed(column, absent, pa.int64(), parse_integer, MISSING_INT)
         unreadable = ~absent & (values == MISSING_INT)
     elif pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         absent = mask(column.is_null())
@@ -129,14 +136,21 @@ def integers(
             unreadable |= values < 0  # beyond int64
     else:
         raise UnfitType(f"cells of type {column.type} are no integers")
-    absent |= np.isin(values, _spelled(missing_values, _integer, np.int64)) & ~unreadable
+    absent |= np.isin(values, np.array(missing_integers(missing_values), np.int64)) & ~unreadable
     return np.where(absent | unreadable, 0, values), absent, unreadable
 
 
 def _parsed(
-    texts: pa.Array, absent: np.ndarray, to: pa.DataType, parse: Callable[[str], Any]
+    texts: pa.Array,
+    absent: np.ndarray,
+    to: pa.DataType,
+    parse: Callable[[str], Any],
+    unreadable: float,
 ) -> np.ndarray:
-    """Arrow's cast of a whole column; distinct value by value where it stumbles."""
+    """Arrow's cast of a whole column, or `parse` of each distinct text if that fails.
+
+    Returns 0 where the text is absent, and `unreadable` where it cannot be parsed.
+    """
     present = pc.if_else(pa.array(absent), None, texts)
     hexadecimal = pc.any(pc.match_substring(present, "x", ignore_case=True)).as_py()
     if not hexadecimal:  # Arrow would read 0x10 as 16
@@ -147,27 +161,8 @@ def _parsed(
             pass
     encoded = present.dictionary_encode()
     distinct = pa.array([parse(text) for text in encoded.dictionary.to_pylist()], to)
-    values = distinct.take(encoded.indices).fill_null(0)
+    values = distinct.fill_null(unreadable).take(encoded.indices).fill_null(0)
     return values.to_numpy(zero_copy_only=False).copy()
-
-
-def _number(text: str) -> float:
-    text = text.strip(" \t")
-    return float(text) if _NUMBER.fullmatch(text) else float("nan")
-
-
-def _integer(text: str) -> int:
-    match = _INTEGER.fullmatch(text.strip(" \t"))
-    value = int(match[1]) if match and len(match[1]) < 4300 else MISSING_INT
-    return value if -(2**63) <= value < 2**63 else MISSING_INT
-
-
-def _spelled(texts: Collection[str], parse: Callable[[str], Any], dtype: type) -> np.ndarray:
-    found = np.array([parse(text) for text in texts], np.float64 if dtype != np.int64 else dtype)
-    if dtype == np.int64:
-        return found[found != MISSING_INT]
-    with np.errstate(over="ignore"):
-        return found[np.isfinite(found)].astype(dtype)
 
 
 def _is_numeric(type_: pa.DataType) -> bool:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-MISSING_INT = -(2**63)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+from mtl_tf.schema.spelling import (
+    LARGEST_NUMBER,
+    MISSING_INT,
+    is_int64,
+    parse_integer,
+    parse_number,
+    spell,
+)
 
 
 @dataclass(frozen=True)
@@ -95,35 +98,29 @@ def text_of(value: Any) -> bytes | None:
     """The value spelled as the preprocessing job spells it; None for what is no text."""
     if isinstance(value, bytes):
         return value
-    if isinstance(value, (bool, np.bool_)):
-        return b"true" if value else b"false"
-    if isinstance(value, (float, np.floating)):
-        number = float(value)  # an integer of a column with gaps is 3.0, and was "3"
-        value = int(number) if number.is_integer() and abs(number) < 2**63 else value
-    if isinstance(value, (str, int, float, np.number)):
-        with contextlib.suppress(UnicodeEncodeError):
-            return str(value).encode()
+    text = spell(value)
+    with contextlib.suppress(UnicodeEncodeError):
+        return None if text is None else text.encode()
     return None
 
 
 def _integer(value: Any) -> int | None:
     if isinstance(value, str):
-        match = _INTEGER.fullmatch(value.strip(" \t"))
-        value = int(match[1]) if match and len(match[1]) < 40 else None
-    elif isinstance(value, (float, np.floating)):
-        value = int(value) if float(value).is_integer() else None
-    elif not isinstance(value, (int, np.integer, np.bool_)):
-        return None
-    return int(value) if value is not None and MISSING_INT <= value < 2**63 else None
+        return parse_integer(value)
+    if isinstance(value, (float, np.floating)):
+        return int(value) if float(value).is_integer() and is_int64(int(value)) else None
+    if isinstance(value, (int, np.integer, np.bool_)):
+        # As an integer, not as text, a row may hold what stands for a missing one.
+        return int(value) if is_int64(int(value)) or value == MISSING_INT else None
+    return None
 
 
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
-        text = value.strip(" \t")
-        value = float(text) if _NUMBER.fullmatch(text) else None
-    elif not isinstance(value, (int, float, np.number, np.bool_)):
-        return None
-    return float(value) if value is not None and abs(value) <= _FLOAT32_MAX else None
+        return parse_number(value)
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
+        return float(value) if -LARGEST_NUMBER <= value <= LARGEST_NUMBER else None
+    return None
 
 
 _PLAIN_TYPES: dict[str, set[type]] = {"i": {int, bool}, "f": {float, int, bool}}

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_tf.errors import UserError
+from mtl_tf.schema import spelling
 from serving.client.multivalued import MultivaluedColumn, read_multivalued
-from serving.client.parse_values import MISSING_INT, InvalidValue, SignatureInput, objects, parsed
+from serving.client.parse_values import InvalidValue, SignatureInput, objects, parsed
 from serving.protocol.protos import example_pb2, meta_graph_pb2
 from serving.protocol.tensors import STRING, numpy_dtype
 
@@ -73,7 +74,7 @@ def _missing(dtype: np.dtype[Any], rank: int, raw: bool) -> Any:
         return 0.0  # the weight of a value that is not there
     if not raw:
         return -1 if rank == 2 else None
-    return {"O": b"", "i": MISSING_INT, "f": math.nan}[dtype.kind]
+    return {"O": b"", "i": spelling.MISSING_INT, "f": math.nan}[dtype.kind]
 
 
 def num_rows(rows: Rows) -> int:
@@ -142,7 +143,7 @@ def to_arrays(
     A value that does not fit raises `RowError` naming the row (counted from `first_row`)
     and the field.
     """
-    missing_texts = frozenset(("", *missing_values))
+    missing_texts = spelling.missing_texts(missing_values)
     arrays: dict[str, np.ndarray] = {}
     bags: dict[str, MultivaluedColumn] = {}
     for field in sorted(inputs, key=lambda field: field.name):  # weights after their bag
@@ -204,7 +205,7 @@ def _used(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f":
         present = ~np.isnan(array)
     else:
-        present = array != (b"" if array.dtype == object else MISSING_INT)
+        present = array != (b"" if array.dtype == object else spelling.MISSING_INT)
     return (present * np.arange(1, array.shape[1] + 1)).max(axis=1, initial=0)
 
 

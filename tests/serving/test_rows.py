@@ -276,10 +276,6 @@ def test_remarks():
     ]
 
 
-def test_missing_int_is_the_transforms():
-    assert rows.MISSING_INT == MISSING_INT
-
-
 @pytest.mark.parametrize(
     "given",
     [
