@@ -38,7 +38,7 @@ def test_two_exports_of_one_given_number(tmp_path):
     with staging(tmp_path, "m", 7) as late:
         (late.folder / "file").write_text("late")
         published(tmp_path, version=7)
-        with pytest.raises(UserError, match=r"version 7 was published before.* take 8"):
+        with pytest.raises(UserError, match=r"version 7 was published before.* use 8"):
             late.publish(before=lambda number: None)
     assert (tmp_path / "m" / "7" / "file").read_text() == "content"
     assert sorted(os.listdir(tmp_path / "m")) == [".versions", "7"]
