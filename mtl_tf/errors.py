@@ -49,6 +49,22 @@ def exit_on_user_error() -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
+def refuse_text(argument: str, names: Any) -> None:
+    """Raise `UserError` if one text is given for a list of names.
+
+    Its letters would be taken for names.
+
+    >>> refuse_text("tasks", ["click"])
+    >>> refuse_text("tasks", "click")
+    Traceback (most recent call last):
+    mtl_tf.errors.UserError: `tasks` must be a list of names, such as ['click']. Received: 'click'
+    """
+    if isinstance(names, str):
+        raise UserError(
+            f"`{argument}` must be a list of names, such as [{names!r}]. Received: {names!r}"
+        )
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return a hint at the known name closest to `name`, to append to a sentence.
 

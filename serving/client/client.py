@@ -25,6 +25,7 @@ from serving.client.encoder import RowEncoder
 from serving.client.request import (
     ModelMetadata,
     ScoreRequest,
+    check_tasks,
     chosen_version,
     joined,
     model_spec,
@@ -119,6 +120,7 @@ class Client:
         rows that do not fit and `ServingError` for what the server refuses.
         """
         chosen = chosen_version(version, label)
+        check_tasks(tasks)
         if tasks is not None and not num_rows(rows):
             return joined([], tasks)
         return self._score_with_retry(model, chosen, ScoreRequest(signature, rows, tasks))
@@ -151,6 +153,7 @@ class Client:
         chosen = chosen_version(version, label)
         if not isinstance(context, Mapping):
             raise UserError(f"`context` must be one row, a dict. Received: {context!r:.60}")
+        check_tasks(tasks)
         if tasks is not None and not num_rows(candidates):
             return joined([], tasks)
         request = ScoreRequest(signatures.RANK, candidates, tasks, context)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtl_tf.errors import UserError
+from mtl_tf.errors import UserError, refuse_text
 from serving.client.rows import Rows
 from serving.protocol import LARGEST_VERSION
 from serving.protocol.protos import meta_graph_pb2, model_pb2
@@ -59,14 +59,19 @@ def model_spec(model: str, chosen: int | str | None, signature: str = "") -> mod
     return spec
 
 
+def check_tasks(tasks: Sequence[str] | None) -> None:
+    """Raise `UserError` unless `tasks` lists one name or more, or is None."""
+    refuse_text("tasks", tasks)
+    if tasks is not None and not len(tasks):
+        raise UserError(
+            f"`tasks` must be a list of one name or more, or left out for all. Received: {tasks!r}"
+        )
+
+
 def wanted_tasks(
     spec: model_pb2.ModelSpec, metadata: ModelMetadata, tasks: Sequence[str] | None
 ) -> list[str]:
     """The tasks to answer, each once, all by default; `UserError` for what the model lacks."""
-    if isinstance(tasks, str) or (tasks is not None and not len(tasks)):
-        raise UserError(
-            f"`tasks` must be a list of one name or more, or left out for all. Received: {tasks!r}"
-        )
     signature = spec.signature_name
     _require(f"model `{spec.name}` has no signature", [signature], metadata.signatures)
     outputs = metadata.signatures[signature].outputs

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_tf.compiler.passes.quantize_tables import TYPES as TABLE_TYPES
-from mtl_tf.errors import UserError
+from mtl_tf.errors import UserError, refuse_text
 from serving.export import stages
 from serving.export.parity import BATCHES
 from serving.export.probe_rows import probe_rows
@@ -60,6 +60,7 @@ def export(
         UserError: An argument is wrong, or scores change by more than `max_score_error`.
         ParityError: The exported scores are not the trained ones.
     """
+    refuse_text("tasks", tasks)
     _check_arguments(tables, batch_sizes, rows_per_request)
     if isinstance(run, (str, Path)):
         from mtl_tf.runs import load_run

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_tf.errors import UserError, exit_on_user_error
+from mtl_tf.errors import UserError, exit_on_user_error, refuse_text
 from serving.protocol.tensors import from_proto
 from serving.runtime import warmup
 from serving.runtime.environment import SETTINGS
@@ -45,6 +45,7 @@ def measure(
         seconds: for each signature and batch size.
         signatures: only these.
     """
+    refuse_text("signatures", signatures)
     arguments = [f"{name}={path}" for name, path in versions.items()]
     arguments += [f"--signature={name}" for name in signatures]
     command = [

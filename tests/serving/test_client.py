@@ -103,7 +103,10 @@ def test_unread_and_absent_names_warn_once(client):
         (lambda c: c.score("m", rows(), version="1"), "number of a version. Received: '1'"),
         (lambda c: c.signatures("m", version=-1), "number of a version. Received: -1"),
         (lambda c: c.score("m", rows(), tasks=[]), "list of one name or more, or left out for all"),
-        (lambda c: c.score("m", rows(), tasks="a"), "list of one name or more, .*Received: 'a'"),
+        (lambda c: c.score("m", [], tasks=[]), "list of one name or more, or left out for all"),
+        (lambda c: c.score("m", rows(), tasks="a"), r"such as \['a'\]. Received: 'a'"),
+        (lambda c: c.score("m", [], tasks="ab"), r"such as \['ab'\]. Received: 'ab'"),
+        (lambda c: c.rank("m", {}, [], tasks="ab"), r"such as \['ab'\]. Received: 'ab'"),
         (lambda c: c.score("m", rows(), signature="__saved_model_init_op"), "has no signature"),
         (
             lambda c: c.score("m", [{}]),

@@ -20,9 +20,10 @@ def run():
     ("arguments", "message"),
     [
         ({"tasks": ["nope"]}, "Unknown task `nope`"),
-        ({"name": "../escape"}, "a model's name holds letters"),
-        ({"name": ".hidden"}, "a model's name holds letters"),
-        ({"name": ""}, "a model's name holds letters, digits, .* Received: ''"),
+        ({"tasks": "buy"}, r"`tasks` must be a list of names, such as \['buy'\]. Received: 'buy'"),
+        ({"name": "../escape"}, "a model's name must consist of letters"),
+        ({"name": ".hidden"}, "a model's name must consist of letters"),
+        ({"name": ""}, "a model's name must consist of letters, digits, .* Received: ''"),
         ({"models": ""}, "expected a folder of models. Received an empty text"),
         ({"version": 0}, "`version` must be from 1 to 9223372036854775807. Received: 0"),
         ({"version": 2**63}, "`version` must be from 1 to 9223372036854775807"),
