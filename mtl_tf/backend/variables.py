@@ -1,4 +1,4 @@
-"""What is asked of a variable, whichever Keras made it."""
+"""Properties of a variable, whichever Keras made it."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def short_name(variable: Any) -> str:
 
 
 def resource(variable: Any) -> Any:
-    """The `tf.Variable` behind a Keras variable; one of Keras 2 is one itself."""
+    """The `tf.Variable` of a variable; in Keras 2, the variable itself."""
     return variable if isinstance(variable, tf.Variable) else variable.value

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
+from mtl_tf.backend.state import add_state
 from mtl_tf.layers._arguments import check_not_negative, check_positive
-from mtl_tf.layers._replicas import num_replicas, total
-from mtl_tf.layers._state import add_state
 
 _SMALL = 1e-4  # keeps the root's slope finite at a closed field
 
@@ -103,7 +103,7 @@ class FieldMask(keras.layers.Layer):
         if self.penalty:
             # The gradient must not reach the vectors: see `penalty`.
             masks = tf.cast(self.masks(tf.stop_gradient(inputs)), tf.float32)
-            mean = total(tf.reduce_mean(masks, axis=0)) / num_replicas()
+            mean = sum_over_replicas(tf.reduce_mean(masks, axis=0)) / num_replicas()
             roots = tf.sqrt(mean + _SMALL) - _SMALL**0.5
             penalty_scale = tf.convert_to_tensor(self.penalty_scale) if training else 1.0
             self.add_loss(self.penalty * penalty_scale * tf.reduce_sum(roots))

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.backend.state import FIRST_REPLICA, add_state
 from mtl_tf.layers._arguments import check_not_negative
-from mtl_tf.layers._state import FIRST_REPLICA, add_state
 
 _LOG_ALPHA_LIMIT = math.log(100.0)
 _SMALLEST_U = 1e-6

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.layers._replicas import num_replicas, total
+from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
 from mtl_tf.schema import Task
 
 _LOSSES = {
@@ -51,7 +51,9 @@ class LabelledMean(keras.losses.Loss):
         # Before the loss, not after: 0 · NaN is NaN, and so is its gradient.
         labelled = tf.reshape(weight > 0, (-1, 1))
         losses = self.call(tf.where(labelled, tf.cast(y_true, tf.float32), 0.0), y_pred)
-        share = tf.math.divide_no_nan(tf.reduce_sum(weight * losses), total(tf.reduce_sum(weight)))
+        share = tf.math.divide_no_nan(
+            tf.reduce_sum(weight * losses), sum_over_replicas(tf.reduce_sum(weight))
+        )
         # Keras 2 divides by the number of replicas what a loss gives, Keras 3 expects it done.
         return share * num_replicas() if LEGACY else share
 

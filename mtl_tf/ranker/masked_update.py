@@ -7,16 +7,16 @@ compiled step it must be given a gradient. So what it did is undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY
+from mtl_tf.backend.optimizer_slots import slots
+from mtl_tf.backend.replicas import update_on_replicas
 from mtl_tf.backend.variables import resource, short_name
 from mtl_tf.ranker.task_reach import Reach
-
-_NO_SLOTS = ("_variables", "_trainable_variables")
 
 
 class Hold:
@@ -48,29 +48,8 @@ class Hold:
 
     def release(self) -> None:
         """Puts back what must not have moved."""
-
-        def put_back(strategy: Any, held: Any) -> None:
-            for variable, moves, before in held:
-                strategy.extended.update(variable, _choose, args=(moves, before), group=False)
-
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            put_back, tf.distribute.get_strategy(), self._held
-        )
+        update_on_replicas(_choose, self._held)
 
 
 def _choose(variable: Any, moves: Any, before: Any) -> None:
     variable.assign(tf.where(moves, variable, before))
-
-
-def slots(optimizer: Any, variable: Any) -> Iterator[Any]:
-    """What the optimizer keeps about a variable, such as Adam's two moments."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    key = optimizer._var_key(variable)
-    indices = optimizer._index_dict if LEGACY else optimizer._trainable_variables_indices
-    for name, slots in vars(optimizer).items():
-        if name in _NO_SLOTS or not isinstance(slots, list) or len(slots) != len(indices):
-            continue
-        slot = slots[indices[key]]
-        if getattr(slot, "shape", None) == variable.shape:
-            yield slot

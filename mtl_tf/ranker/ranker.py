@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_tf.backend.compiled import build_losses, has_metrics
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.layers._replicas import num_replicas, total
+from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
 from mtl_tf.ranker.loss_weighting import Batch, Fixed, Weighting
 from mtl_tf.ranker.masked_update import Hold
 from mtl_tf.ranker.task_reach import Reach
@@ -91,11 +92,7 @@ class Ranker(keras.Model):
         """Keras' means of the losses: a step that creates variables is traced a second time."""
         if any(loss.get(name) is None for name in self.output):
             return  # Keras matches labels to losses once it sees them
-        with self.distribute_strategy.scope():
-            if LEGACY:
-                self.compiled_loss.build(self.output)
-            else:
-                self._compile_loss.build(self.output, self.output)
+        build_losses(self)
 
     @property
     def weighting(self) -> Weighting | None:
@@ -138,7 +135,7 @@ class Ranker(keras.Model):
             and self.steps_per_execution > 1
             and not self.run_eagerly
             and not tf.distribute.has_strategy()
-            and self._compile_metrics is None
+            and not has_metrics(self)
         )
 
     @property
@@ -228,8 +225,8 @@ class _Step:
         return Batch(
             tape,
             losses,
-            total(tf.stop_gradient(tf.stack(losses))),
-            (total(tf.cast(tf.stack(labelled), tf.float32)) > 0) & trained,
+            sum_over_replicas(tf.stop_gradient(tf.stack(losses))),
+            (sum_over_replicas(tf.cast(tf.stack(labelled), tf.float32)) > 0) & trained,
             penalty / num_replicas(),
             scale,
         )

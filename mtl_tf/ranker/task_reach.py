@@ -7,7 +7,7 @@ often a slice: row k of the last level's matrices, the columns of a task's gate 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf import layers
+from mtl_tf.backend.graph import calls_above
 from mtl_tf.backend.keras import keras
 
 Tasks = np.ndarray[Any, Any]
@@ -70,12 +71,13 @@ class Reach:
         scores = [model.output[task] for task in tasks]
         for score, own in zip(scores, np.eye(len(tasks)) > 0, strict=True):
             known[id(score)] = known.get(id(score), False) | own
-        for layer, inputs, outputs in _nodes(scores):
-            tops = [known[id(tensor)] for tensor in outputs if id(tensor) in known]
-            down = below(layer, tops[0] if len(tops) == 1 else _any(*tops), inputs)
-            for tensor, reached in zip(inputs, down.inputs, strict=True):
+        for call in calls_above(scores):
+            tops = [known[id(tensor)] for tensor in call.outputs if id(tensor) in known]
+            top = tops[0] if len(tops) == 1 else _any(*tops)
+            down = below(call.layer, top, call.inputs)
+            for tensor, reached in zip(call.inputs, down.inputs, strict=True):
                 known[id(tensor)] = known.get(id(tensor), False) | reached
-            self._add(layer, down)
+            self._add(call.layer, down)
 
     def _add(self, layer: Any, down: Below) -> None:
         own = {id(variable): slices for variable, slices in down.slices}
@@ -207,25 +209,3 @@ def _any(*tops: Tasks) -> Tasks:
 
 def _per_cell(top: Tasks, cells: int) -> Tasks:
     return np.broadcast_to(top, (cells, top.shape[-1]))
-
-
-def _nodes(tensors: Sequence[Any]) -> Iterator[tuple[Any, list[Any], list[Any]]]:
-    """Layers with the tensors they take and give, every layer before those below it."""
-    order: list[tuple[Any, list[Any], list[Any]]] = []
-    seen: set[tuple[int, int]] = set()
-
-    def visit(tensor: Any) -> None:
-        layer, index = tensor._keras_history[:2]
-        if (id(layer), index) in seen or isinstance(layer, keras.layers.InputLayer):
-            return
-        seen.add((id(layer), index))
-        node = layer._inbound_nodes[index]
-        inputs = tf.nest.flatten(node.input_tensors)
-        for source in inputs:
-            visit(source)
-        outputs = node.outputs if isinstance(node.outputs, (list, tuple)) else [node.outputs]
-        order.append((layer, inputs, tf.nest.flatten(outputs)))
-
-    for tensor in tensors:
-        visit(tensor)
-    return reversed(order)

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.backend.optimizer_slots import slots
 from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
-from mtl_tf.ranker.masked_update import slots
 
 
 class SharingLog(keras.callbacks.Callback):

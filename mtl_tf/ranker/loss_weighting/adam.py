@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_tf.backend.replicas import replica_variable
+
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 
 
@@ -27,10 +29,10 @@ class Learned(tf.Module):
     def __init__(self, start: Any, rate: float, name: str):
         super().__init__(name=name)
         self.rate = rate
-        self.value = number(start, name)
-        self._m = number(tf.zeros_like(start), f"{name}_m")
-        self._v = number(tf.zeros_like(start), f"{name}_v")
-        self._steps = number(tf.zeros_like(start), f"{name}_steps")
+        self.value = replica_variable(start, name)
+        self._m = replica_variable(tf.zeros_like(start), f"{name}_m")
+        self._v = replica_variable(tf.zeros_like(start), f"{name}_v")
+        self._steps = replica_variable(tf.zeros_like(start), f"{name}_steps")
 
     def step(self, gradient: Any, moves: Any) -> Any:
         """Moves the numbers where `moves`; gives them."""
@@ -49,16 +51,6 @@ class Learned(tf.Module):
         ):
             variable.assign(new)
         return value
-
-
-def number(start: Any, name: str) -> tf.Variable:
-    """A variable that all replicas set to the same value."""
-    return tf.Variable(
-        start,
-        trainable=False,
-        name=name,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
 
 
 def _mix(beta: float, old: Any, new: Any) -> Any:

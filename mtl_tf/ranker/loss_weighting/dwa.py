@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.ranker.loss_weighting.adam import number
+from mtl_tf.backend.replicas import replica_variable
 from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 
@@ -41,11 +41,11 @@ class DynamicWeightAverage(Weighting):
 
     def _create(self) -> None:
         count = len(self.tasks)
-        self.balance = number(tf.ones(count), "balance")
-        self._sums = number(tf.zeros(count), "loss_sums")
-        self._counts = number(tf.zeros(count), "loss_counts")
-        self._last = number(tf.fill([count], np.float32("nan")), "last_loss")
-        self._before = number(tf.fill([count], np.float32("nan")), "loss_before")
+        self.balance = replica_variable(tf.ones(count), "balance")
+        self._sums = replica_variable(tf.zeros(count), "loss_sums")
+        self._counts = replica_variable(tf.zeros(count), "loss_counts")
+        self._last = replica_variable(tf.fill([count], np.float32("nan")), "last_loss")
+        self._before = replica_variable(tf.fill([count], np.float32("nan")), "loss_before")
 
     def coefficients(self, batch: Batch) -> Any:
         labelled = tf.cast(batch.labelled, tf.float32)

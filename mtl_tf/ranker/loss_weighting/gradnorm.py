@@ -7,9 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.backend.replicas import replica_variable
 from mtl_tf.errors import UserError
-from mtl_tf.ranker.loss_weighting.adam import Learned, number
-from mtl_tf.ranker.loss_weighting.products import each_total, inner_products
+from mtl_tf.ranker.loss_weighting.adam import Learned
+from mtl_tf.ranker.loss_weighting.products import inner_products, loss_gradients
 from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 _LEAST = 1e-3
@@ -64,7 +65,7 @@ class GradNorm(Weighting):
                 "Use another strategy or another architecture"
             )
         self._v = Learned(tf.ones(len(self.tasks)), self.learning_rate, "balance")
-        self._first = number(tf.zeros(len(self.tasks)), "first_loss")
+        self._first = replica_variable(tf.zeros(len(self.tasks)), "first_loss")
 
     @property
     def balance(self) -> tf.Variable:
@@ -102,10 +103,9 @@ class GradNorm(Weighting):
     def _norms(self, batch: Batch) -> Any:
         """‖∇_W L_k‖ on the shared slices, `(tasks,)`."""
         variables = self.reach.last_shared()
-        by_task = []
-        for loss in batch.losses:
-            scale = tf.ones_like(loss) * batch.scale
-            by_task.append(each_total(batch.tape.gradient(loss, variables, output_gradients=scale)))
+        by_task = [
+            loss_gradients(batch.tape, loss, variables, batch.scale) for loss in batch.losses
+        ]
         squares = tf.add_n(
             [
                 tf.linalg.diag_part(inner_products(gradients, self.reach.of(variable)))

@@ -8,9 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers._replicas import num_replicas
-from mtl_tf.ranker.loss_weighting.adam import number
-from mtl_tf.ranker.loss_weighting.products import each_total, inner_products
+from mtl_tf.backend.replicas import num_replicas, replica_variable
+from mtl_tf.ranker.loss_weighting.products import inner_products, loss_gradients
 from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 
@@ -41,15 +40,13 @@ class PCGrad(Weighting):
         self.seed = seed
 
     def _create(self) -> None:
-        self.steps = number(tf.constant(0, tf.int64), "steps")
+        self.steps = replica_variable(tf.constant(0, tf.int64), "steps")
 
     def gradients(self, batch: Batch, variables: Sequence[Any]) -> list[Any]:
-        by_task = []
-        for loss, weight in zip(batch.losses, self.task_weights, strict=True):
-            factor = tf.ones_like(loss) * weight * batch.scale
-            by_task.append(
-                each_total(batch.tape.gradient(loss, variables, output_gradients=factor))
-            )
+        by_task = [
+            loss_gradients(batch.tape, loss, variables, weight * batch.scale)
+            for loss, weight in zip(batch.losses, self.task_weights, strict=True)
+        ]
         penalty = batch.tape.gradient(
             batch.penalty, variables, output_gradients=tf.ones_like(batch.penalty) * batch.scale
         )

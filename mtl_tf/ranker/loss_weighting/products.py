@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf.layers._replicas import total
+from mtl_tf.backend.replicas import sum_over_replicas
 from mtl_tf.ranker.task_reach import Slices
 
 
@@ -36,9 +36,10 @@ def inner_products(gradients: Sequence[Any], slices: Slices) -> Any:
     return tf.matmul(flat, flat, transpose_b=True)
 
 
-def each_total(gradients: Sequence[Any]) -> list[Any]:
-    """The gradients summed over the replicas of a distribution strategy."""
-    return [None if gradient is None else total(gradient) for gradient in gradients]
+def loss_gradients(tape: Any, loss: Any, variables: Sequence[Any], factor: Any) -> list[Any]:
+    """`factor` · ∇loss by variable, summed over the replicas; None where there is none."""
+    gradients = tape.gradient(loss, variables, output_gradients=tf.ones_like(loss) * factor)
+    return [None if gradient is None else sum_over_replicas(gradient) for gradient in gradients]
 
 
 def _rows(gradients: Sequence[tf.IndexedSlices | None]) -> list[Any]:

@@ -8,12 +8,14 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.backend.optimizer_slots import DuplicatesKept, adam_moments
+from mtl_tf.backend.replicas import copy_beside
 from mtl_tf.backend.variables import resource, short_name
 from mtl_tf.ranker.optimizers.row_adagrad import add_to_rows
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
-class Adam(keras.optimizers.Adam):
+class Adam(DuplicatesKept, keras.optimizers.Adam):
     """Adam whose step is scaled for variables of certain names, and tables by rows.
 
     Adam moves every variable by about `learning_rate` a step, whatever the size of its
@@ -73,9 +75,7 @@ class Adam(keras.optimizers.Adam):
         if name in self.row_sparse:
             # Keras 3 passes the learning rate, Keras 2 reads it itself.
             rate = arguments[0] if arguments else self.learning_rate
-            index = self._position(variable)
-            places = _beside(variable, self._momentums[index])
-            sums = _beside(variable, self._velocities[index])
+            places, sums = (copy_beside(x, variable) for x in adam_moments(self, variable))
             return add_to_rows(variable, gradient, rate * multiplier, places, sums)
         if isinstance(gradient, tf.IndexedSlices):
             # Keras 3 would square the values of one row before it sums them.
@@ -86,15 +86,6 @@ class Adam(keras.optimizers.Adam):
         before = tf.identity(variable)
         super().update_step(gradient, variable, *arguments)
         variable.assign(before + multiplier * (variable - before))
-
-    def _position(self, variable: Any) -> int:
-        """Of the variable in the list the optimizer was built with."""
-        key = self._var_key(variable)
-        return self._index_dict[key] if LEGACY else self._trainable_variables_indices[key]
-
-    def _deduplicate_sparse_grad(self, grads):
-        # Keras 2 would do it with an operation that XLA cannot compile; `add_to_rows` does.
-        return grads
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -107,11 +98,3 @@ class Adam(keras.optimizers.Adam):
 # What a table has in place of Adam's two moments, by the names that Keras 3 and 2 give them.
 _PLACES, _SUMS = ("int32", "places"), ("float32", "sums")
 _COLUMNS = {"momentum": _PLACES, "m": _PLACES, "velocity": _SUMS, "v": _SUMS}
-
-
-def _beside(table: Any, column: Any) -> Any:
-    """The column's copy on the device of the table's copy."""
-    copies = tf.distribute.get_strategy().experimental_local_results(resource(column))
-    if len(copies) == 1:
-        return copies[0]
-    return next(copy for copy in copies if copy.device == table.device)

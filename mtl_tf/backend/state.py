@@ -1,4 +1,4 @@
-"""What a layer keeps beside its weights, the same on every replica."""
+"""Variables of a layer that are not trained, equal on every replica."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tensorflow as tf
 from mtl_tf.backend.keras import LEGACY, keras
 
 FIRST_REPLICA = tf.VariableAggregation.ONLY_FIRST_REPLICA if LEGACY else "only_first_replica"
-"""How replicas agree on a variable that each of them changes alike."""
+"""Aggregation of a variable that every replica sets to the same value."""
 
 
 def add_state(
     layer: keras.layers.Layer, name: str, shape: tuple[int, ...], initializer: str
 ) -> Any:
-    """A float32 variable of `layer` that is not trained, such as what a schedule assigns."""
+    """Add a float32 variable to `layer` that is not trained, such as one that a schedule sets."""
     return layer.add_weight(
         name=name,
         shape=shape,
