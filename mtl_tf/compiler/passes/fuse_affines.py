@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from itertools import combinations, count, pairwise
+from dataclasses import replace
+from itertools import count, pairwise
 
 import numpy as np
 
 from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Mix, Node, Output, width_of
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.lowering.cost import FLOP, MOVE, OP, READ
 from mtl_tf.compiler.passes.rewrite import at_places, is_movable, joined_name, levels
+from mtl_tf.compiler.passes.unit_groups import Group, Units, best_groups
 
 
-@dataclass(frozen=True, eq=False)
-class _Units:
-    """Some units of one affine: their matrices on whole (already regrouped) sources.
-
-    `reads`: of which sources they read which segment (see `_segments`).
-    """
-
-    origin: str
-    units: Array  # indices in the origin
-    reads: frozenset[tuple[str, int]]
-    matrices: Mapping[str, Array]  # source -> (its width, units)
-    bias: Array
-
-
-Group = tuple[_Units, ...]
 Places = dict[str, list[tuple[str, int, Array]]]  # origin -> (new node, first unit, units)
 
 
@@ -51,8 +36,10 @@ def fuse_affines(plan: Plan, batch: int) -> Plan:
                 for node in affines
                 for part in _parts(node, _is_mixed(plan, node), places, widths, cuts)
             ]
-            for group in _best_groups(parts, batch):
-                name = _name(group, plan, {node.name for node in nodes})
+            taken = {node.name for node in nodes}
+            for group in best_groups(parts, batch):
+                name = _name(group, plan, taken)
+                taken.add(name)
                 nodes.append(_node(name, group, activation))
                 start = 0
                 for part in group:
@@ -117,7 +104,7 @@ def _parts(
     places: Places,
     widths: Mapping[str, int],
     cuts: Mapping[str, list[int]],
-) -> list[_Units]:
+) -> list[Units]:
     """The node's units, cut by the set of segments that they read; one part if `whole`."""
     matrices = _on_whole_sources(node, places, widths)
     segments = [
@@ -135,63 +122,8 @@ def _parts(
         units = np.flatnonzero(np.all(np.array(pattern, bool) == read.T, axis=1))
         reads = [segment[:2] for segment, reads in zip(segments, pattern, strict=True) if reads]
         on = {name: matrices[name][:, units] for name in dict(reads)}
-        parts.append(_Units(node.name, units, frozenset(reads), on, node.bias[units]))
+        parts.append(Units(node.name, units, frozenset(reads), on, node.bias[units]))
     return parts
-
-
-def _best_groups(parts: Sequence[_Units], batch: int) -> list[Group]:
-    """Groups that share one product each, greedily joined while the estimate falls."""
-    alike: dict[frozenset[tuple[str, int]], Group] = {}
-    for part in parts:
-        alike[part.reads] = (*alike.get(part.reads, ()), part)
-    groups = list(alike.values())
-    everything: Group = tuple(part for group in groups for part in group)
-    while len(groups) > 1:
-        now = {id(group): _microseconds(group, batch) for group in groups}
-        gain, one, two = max(
-            (
-                (now[id(a)] + now[id(b)] - _microseconds(a + b, batch), i, j)
-                for (i, a), (j, b) in combinations(enumerate(groups), 2)
-            ),
-        )
-        if gain <= 0:
-            break
-        joined = groups[one] + groups[two]
-        groups = [g for k, g in enumerate(groups) if k not in (one, two)] + [joined]
-    return min([groups, [everything]], key=lambda choice: _level_cost(choice, batch))
-
-
-def _level_cost(groups: Sequence[Group], batch: int) -> float:
-    total = sum(_microseconds(group, batch) for group in groups)
-    if len(groups) == 1:
-        return total
-    # The next level puts several nodes side by side before it reads them.
-    units = sum(len(part.units) for group in groups for part in group)
-    return total + OP + units * batch * MOVE
-
-
-def _microseconds(group: Group, batch: int) -> float:
-    """Estimate of one product: its operations, multiply-adds and copied numbers."""
-    ranges = _ranges(group)
-    units = sum(len(part.units) for part in group)
-    rows = sum(stop - start for start, stop, _ in ranges.values())
-    cut = [stop - start for start, stop, whole in ranges.values() if stop - start < whole]
-    joined = rows if len(ranges) > 1 else 0
-    operations = 1 + len(cut) + (len(ranges) > 1)
-    once = operations * OP + rows * units * READ
-    return once + batch * (2 * rows * units * FLOP + (joined + sum(cut)) * MOVE)
-
-
-def _ranges(group: Group) -> dict[str, tuple[int, int, int]]:
-    """Per source: first and last row that some unit reads, and the source's width."""
-    found: dict[str, tuple[int, int, int]] = {}
-    for part in group:
-        for name, matrix in part.matrices.items():
-            rows = np.flatnonzero(matrix.any(axis=1))
-            start, stop = int(rows[0]), int(rows[-1]) + 1
-            low, high, _ = found.get(name, (start, stop, 0))
-            found[name] = (min(low, start), max(high, stop), len(matrix))
-    return found
 
 
 def _node(name: str, group: Group, activation: str) -> Affine:
