@@ -99,6 +99,7 @@ class Tracer:
         self.nodes: list[n.Node] = []
         self._values: dict[int, Value] = {}
         self._names: set[str] = set()
+        self._widths: dict[str, int] = {}
 
     def value_of(self, tensor: Any) -> Value:
         """What a Keras tensor is in the plan; captures the layers that it depends on."""
@@ -137,6 +138,7 @@ class Tracer:
     def add(self, node: n.Node) -> Vector:
         """Adds a node; gives its value."""
         self.nodes.append(node)
+        self._widths[node.name] = n.width_of(node)
         return Vector((node.name,))
 
     def name(self, wanted: str) -> str:
@@ -148,7 +150,7 @@ class Tracer:
         return name
 
     def width(self, name: str) -> int:
-        return next(n.width_of(node) for node in self.nodes if node.name == name)
+        return self._widths[name]
 
     def affine(
         self,

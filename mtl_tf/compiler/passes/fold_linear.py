@@ -24,13 +24,16 @@ def fold_linear(plan: Plan) -> Plan:
     one with a gate (see `fold_gates`) or without edges (see `fold_constants`).
     """
     nodes: dict[str, Node] = {node.name: node for node in plan.nodes}
+    names = {name: {reader.name for reader in readers} for name, readers in plan.readers.items()}
     for node in reversed(plan.nodes):  # a sum that a sum reads is folded once that one is
-        readers = [reader for reader in nodes.values() if node.name in sources_of(reader)]
+        readers = [nodes[name] for name in names[node.name]]
         if not isinstance(node, Affine) or not _foldable(node, readers):
             continue
         for reader in readers:
             assert isinstance(reader, Affine)
             nodes[reader.name] = _without(reader, node)
+        for source in sources_of(node):  # is read by the node's readers in its place
+            names[source] = (names[source] | names[node.name]) - {node.name}
         del nodes[node.name]
     return plan if len(nodes) == len(plan.nodes) else plan.with_nodes(nodes.values())
 

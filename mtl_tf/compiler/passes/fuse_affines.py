@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
-from itertools import count, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
@@ -13,13 +13,25 @@ from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.passes.rewrite import at_places, is_movable, joined_name, levels
 from mtl_tf.compiler.passes.unit_groups import Group, Units, best_groups
 
+Cuts = dict[str, set[int]]  # new node -> where one of its parts ends and the next begins
 
-Places = dict[str, list[tuple[str, int, Array]]]  # origin -> (new node, first unit, units)
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """Units of an old node that are now in one new node."""
+
+    node: str
+    places: Array  # of each unit, in the new node
+    units: Array  # in the old node
+
+
+Places = dict[str, list[_Moved]]  # old node -> where its units are
 
 
 def fuse_affines(plan: Plan, batch: int) -> Plan:
     """Regroups the units of all affines that read and are read through matrices."""
     places: Places = {}
+    cuts: Cuts = {}
     nodes: list[Node] = []
     for level in levels(plan):
         widths = {node.name: width_of(node) for node in nodes}
@@ -29,23 +41,33 @@ def fuse_affines(plan: Plan, batch: int) -> Plan:
                 joinable.setdefault(node.activation, []).append(node)
             else:
                 nodes.append(_reading(node, places, widths))
+        taken = {node.name for node in nodes}
         for activation, affines in joinable.items():
-            cuts = _segments(affines, places)
+            segments = _segments(affines, places, cuts)
             parts = [
                 part
                 for node in affines
-                for part in _parts(node, _is_mixed(plan, node), places, widths, cuts)
+                for part in _parts(node, _is_mixed(plan, node), places, widths, segments)
             ]
-            taken = {node.name for node in nodes}
             for group in best_groups(parts, batch):
                 name = _name(group, plan, taken)
                 taken.add(name)
                 nodes.append(_node(name, group, activation))
-                start = 0
-                for part in group:
-                    places.setdefault(part.origin, []).append((name, start, part.units))
-                    start += len(part.units)
+                cuts[name] = _move(name, group, places)
     return plan.with_nodes(nodes)
+
+
+def _move(name: str, group: Group, places: Places) -> set[int]:
+    """Note where the group's units are from now on; return the ends of its parts."""
+    ends = np.cumsum([len(part.units) for part in group])
+    moved: dict[str, list[tuple[Array, Array]]] = {}
+    for part, end in zip(group, ends, strict=True):
+        here = np.arange(end - len(part.units), end)
+        moved.setdefault(part.origin, []).append((here, part.units))
+    for origin, parts in moved.items():
+        here, units = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        places.setdefault(origin, []).append(_Moved(name, here, units))
+    return {0, *ends.tolist()}
 
 
 def _reading(node: Node, places: Places, widths: Mapping[str, int]) -> Node:
@@ -62,9 +84,9 @@ def _reading(node: Node, places: Places, widths: Mapping[str, int]) -> Node:
 
 def _moved(source: str, unit: int, places: Places) -> tuple[str, int]:
     """The node and unit where this unit is now."""
-    for name, start, units in places.get(source, ()):
-        if unit in units:
-            return name, start + int(np.flatnonzero(units == unit)[0])
+    for moved in places.get(source, ()):
+        if unit in moved.units:
+            return moved.node, int(moved.places[moved.units == unit][0])
     return source, unit
 
 
@@ -72,26 +94,27 @@ def _on_whole_sources(node: Affine, places: Places, widths: Mapping[str, int]) -
     """One matrix per source as it is now, zero in the rows that the node does not read."""
     found: dict[str, Array] = {}
     for edge in node.edges:
-        rows = np.arange(edge.start, edge.start + len(edge.weight))
-        here = [(edge.source, 0, np.arange(edge.start + len(edge.weight)))]
-        for name, start, units in places.get(edge.source, here):
-            if name not in found:
-                found[name] = np.zeros((widths[name], node.width), edge.weight.dtype)
-            read = np.isin(units, rows)
-            found[name][start + np.flatnonzero(read)] += edge.weight[units[read] - edge.start]
+        stop = edge.start + len(edge.weight)
+        every = np.arange(stop)
+        for moved in places.get(edge.source, [_Moved(edge.source, every, every)]):
+            if moved.node not in found:
+                shape = (widths[moved.node], node.width)
+                found[moved.node] = np.zeros(shape, edge.weight.dtype)
+            read = (moved.units >= edge.start) & (moved.units < stop)
+            found[moved.node][moved.places[read]] += edge.weight[moved.units[read] - edge.start]
     return found
 
 
-def _segments(affines: Iterable[Affine], places: Places) -> dict[str, list[int]]:
+def _segments(affines: Iterable[Affine], places: Places, cuts: Cuts) -> dict[str, Array]:
     """Where each source is cut by what was one node before, or is read apart."""
-    cuts: dict[str, set[int]] = {}
+    found: Cuts = {}
     for node in affines:
         for edge in node.edges:
-            for name, start, units in places.get(edge.source, ()):
-                cuts.setdefault(name, set()).update((start, start + len(units)))
+            for moved in places.get(edge.source, ()):
+                found[moved.node] = cuts[moved.node]
             if edge.source not in places:
-                cuts.setdefault(edge.source, set()).update((edge.start, edge.stop or 0))
-    return {name: sorted(cut) for name, cut in cuts.items()}
+                found.setdefault(edge.source, set()).update((edge.start, edge.stop or 0))
+    return {name: np.array(sorted(cut)) for name, cut in found.items()}
 
 
 def _is_mixed(plan: Plan, node: Affine) -> bool:
@@ -103,27 +126,40 @@ def _parts(
     whole: bool,
     places: Places,
     widths: Mapping[str, int],
-    cuts: Mapping[str, list[int]],
-) -> list[Units]:
+    segments: Mapping[str, Array],
+) -> Iterator[Units]:
     """The node's units, cut by the set of segments that they read; one part if `whole`."""
     matrices = _on_whole_sources(node, places, widths)
-    segments = [
-        (name, start, stop)
-        for name in matrices
-        for start, stop in pairwise(cuts[name])
-        if matrices[name][start:stop].any()
+    is_read = {name: matrix != 0 for name, matrix in matrices.items()}
+    columns = [
+        np.logical_or.reduceat(is_read[name][: cut[-1]], cut[:-1], axis=0)
+        if name in is_read
+        else np.zeros((len(cut) - 1, node.width), bool)
+        for name, cut in segments.items()
     ]
-    read = np.array([matrices[name][a:b].any(axis=0) for name, a, b in segments], bool)
-    read = read.reshape(len(segments), node.width)
+    read = np.concatenate(columns)
     if whole:
         read[:] = read.any(axis=1, keepdims=True)
-    parts = []
-    for pattern in dict.fromkeys(map(tuple, read.T)):
-        units = np.flatnonzero(np.all(np.array(pattern, bool) == read.T, axis=1))
-        reads = [segment[:2] for segment, reads in zip(segments, pattern, strict=True) if reads]
-        on = {name: matrices[name][:, units] for name in dict(reads)}
-        parts.append(Units(node.name, units, frozenset(reads), on, node.bias[units]))
-    return parts
+    patterns: dict[bytes, list[int]] = {}
+    for unit, pattern in enumerate(np.packbits(read, axis=0).T):
+        patterns.setdefault(pattern.tobytes(), []).append(unit)
+    rows = {name: _rows_read(matrix) for name, matrix in is_read.items()}
+    for pattern, members in patterns.items():
+        units = np.array(members)
+        extents = {
+            name: (int(first[units].min()), int(last[units].max()))
+            for name, (first, last) in rows.items()
+            if last[units].any()
+        }
+        yield Units(node.name, units, pattern, extents, matrices, node.bias[units])
+
+
+def _rows_read(is_read: Array) -> tuple[Array, Array]:
+    """Of each column the first row that is read, and the end; no row below, and 0, for none."""
+    count = len(is_read)
+    some = is_read.any(axis=0)
+    first = np.where(some, is_read.argmax(axis=0), count)
+    return first, np.where(some, count - is_read[::-1].argmax(axis=0), 0)
 
 
 def _node(name: str, group: Group, activation: str) -> Affine:
@@ -131,10 +167,11 @@ def _node(name: str, group: Group, activation: str) -> Affine:
     matrices: dict[str, Array] = {}
     start = 0
     for part in group:
-        for source, matrix in part.matrices.items():
+        for source in part.extents:
+            matrix = part.matrices[source]
             if source not in matrices:
                 matrices[source] = np.zeros((len(matrix), width), matrix.dtype)
-            matrices[source][:, start : start + len(part.units)] = matrix
+            matrices[source][:, start : start + len(part.units)] = matrix[:, part.units]
         start += len(part.units)
     bias = np.concatenate([part.bias for part in group])
     return Affine(name, tuple(_trimmed(matrices)), bias, activation)

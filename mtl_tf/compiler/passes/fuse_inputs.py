@@ -172,17 +172,20 @@ def _join_masks(
 
 def _moved(node: Affine, places: dict[str, Place]) -> Affine:
     """The node's edges on the joined nodes; neighbours become one matrix."""
-    edges: list[Edge] = []
     moved = [edge for edge in node.edges if edge.source in places]
     moved.sort(key=lambda edge: places[edge.source])
+    runs: list[tuple[Place, list[Array]]] = []  # where a matrix starts, and its parts
+    end: Place | None = None
     for edge in moved:
         source, start = places[edge.source]
-        last = edges[-1] if edges else None
-        if last and last.source == source and last.stop == start:
-            weight = np.concatenate([last.weight, edge.folded])
-            edges[-1] = Edge(source, weight, start=last.start)
-        else:
-            edges.append(Edge(source, edge.folded, start=start))
+        if (source, start) != end:
+            runs.append(((source, start), []))
+        runs[-1][1].append(edge.folded)
+        end = source, start + len(edge.weight)
+    edges = [
+        Edge(source, parts[0] if len(parts) == 1 else np.concatenate(parts), start=start)
+        for (source, start), parts in runs
+    ]
     rest = [edge for edge in node.edges if edge.source not in places]
     return with_edges(node, [*edges, *rest])
 

@@ -13,19 +13,21 @@ from mtl_tf.compiler.lowering.cost import FLOP, MOVE, OP, READ
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Some units of one affine: their matrices on whole (already regrouped) sources.
+    """Some units of one affine, and what they read of whole (already regrouped) sources.
 
     Attributes:
         origin: name of the affine.
         units: indices in the origin.
-        reads: the segments they read, as (source, first unit).
-        matrices: by source, `(width of the source, units)`.
+        reads: equal for units that read the same segments of the sources.
+        extents: source -> the first and the last row (exclusive) that some unit reads.
+        matrices: source -> `(width of the source, units of the whole origin)`.
         bias: `(units,)`.
     """
 
     origin: str
     units: Array
-    reads: frozenset[tuple[str, int]]
+    reads: bytes
+    extents: Mapping[str, tuple[int, int]]
     matrices: Mapping[str, Array]
     bias: Array
 
@@ -42,7 +44,7 @@ def best_groups(parts: Sequence[Units], batch: int) -> list[Group]:
 
     Each pair is estimated once: for n groups that takes O(n²) steps and numbers in memory.
     """
-    alike: dict[frozenset[tuple[str, int]], Group] = {}
+    alike: dict[bytes, Group] = {}
     for part in parts:
         alike[part.reads] = (*alike.get(part.reads, ()), part)
     groups = list(alike.values())
@@ -67,10 +69,10 @@ class _Extents:
     @classmethod
     def of(cls, groups: Sequence[Group]) -> _Extents:
         widths = {
-            name: len(matrix)
+            name: len(part.matrices[name])
             for group in groups
             for part in group
-            for name, matrix in part.matrices.items()
+            for name in part.extents
         }
         column = {name: index for index, name in enumerate(widths)}
         shape = (len(groups), len(widths))
@@ -79,10 +81,9 @@ class _Extents:
         for row, group in enumerate(groups):
             for part in group:
                 units[row] += len(part.units)
-                for name, matrix in part.matrices.items():
-                    read, at = np.flatnonzero(matrix.any(axis=1)), (row, column[name])
-                    start[at] = min(start[at], read[0])
-                    stop[at] = max(stop[at], read[-1] + 1)
+                for name, (first, last) in part.extents.items():
+                    at = row, column[name]
+                    start[at], stop[at] = min(start[at], first), max(stop[at], last)
         return cls(start, stop, np.array([*widths.values()], np.int64), units)
 
     def microseconds(self, batch: int) -> Array:
@@ -130,30 +131,32 @@ class _Joining:
         # By place of the earlier and of the later group; −∞ where there is no such pair.
         self.gains = np.stack([self._gains_with(place) for place in self.found])
         self.gains[np.tril_indices_from(self.gains)] = -np.inf
-        self.most = self.gains.max(axis=1)
+        self.most = self.gains.max(axis=1)  # at least what each place's best pair saves
 
     def groups(self) -> list[Group]:
         """Return the groups after all joins that save time, in the order they were made."""
-        while self.most.max() > 0:
-            self._join(*self._best_pair())
+        while (pair := self._best_pair()) is not None:
+            self._join(*pair)
         return [*self.found.values()]
 
-    def _best_pair(self) -> tuple[int, int]:
+    def _best_pair(self) -> tuple[int, int] | None:
         places = np.array([*self.found], np.int64)
-        best = self.most.max()
-        one = places[self.most[places] == best][-1]
-        return int(one), int(places[self.gains[one, places] == best][-1])
+        while (best := self.most.max()) > 0:
+            one = places[self.most[places] == best][-1]
+            gains = self.gains[one, places]
+            self.most[one] = gains.max()  # less where its best partner was joined with another
+            if self.most[one] == best:
+                return int(one), int(places[gains == best][-1])
+        return None
 
     def _join(self, one: int, two: int) -> None:
         both = self.extents.union(one, np.array([two]))
         self.extents.put(one, both)
         self.now[one] = both.microseconds(self.batch)[0]
         self.found[one] = self.found.pop(one) + self.found.pop(two)
-        outdated = (self.gains[:, [one, two]] == self.most[:, None]).any(axis=1)
         self.gains[[one, two]] = self.gains[:, two] = -np.inf
         self.gains[:, one] = self._gains_with(one)
         self.most = np.maximum(self.most, self.gains[:, one])
-        self.most[outdated] = self.gains[outdated].max(axis=1)
         self.most[[one, two]] = -np.inf
 
     def _gains_with(self, place: int) -> Array:
