@@ -100,7 +100,7 @@ def _level(layer: CellSparseSharing) -> list[Any]:
 
 
 def _lookup(transform: FittedTransform, name: str) -> tf.lookup.StaticHashTable:
-    words = transform.table(name).values.to_pylist()
+    words = transform.vocabulary(name).values.to_pylist()
     ids = np.arange(len(words), dtype=np.int32)
     return tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(words), ids), len(words)

@@ -14,7 +14,7 @@ from mtl_tf.backend.keras import keras
 from mtl_tf.config import MSSM, Config
 from mtl_tf.models import build_model
 from mtl_tf.schema import Schema
-from mtl_tf.transform.fitted import FittedTransform, make_table
+from mtl_tf.transform.fitted import FittedTransform, make_vocabulary
 
 CLOSED_CONNECTIONS = 1 / 2
 _CLOSED = -5.0  # log α: far below where a gate becomes exactly 0
@@ -58,7 +58,7 @@ def make_run(shape: Shape, *, closed: bool, context: bool = False, seed: int = 0
     """
     schema = _schema(shape, context)
     tables = {
-        name: make_table(schema, name, pa.array(_words(size - 1), pa.large_string()))
+        name: make_vocabulary(schema, name, pa.array(_words(size - 1), pa.large_string()))
         for name, size in zip(shape.fields, shape.vocabularies, strict=True)
     }
     transform = FittedTransform(schema, tables, {})

@@ -6,32 +6,32 @@ from typing import Annotated, Literal
 
 from pydantic import Field as _F
 
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 
 Positive = Annotated[float, _F(gt=0, allow_inf_nan=False)]
 
 
-class FixedWeights(Strict):
+class FixedWeights(StrictModel):
     """The fixed `weight` of each task."""
 
     method: Literal["fixed"] = "fixed"
 
 
-class UncertaintyWeights(Strict):
+class UncertaintyWeights(StrictModel):
     """Uncertainty weighting: a learned log σ² per task (Kendall et al.)."""
 
     method: Literal["uncertainty"] = "uncertainty"
     learning_rate: Positive = 0.01
 
 
-class DWA(Strict):
+class DWA(StrictModel):
     """Dynamic weight averaging over epochs (Liu et al.)."""
 
     method: Literal["dwa"] = "dwa"
     temperature: Positive = 2.0
 
 
-class GradNormWeights(Strict):
+class GradNormWeights(StrictModel):
     """Balanced gradient norms at the last shared layer (Chen et al.)."""
 
     method: Literal["gradnorm"] = "gradnorm"
@@ -39,7 +39,7 @@ class GradNormWeights(Strict):
     learning_rate: Positive = 0.025
 
 
-class PCGradSurgery(Strict):
+class PCGradSurgery(StrictModel):
     """Projection of conflicting gradient components (Yu et al.)."""
 
     method: Literal["pcgrad"] = "pcgrad"

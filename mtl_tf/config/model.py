@@ -8,7 +8,7 @@ import pydantic
 from pydantic import Field as _F
 
 from mtl_tf.config.renamed import RenamedOptions
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 
 STRICT = pydantic.ConfigDict(extra="forbid", validate_default=True)
 
@@ -58,7 +58,7 @@ class Gates(RenamedOptions):
         return self.model_dump(exclude={"target_sparsity"})
 
 
-class Masks(Strict):
+class Masks(StrictModel):
     """Field masks relu(tanh(g·e)).
 
     Attributes:
@@ -71,7 +71,7 @@ class Masks(Strict):
     close_below: float = _F(default=0.001, ge=0, lt=1)
 
 
-class _Architecture(Strict):
+class _Architecture(StrictModel):
     """Options of every architecture: towers, the activation, L2 on the matrices."""
 
     tower_units: tuple[Width, ...] = (16,)

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import pydantic
 
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 
 WRITTEN_BY_PROGRAM = {"warn": False}
 """Validation context of a file that no person can edit: old names are read silently."""
 
 
-class RenamedOptions(Strict):
+class RenamedOptions(StrictModel):
     """A part of the configuration that also reads the old names of some options.
 
     Subclasses list them in `renamed`, old name → new name. An old name is read with one

@@ -8,10 +8,10 @@ import pydantic
 from pydantic import Field as _F
 
 from mtl_tf.config.loss_weighting import FixedWeights, LossWeighting
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 
 
-class Training(Strict):
+class Training(StrictModel):
     """How a model is trained.
 
     Attributes:

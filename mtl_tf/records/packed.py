@@ -8,7 +8,13 @@ import tensorflow as tf
 from mtl_tf.errors import UserError
 from mtl_tf.records.info import DatasetInfo
 from mtl_tf.records.parse import Columns, parser
-from mtl_tf.records.read import PREFETCHED, damaged, finished, options, parsed
+from mtl_tf.records.read import (
+    PREFETCHED,
+    corrupt_dataset,
+    finalize_batches,
+    options,
+    parse_records,
+)
 
 
 class Packing:
@@ -103,7 +109,9 @@ class PackedRows:
             raise UserError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
         if self.fits:
             return self._drawn(batch_size, seed)
-        return finished(self._read(seed, batch_size), batch_size, self.count, drop_remainder=True)
+        return finalize_batches(
+            self._read(seed, batch_size), batch_size, self.count, drop_remainder=True
+        )
 
     def unpack(self, batch: tf.Tensor) -> tuple[Columns, Columns, Columns]:
         """`(features, labels, weights)` of a batch, as `dataset` gives them."""
@@ -129,14 +137,16 @@ class PackedRows:
         return batches.map(draw).prefetch(PREFETCHED).with_options(options())
 
     def _read(self, seed: int | None, batch_size: int) -> tf.data.Dataset:
-        return parsed(self.info, self.split, batch_size, self._packing.parse, seed)
+        return parse_records(self.info, self.split, batch_size, self._packing.parse, seed)
 
     def _load(self) -> tf.Tensor:
         """All rows, in the order of the files."""
         size = min(self.count, 1 << 14)
-        batches = finished(self._read(None, size), size, self.count, drop_remainder=False)
+        batches = finalize_batches(self._read(None, size), size, self.count, drop_remainder=False)
         with tf.device("cpu"):
             held = tf.concat(list(batches), axis=0)
         if len(held) != self.count:
-            raise damaged(self.info.folder, f"{len(held)} rows; dataset.json says {self.count}")
+            raise corrupt_dataset(
+                self.info.folder, f"{len(held)} rows; dataset.json says {self.count}"
+            )
         return held

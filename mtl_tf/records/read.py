@@ -63,11 +63,11 @@ def dataset(
     def structured(serialized: tf.Tensor) -> Any:
         return parse.structure(parse(serialized))
 
-    rows = parsed(info, split, batch_size, structured, seed if shuffle else None)
-    return finished(rows, batch_size, info.split(split).rows, drop_remainder, repeat)
+    rows = parse_records(info, split, batch_size, structured, seed if shuffle else None)
+    return finalize_batches(rows, batch_size, info.split(split).rows, drop_remainder, repeat)
 
 
-def parsed(
+def parse_records(
     info: DatasetInfo,
     split: str,
     batch_size: int,
@@ -89,7 +89,7 @@ def parsed(
     )
 
 
-def finished(
+def finalize_batches(
     rows: tf.data.Dataset,
     batch_size: int,
     count: int,
@@ -106,7 +106,7 @@ def finished(
 
 
 @contextlib.contextmanager
-def named_damage(folder: str | Path) -> Iterator[None]:
+def translate_read_errors(folder: str | Path) -> Iterator[None]:
     """A damaged file, which TensorFlow finds where rows are read, as a `DataError`."""
     try:
         yield
@@ -118,10 +118,10 @@ def named_damage(folder: str | Path) -> Iterator[None]:
         problem = "fewer rows than dataset.json says"
     else:
         return
-    raise damaged(folder, re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", problem.split("\n")[0]))
+    raise corrupt_dataset(folder, re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", problem.split("\n")[0]))
 
 
-def damaged(folder: str | Path, problem: str) -> DataError:
+def corrupt_dataset(folder: str | Path, problem: str) -> DataError:
     """What to raise where a file of the dataset is not what was written."""
     return DataError(
         f"{folder}: a file of it is damaged ({problem}); restore it, or preprocess the data again"

@@ -13,7 +13,7 @@ from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import DatasetInfo, dataset, load_info
-from mtl_tf.records.read import named_damage
+from mtl_tf.records.read import translate_read_errors
 from mtl_tf.runs.evaluator import Evaluator, Metrics
 from mtl_tf.transform import FittedTransform
 
@@ -111,7 +111,7 @@ def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Me
             "dataset, or train on this one"
         )
     batches = dataset(data, split, _BATCH_SIZE, shuffle=False)
-    with named_damage(data):
+    with translate_read_errors(data):
         return Evaluator(loaded.model, batches, loaded.config.schema.tasks)()
 
 

@@ -8,14 +8,14 @@ from mtl_tf.schema.fields import CategoricalField, Field, MultivaluedField, Nume
 from mtl_tf.schema.names import Name
 from mtl_tf.schema.schema import Schema
 from mtl_tf.schema.split import SPLITS, Split
-from mtl_tf.schema.tasks import Cell, Label, Task
+from mtl_tf.schema.tasks import Label, LabelValue, Task
 
 __all__ = [
     "SPLITS",
     "CategoricalField",
-    "Cell",
     "Field",
     "Label",
+    "LabelValue",
     "MultivaluedField",
     "Name",
     "NumericField",

@@ -10,7 +10,7 @@ import pydantic
 from mtl_tf.errors import did_you_mean
 
 
-class Strict(pydantic.BaseModel):
+class StrictModel(pydantic.BaseModel):
     """An immutable part of the configuration that refuses unknown options."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)

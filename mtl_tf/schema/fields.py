@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field as _F
 
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 from mtl_tf.schema.names import Name
 
 
-class _Field(Strict):
+class _FieldBase(StrictModel):
     """What every field has.
 
     `side`: in a request that ranks many candidates for one user, a `context` field has
@@ -32,7 +32,7 @@ class _Field(Strict):
         return data
 
 
-class _Vocabulary(_Field):
+class _IdField(_FieldBase):
     """What `categorical` and `multivalued` fields share: how a value becomes an id."""
 
     dtype: Literal["string", "integer"] = "string"
@@ -43,7 +43,7 @@ class _Vocabulary(_Field):
     shared_with: Name | None = None
 
     @pydantic.model_validator(mode="after")
-    def _hashing_has_no_vocabulary(self) -> _Vocabulary:
+    def _hashing_has_no_vocabulary(self) -> _IdField:
         if self.hash_buckets is not None:
             for option in ("min_count", "max_size", "oov_buckets"):
                 if getattr(self, option) != type(self).model_fields[option].default:
@@ -54,7 +54,7 @@ class _Vocabulary(_Field):
         return self
 
 
-class CategoricalField(_Vocabulary):
+class CategoricalField(_IdField):
     """One category per row.
 
     Ids: 0 … V-1 the vocabulary (most frequent first), then `oov_buckets` ids for
@@ -69,7 +69,7 @@ class CategoricalField(_Vocabulary):
     missing: Literal["own_id", "oov", "reject"] = "own_id"
 
 
-class MultivaluedField(_Vocabulary):
+class MultivaluedField(_IdField):
     """A bag of categories per row, pooled to one vector.
 
     In CSV a cell holds the values joined by `separator`; in JSON and Parquet it is
@@ -84,7 +84,7 @@ class MultivaluedField(_Vocabulary):
     pooling: Literal["mean", "sum"] = "mean"
 
 
-class NumericField(_Field):
+class NumericField(_FieldBase):
     """One number per row.
 
     `transform`: `standardize` ((x − mean) / std), `log` (sign(x)·log(1+|x|), then
@@ -126,7 +126,7 @@ def check_sharing(field: Field, fields: Iterable[Field]) -> None:
     if other_name is None:
         return
     other = next((f for f in fields if f.name == other_name), None)
-    if not isinstance(other, _Vocabulary) or other is field:
+    if not isinstance(other, _IdField) or other is field:
         raise ValueError(
             f"field `{field.name}`: `shared_with: {other_name}` names no other categorical "
             "or multivalued field"
@@ -136,7 +136,7 @@ def check_sharing(field: Field, fields: Iterable[Field]) -> None:
             f"field `{field.name}`: `shared_with: {other_name}` points at a field that itself "
             f"shares; use `shared_with: {other.shared_with}`"
         )
-    assert isinstance(field, _Vocabulary)
+    assert isinstance(field, _IdField)
     for option in (
         "dtype", "embedding_dim", "min_count", "max_size", "oov_buckets", "hash_buckets"
     ):  # fmt: skip

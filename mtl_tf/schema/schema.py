@@ -7,14 +7,14 @@ from typing import Any
 import pydantic
 
 from mtl_tf.errors import UserError, validation_sentence
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 from mtl_tf.schema.fields import Field, check_sharing
 from mtl_tf.schema.names import Name, can_be_input, unknown
 from mtl_tf.schema.split import Split
 from mtl_tf.schema.tasks import Task, check_product
 
 
-class Schema(Strict):
+class Schema(StrictModel):
     """Fields and tasks of one data set.
 
     Example:

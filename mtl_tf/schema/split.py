@@ -5,12 +5,12 @@ from __future__ import annotations
 import pydantic
 from pydantic import Field as _F
 
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 
 SPLITS = ("train", "eval", "test")
 
 
-class Split(Strict):
+class Split(StrictModel):
     """Which share of the rows goes to `eval` and `test`; the rest is `train`.
 
     A row's split is a hash of its `key` columns (all that the schema reads when there

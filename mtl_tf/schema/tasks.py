@@ -8,13 +8,13 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field as _F
 
-from mtl_tf.schema.base import Strict
+from mtl_tf.schema.base import StrictModel
 from mtl_tf.schema.names import Name
 
-Cell = str | int | float | bool
+LabelValue = str | int | float | bool
 
 
-class Label(Strict):
+class Label(StrictModel):
     """How a label is read from its column.
 
     At most one of `equals` (1 where the cell is one of these values, compared as
@@ -24,7 +24,7 @@ class Label(Strict):
     """
 
     column: str = _F(min_length=1)
-    equals: Cell | list[Cell] | None = None
+    equals: LabelValue | list[LabelValue] | None = None
     above: float | None = _F(default=None, allow_inf_nan=False)
 
     @pydantic.field_validator("equals", mode="before")
@@ -53,7 +53,7 @@ class Label(Strict):
         return tuple(str(value) for value in values)
 
 
-class Task(Strict):
+class Task(StrictModel):
     """One thing to predict.
 
     `weight` scales the task's loss. `weight_column` holds one non-negative weight

@@ -9,7 +9,7 @@ from pathlib import Path
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import load_info
-from mtl_tf.records.read import named_damage
+from mtl_tf.records.read import translate_read_errors
 from mtl_tf.training.checkpoint import CheckpointFile, staged_run, staging_path
 from mtl_tf.training.dataset_check import check_labels, check_schema
 from mtl_tf.training.distribution import Cluster
@@ -69,7 +69,7 @@ def train(
     check_labels(config.schema, info)
     chief = cluster.chief
     made = staged_run(run, fingerprint(config, info), restart) if chief else cluster.scratch()
-    with made as folder, named_damage(data):
+    with made as folder, translate_read_errors(data):
         state = CheckpointFile(folder if chief else staging_path(run))
         trainer = Trainer(config, info, folder, state, progress and chief, cluster)
         return replace(trainer.result(), run=run)

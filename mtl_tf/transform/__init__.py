@@ -9,15 +9,15 @@ graph. Nothing here imports TensorFlow.
 from mtl_tf.schema.spelling import MISSING_INT
 from mtl_tf.transform.analysis import Accumulator, fit
 from mtl_tf.transform.arrow import apply_arrow, labels_arrow
-from mtl_tf.transform.fitted import Feature, FittedTransform, Numbers, Table
+from mtl_tf.transform.fitted import Feature, FittedTransform, NumericTransform, Vocabulary
 
 __all__ = [
     "MISSING_INT",
     "Accumulator",
     "Feature",
     "FittedTransform",
-    "Numbers",
-    "Table",
+    "NumericTransform",
+    "Vocabulary",
     "apply_arrow",
     "fit",
     "labels_arrow",

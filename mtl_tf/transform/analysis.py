@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from mtl_tf.schema import Schema
 from mtl_tf.transform.arrow import column_of, labels_arrow
 from mtl_tf.transform.counts import Counts
-from mtl_tf.transform.fitted import FittedTransform, make_table, value_type
-from mtl_tf.transform.states import CategoryState, NumberState, TaskState, most_frequent
+from mtl_tf.transform.fitted import FittedTransform, make_vocabulary, value_type
+from mtl_tf.transform.states import CategoricalState, NumericState, TaskState, most_frequent
 
 
 def fit(schema: Schema, clean_batches: Iterable[pa.RecordBatch]) -> FittedTransform:
@@ -37,7 +37,7 @@ def fit(schema: Schema, clean_batches: Iterable[pa.RecordBatch]) -> FittedTransf
     ...     "weight/click": pa.array([1, 1, 1, None], pa.float32()),
     ... })
     >>> transform = fit(schema, [batch])
-    >>> transform.tables["country"].values.to_pylist()
+    >>> transform.vocabularies["country"].values.to_pylist()
     ['de', 'fr']
     >>> apply_arrow(transform, batch)["country"]  # 2 would be an unknown value
     array([0, 1, 0, 3], dtype=int32)
@@ -61,8 +61,10 @@ class Accumulator:
     def __init__(self, schema: Schema):
         self.schema = schema
         self.rows = 0
-        self._fields: dict[str, CategoryState | NumberState] = {
-            field.name: (NumberState if field.kind == "numeric" else CategoryState)(schema, field)
+        self._fields: dict[str, CategoricalState | NumericState] = {
+            field.name: (NumericState if field.kind == "numeric" else CategoricalState)(
+                schema, field
+            )
             for field in schema.fields
         }
         self._tasks = {name: TaskState() for name in schema.task_names}
@@ -84,15 +86,16 @@ class Accumulator:
 
     def fit(self) -> FittedTransform:
         """The transform that follows from what was seen."""
-        tables, numbers = {}, {}
+        vocabularies, numeric = {}, {}
         for field in self.schema.fields:
             if field.kind == "numeric":
-                numbers[field.name] = self._fields[field.name].fit()
+                numeric[field.name] = self._fields[field.name].fit()
             elif field.shared_with is None:
-                tables[field.name] = make_table(self.schema, field.name, self._vocabulary(field))
-        return FittedTransform(self.schema, tables, numbers)
+                values = self._values(field)
+                vocabularies[field.name] = make_vocabulary(self.schema, field.name, values)
+        return FittedTransform(self.schema, vocabularies, numeric)
 
-    def _vocabulary(self, owner: Any) -> pa.Array | None:
+    def _values(self, owner: Any) -> pa.Array | None:
         if owner.hash_buckets:
             return None
         total = Counts(value_type(owner.dtype))

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 from mtl_tf.schema import Schema
 from mtl_tf.transform.fitted import (
     FittedTransform,
-    Table,
+    Vocabulary,
     is_missing,
     is_missing_number,
     value_type,
 )
-from mtl_tf.transform.numbers import to_float32
+from mtl_tf.transform.numeric import to_float32
 
 # Above this, a dict over the batch's distinct values beats hashing the vocabulary per batch.
 _LARGE_VOCABULARY = 1 << 15
@@ -68,28 +68,28 @@ def lookup(transform: FittedTransform, name: str, values: pa.Array) -> np.ndarra
 
 
 def _ids_of_distinct(transform: FittedTransform, name: str, values: pa.Array) -> np.ndarray:
-    table = transform.table(name)
-    values = values.cast(value_type(table.dtype))
-    ids = _known_ids(table, values)
+    vocabulary = transform.vocabulary(name)
+    values = values.cast(value_type(vocabulary.dtype))
+    ids = _known_ids(vocabulary, values)
     missing = as_numpy(is_missing(transform.schema, transform.schema.field(name), values))
     unknown = (ids < 0) & ~missing
-    if table.buckets == 1:
-        ids[unknown] = table.known
+    if vocabulary.buckets == 1:
+        ids[unknown] = vocabulary.known
     else:
         texts = values.filter(pa.array(unknown)).to_pylist()
-        ids[unknown] = [table.unknown_id(str(text)) for text in texts]
+        ids[unknown] = [vocabulary.unknown_id(str(text)) for text in texts]
     ids[missing] = transform.missing_id(name)
     return ids
 
 
-def _known_ids(table: Table, values: pa.Array) -> np.ndarray:
+def _known_ids(vocabulary: Vocabulary, values: pa.Array) -> np.ndarray:
     """Place of each value in the vocabulary, -1 where it has none."""
-    if not table.known:
+    if not vocabulary.known:
         return np.full(len(values), -1, np.int32)
-    if table.known > max(_LARGE_VOCABULARY, 8 * len(values)):
-        index = table.index
+    if vocabulary.known > max(_LARGE_VOCABULARY, 8 * len(values)):
+        index = vocabulary.index
         return np.array([index.get(value, -1) for value in values.to_pylist()], np.int32)
-    return as_numpy(pc.index_in(values, value_set=table.values).fill_null(-1)).copy()
+    return as_numpy(pc.index_in(values, value_set=vocabulary.values).fill_null(-1)).copy()
 
 
 def flat_bag(column: pa.Array, max_values: int) -> tuple[pa.Array, np.ndarray]:
@@ -124,7 +124,7 @@ def _places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numeric(transform: FittedTransform, name: str, column: pa.Array) -> np.ndarray:
-    numbers = transform.numbers[name]
+    numbers = transform.numeric[name]
     x = numbers_of(column)
     missing = is_missing_number(transform.schema, x)
     x[missing] = 0

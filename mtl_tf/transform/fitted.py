@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from mtl_tf.errors import UserError
 from mtl_tf.schema import Field, NumericField, Schema
 from mtl_tf.schema.spelling import MISSING_INT, missing_integers, missing_numbers, missing_texts
-from mtl_tf.transform.numbers import Numbers, to_float32
-from mtl_tf.transform.vocab_file import read_vocabulary, write_vocabulary
+from mtl_tf.transform.numeric import NumericTransform, to_float32
+from mtl_tf.transform.vocabulary_file import read_vocabulary, write_vocabulary
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Table:
+class Vocabulary:
     """How a value becomes an id: `values` first, then `oov_buckets`, then the missing id.
 
     With `hash_buckets` there are no values: id = Fingerprint64(text) mod `hash_buckets`.
@@ -93,8 +93,8 @@ class FittedTransform:
     """A schema and all that was learned from the data to apply it."""
 
     schema: Schema
-    tables: Mapping[str, Table]
-    numbers: Mapping[str, Numbers]
+    vocabularies: Mapping[str, Vocabulary]
+    numeric: Mapping[str, NumericTransform]
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -103,21 +103,21 @@ class FittedTransform:
 
     def _feature(self, field: Field) -> Feature:
         if isinstance(field, NumericField):
-            boundaries = self.numbers[field.name].boundaries
+            boundaries = self.numeric[field.name].boundaries
             if boundaries is None:
                 return Feature(field.name, "number", None, field.embedding_dim, field.name)
             size = len(boundaries) + 1 + (field.missing_policy == "own_id")
             return Feature(field.name, "id", size, field.embedding_dim, field.name)
-        table = self.table(field.name)
-        common = (table.size, field.embedding_dim, table.name)
+        vocabulary = self.vocabulary(field.name)
+        common = (vocabulary.size, field.embedding_dim, vocabulary.name)
         if field.kind == "categorical":
             return Feature(field.name, "id", *common)
         weighted = field.weights_column is not None
         return Feature(field.name, "bag", *common, field.max_values, field.pooling, weighted)
 
-    def table(self, name: str) -> Table:
-        """The table of the field of that name, its own or shared."""
-        return self.tables[self.schema.table_of(self.schema.field(name))]
+    def vocabulary(self, name: str) -> Vocabulary:
+        """Return the vocabulary of the field of that name, its own or shared."""
+        return self.vocabularies[self.schema.table_of(self.schema.field(name))]
 
     def missing_id(self, name: str) -> int:
         """Id of a missing value: -1 (no value) in a bag, else by the field's policy.
@@ -128,8 +128,8 @@ class FittedTransform:
         field = self.schema.field(name)
         if field.kind == "multivalued":
             return -1
-        table = self.table(name)
-        return table.size - 1 if field.missing == "own_id" else table.unknown_id("")
+        vocabulary = self.vocabulary(name)
+        return vocabulary.size - 1 if field.missing == "own_id" else vocabulary.unknown_id("")
 
     def missing_output(self, name: str) -> float:
         """What a missing number becomes: an id, or a scaled number.
@@ -138,7 +138,7 @@ class FittedTransform:
         no row without a value is trained on; when one is served, it counts as the mean, or
         falls into the middle bucket.
         """
-        field, numbers = self.schema.field(name), self.numbers[name]
+        field, numbers = self.schema.field(name), self.numeric[name]
         buckets = None if numbers.boundaries is None else len(numbers.boundaries) + 1
         if field.missing_policy == "fill":
             fill = to_float32(np.array([field.fill_value]))
@@ -150,37 +150,38 @@ class FittedTransform:
     def to_json(self, folder: str | Path) -> dict[str, Any]:
         """A JSON dict; the vocabularies go to `folder`/vocab, one readable text file each."""
         tables: dict[str, Any] = {}
-        for name, table in self.tables.items():
-            tables[name] = {"size": table.size}
-            if table.values is not None:
+        for name, vocabulary in self.vocabularies.items():
+            tables[name] = {"size": vocabulary.size}
+            if vocabulary.values is not None:
                 file = f"vocab/{name}.txt"
-                write_vocabulary(Path(folder) / file, [str(v) for v in table.values.to_pylist()])
-                tables[name] |= {"values": table.known, "file": file}
-        numbers = {name: value.to_json() for name, value in self.numbers.items()}
+                texts = [str(value) for value in vocabulary.values.to_pylist()]
+                write_vocabulary(Path(folder) / file, texts)
+                tables[name] |= {"values": vocabulary.known, "file": file}
+        numbers = {name: value.to_json() for name, value in self.numeric.items()}
         return {"schema": self.schema.to_json(), "tables": tables, "numbers": numbers}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], folder: str | Path) -> FittedTransform:
         """What `to_json` wrote, read back from the dict and from `folder`/vocab."""
         schema = Schema.from_json(data["schema"], f"{folder}: schema")
-        tables = {}
+        vocabularies = {}
         for name, entry in data["tables"].items():
             values = None
             if "file" in entry:
                 values = _read_values(Path(folder) / entry["file"], entry, schema.field(name).dtype)
-            tables[name] = make_table(schema, name, values)
-        numbers = {
-            name: Numbers.from_json(entry, schema.field(name).transform == "log")
+            vocabularies[name] = make_vocabulary(schema, name, values)
+        numeric = {
+            name: NumericTransform.from_json(entry, schema.field(name).transform == "log")
             for name, entry in data["numbers"].items()
         }
-        return cls(schema, tables, numbers)
+        return cls(schema, vocabularies, numeric)
 
 
-def make_table(schema: Schema, name: str, values: pa.Array | None) -> Table:
-    """The table that field `name` owns, with `values` as its vocabulary."""
+def make_vocabulary(schema: Schema, name: str, values: pa.Array | None) -> Vocabulary:
+    """Return the vocabulary that field `name` owns, with its `values`."""
     field = schema.field(name)
     users = [other for other in schema.fields if schema.table_of(other) == name]
-    return Table(
+    return Vocabulary(
         name=name,
         dtype=field.dtype,
         values=values,

@@ -20,7 +20,7 @@ import tensorflow as tf
 from mtl_tf.schema import Field, NumericField
 from mtl_tf.schema.spelling import MISSING_INT
 from mtl_tf.transform.fitted import FittedTransform, missing_float32, missing_keys
-from mtl_tf.transform.numbers import FLOAT32_MAX, FLOAT32_TINY, Numbers
+from mtl_tf.transform.numeric import FLOAT32_MAX, FLOAT32_TINY, NumericTransform
 
 Tensors = dict[str, tf.Tensor]
 
@@ -52,7 +52,7 @@ class TransformModule(tf.Module):
             if like is not None and field.name in like._lookups:
                 self._lookups[field.name] = like._lookups[field.name]
             elif field.kind != "numeric":
-                alike = (transform.table(field.name).name, transform.missing_id(field.name))
+                alike = (transform.vocabulary(field.name).name, transform.missing_id(field.name))
                 if alike not in made:
                     made[alike] = _table(transform, field)
                 self._lookups[field.name] = made[alike]
@@ -100,13 +100,13 @@ class TransformModule(tf.Module):
         return features
 
     def _ids(self, field: Field, values: tf.Tensor) -> tf.Tensor:
-        table = self._transform.table(field.name)
+        vocabulary = self._transform.vocabulary(field.name)
         ids = self._lookups[field.name].lookup(values)
-        if table.buckets == 1:
+        if vocabulary.buckets == 1:
             return ids
         texts = values if values.dtype == tf.string else tf.strings.as_string(values)
-        hashed = tf.strings.to_hash_bucket_fast(texts, table.buckets)
-        return tf.where(ids == _UNKNOWN, table.known + tf.cast(hashed, tf.int32), ids)
+        hashed = tf.strings.to_hash_bucket_fast(texts, vocabulary.buckets)
+        return tf.where(ids == _UNKNOWN, vocabulary.known + tf.cast(hashed, tf.int32), ids)
 
     def _bag(self, field: Field, raw: Mapping[str, tf.Tensor]) -> Tensors:
         name, size = field.name, field.max_values
@@ -138,7 +138,7 @@ class TransformModule(tf.Module):
         if not fields:
             return {}
         x, missing = self._clean([raw[field.name] for field in fields])
-        learned = [self._transform.numbers[field.name].boundaries for field in fields]
+        learned = [self._transform.numeric[field.name].boundaries for field in fields]
         table = np.full((len(fields), max(1, *map(len, learned))), np.inf, np.float32)
         for row, boundaries in zip(table, learned, strict=True):
             row[: len(boundaries)] = boundaries
@@ -157,8 +157,10 @@ class TransformModule(tf.Module):
             missing |= x == number
         return tf.where(missing, 0.0, x), missing
 
-    def _column(self, fields: list[NumericField], get: Callable[[Numbers], float]) -> np.ndarray:
-        return np.array([[get(self._transform.numbers[field.name])] for field in fields])
+    def _column(
+        self, fields: list[NumericField], get: Callable[[NumericTransform], float]
+    ) -> np.ndarray:
+        return np.array([[get(self._transform.numeric[field.name])] for field in fields])
 
     def _filled(self, fields: list[NumericField], missing: tf.Tensor, y: tf.Tensor) -> Tensors:
         fill = [[self._transform.missing_output(field.name)] for field in fields]
@@ -174,14 +176,14 @@ def _dtype(field: Field) -> tf.DType:
 
 def _table(transform: FittedTransform, field: Field) -> tf.lookup.StaticHashTable:
     """Value to id; the values that mean `missing` are keys of their own."""
-    table = transform.table(field.name)
+    vocabulary = transform.vocabulary(field.name)
     keys = missing_keys(transform.schema, field)
     ids = [transform.missing_id(field.name)] * len(keys)
-    if table.values is not None:
-        keys += table.values.to_pylist()
-        ids += range(table.known)
+    if vocabulary.values is not None:
+        keys += vocabulary.values.to_pylist()
+        ids += range(vocabulary.known)
     pairs = tf.lookup.KeyValueTensorInitializer(keys, ids, _dtype(field), tf.int32)
-    unknown = table.known if table.buckets == 1 else _UNKNOWN
+    unknown = vocabulary.known if vocabulary.buckets == 1 else _UNKNOWN
     return tf.lookup.StaticHashTable(pairs, unknown)
 
 

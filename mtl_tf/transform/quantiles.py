@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_tf.transform.counts import Counts
-from mtl_tf.transform.numbers import to_float32
+from mtl_tf.transform.numeric import to_float32
 
 EXACT_LIMIT = 4096
 BITS = 9

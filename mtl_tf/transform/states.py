@@ -16,14 +16,14 @@ from mtl_tf.schema import CategoricalField, MultivaluedField, NumericField, Sche
 from mtl_tf.transform.arrow import flat_bag, numbers_of
 from mtl_tf.transform.counts import Counts, Moments
 from mtl_tf.transform.fitted import is_missing, is_missing_number, value_type
-from mtl_tf.transform.numbers import Numbers, t_log, to_float32
+from mtl_tf.transform.numeric import NumericTransform, t_log, to_float32
 from mtl_tf.transform.quantiles import Quantiles
 
 _TOP = 20
 _PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 
-class CategoryState:
+class CategoricalState:
     """Counts of the values of a categorical or multivalued field."""
 
     def __init__(self, schema: Schema, field: CategoricalField | MultivaluedField):
@@ -54,7 +54,7 @@ class CategoryState:
         self.scalars["dropped"] += total - len(values)
         return values
 
-    def merge(self, other: CategoryState) -> None:
+    def merge(self, other: CategoricalState) -> None:
         """Add what another state has seen."""
         for name in self.scalars:
             self.scalars[name] += other.scalars[name]
@@ -88,7 +88,7 @@ def most_frequent(table: pa.Table) -> pa.Table:
     return table.sort_by([("count", "descending"), ("value", "ascending")])
 
 
-class NumberState:
+class NumericState:
     """Moments, extremes and quantiles of a numeric field."""
 
     def __init__(self, schema: Schema, field: NumericField):
@@ -110,7 +110,7 @@ class NumberState:
         if self._field.transform == "log":
             self._log_moments.add(to_float32(t_log(x)))
 
-    def merge(self, other: NumberState) -> None:
+    def merge(self, other: NumericState) -> None:
         """Add what another state has seen."""
         self._missing += other._missing
         self._range = min(self._range[0], other._range[0]), max(self._range[1], other._range[1])
@@ -139,13 +139,13 @@ class NumberState:
         self._log_moments = Moments.from_json(scalars["log_moments"])
         self._quantiles.load(tables)
 
-    def fit(self) -> Numbers:
+    def fit(self) -> NumericTransform:
         """What the transform needs to know."""
         if self._field.transform == "quantile":
-            return Numbers(boundaries=self._quantiles.boundaries(self._field.buckets))
+            return NumericTransform(boundaries=self._quantiles.boundaries(self._field.buckets))
         log = self._field.transform == "log"
         moments = self._log_moments if log else self._moments
-        return Numbers(log, moments.mean, moments.std)
+        return NumericTransform(log, moments.mean, moments.std)
 
     def statistics(self) -> dict[str, Any]:
         """Missing rows, moments, extremes and quantiles; distinct numbers if they are few."""

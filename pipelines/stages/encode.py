@@ -144,8 +144,10 @@ def _values(
     if field.kind == "multivalued":
         present = ids >= 0
     found["values"] = int(np.count_nonzero(present))
-    table = transform.table(name)
-    if table.hash_buckets is None:  # hashed values are neither known nor unknown
-        unknown = present & (ids >= table.known) & (ids < table.known + table.buckets)
+    vocabulary = transform.vocabulary(name)
+    if vocabulary.hash_buckets is None:  # hashed values are neither known nor unknown
+        unknown = (
+            present & (ids >= vocabulary.known) & (ids < vocabulary.known + vocabulary.buckets)
+        )
         found["unknown"] = int(np.count_nonzero(unknown))
     return found

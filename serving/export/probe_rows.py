@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import MultivaluedField, NumericField
-from mtl_tf.transform import MISSING_INT, FittedTransform, Numbers, Table, apply_arrow
+from mtl_tf.transform import MISSING_INT, FittedTransform, NumericTransform, Vocabulary, apply_arrow
 
 Arrays = dict[str, np.ndarray]
 _NAN = np.array([np.nan], np.float32)
@@ -70,7 +70,7 @@ def dataset_rows(run: Any, count: int) -> Arrays | None:
     transform: random rows do as well.
     """
     from mtl_tf.records import dataset, load_info
-    from mtl_tf.records.read import named_damage
+    from mtl_tf.records.read import translate_read_errors
 
     if getattr(run, "data", None) is None:
         return None
@@ -79,7 +79,7 @@ def dataset_rows(run: Any, count: int) -> Arrays | None:
         if info.raw["transform"] != run.info.raw["transform"]:
             return None
         split = next(name for name in ("test", "eval", "train") if info.splits[name].rows)
-        with named_damage(run.data):
+        with translate_read_errors(run.data):
             features, *_ = next(iter(dataset(run.data, split, count, shuffle=False)))
     except (UserError, KeyError, StopIteration):
         return None
@@ -92,9 +92,9 @@ def raw_rows(transform: FittedTransform, features: Mapping[str, np.ndarray]) -> 
     for feature in transform.features:
         values = features[feature.name]
         if isinstance(transform.schema.field(feature.name), NumericField):
-            raw[feature.name] = _number(transform.numbers[feature.name], values)
+            raw[feature.name] = _number(transform.numeric[feature.name], values)
             continue
-        raw[feature.name] = _values(transform.table(feature.name), values)
+        raw[feature.name] = _values(transform.vocabulary(feature.name), values)
         if feature.weighted:
             raw[f"{feature.name}__weights"] = features[f"{feature.name}__weights"]
     return raw
@@ -110,7 +110,7 @@ def record_batch(transform: FittedTransform, raw: Mapping[str, np.ndarray]) -> p
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _values(table: Table, ids: np.ndarray) -> np.ndarray:
+def _values(table: Vocabulary, ids: np.ndarray) -> np.ndarray:
     """Return a value for each id, an invented one where no vocabulary has it."""
     texts = table.dtype == "string"
     missing = b"" if texts else MISSING_INT
@@ -127,7 +127,7 @@ def _values(table: Table, ids: np.ndarray) -> np.ndarray:
     return flat.reshape(ids.shape)
 
 
-def _number(numbers: Numbers, values: np.ndarray) -> np.ndarray:
+def _number(numbers: NumericTransform, values: np.ndarray) -> np.ndarray:
     if numbers.boundaries is not None:
         # Bucket b holds x with boundaries[b-1] <= x < boundaries[b]; one more id is `missing`.
         edges = np.array(numbers.boundaries or (0.0,), np.float32)

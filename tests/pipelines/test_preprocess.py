@@ -64,7 +64,7 @@ def test_counts_vocabularies_and_statistics(tmp_path):
     kept = sorted((c for c in counts if counts[c] >= 2), key=lambda c: (-counts[c], c))
     folder = tmp_path / "out"
     assert (folder / "vocab/country.txt").read_text().splitlines() == kept
-    assert load_info(folder).transform.table("country").values.to_pylist() == kept
+    assert load_info(folder).transform.vocabulary("country").values.to_pylist() == kept
     statistics = json.loads((folder / "stats.json").read_text())
     assert statistics["train"]["rows"] == len(train)
     for name in SPLITS:
@@ -94,8 +94,8 @@ def test_records_hold_the_rows(tmp_path, layout, compression):
     dataset = run(tmp_path, train, f"test={test}", flags=flags, split={"eval": 0, "test": 0})
     assert dataset["layout"] == layout
     info = load_info(tmp_path / "out")
-    countries = info.transform.table("country").values.to_pylist()
-    items = info.transform.table("item").values.to_pylist()
+    countries = info.transform.vocabulary("country").values.to_pylist()
+    items = info.transform.vocabulary("item").values.to_pylist()
     records = records_of(tmp_path / "out", "test")
     assert len(records) == (120 if layout == "row" else 3)
     country, item, click = [], [], []
@@ -120,7 +120,7 @@ def test_train_rows_are_scattered_and_none_is_lost(tmp_path):
     flags = ["--layout", "row", "--shards", "3"]
     dataset = run(tmp_path, path, flags=flags, split={"eval": 0, "test": 0})
     assert len(dataset["splits"]["train"]["files"]) == 3
-    items = load_info(tmp_path / "out").transform.table("item").values.to_pylist()
+    items = load_info(tmp_path / "out").transform.vocabulary("item").values.to_pylist()
     found = [
         items[record.features.feature["item"].int64_list.value[0]]
         for record in records_of(tmp_path / "out", "train")
@@ -169,8 +169,8 @@ def test_census(census, tmp_path):
     assert dataset["rejected"]["rows"] == 0
     info = load_info(tmp_path / "census")
     assert len(info.transform.features) == 39
-    assert "NA" in info.transform.table("hispanic_origin").values.to_pylist()
-    assert "?" not in info.transform.table("migration_code_change_in_msa").values.to_pylist()
+    assert "NA" in info.transform.vocabulary("hispanic_origin").values.to_pylist()
+    assert "?" not in info.transform.vocabulary("migration_code_change_in_msa").values.to_pylist()
     statistics = json.loads((tmp_path / "census/stats.json").read_text())
     assert statistics["train"]["fields"]["detailed_industry_recode"]["distinct"] == 52
     assert statistics["train"]["fields"]["age"]["max"] == 90

@@ -90,7 +90,7 @@ def test_equal_rows_and_equal_keys_stay_together(tmp_path):
     path = write_csv(tmp_path / "a.csv", rows + changed)
     dataset = run(tmp_path, path, key=["row"], split={"eval": 0.5, "test": 0})
     assert dataset["splits"]["eval"]["rows"] % 2 == 0
-    found = load_info(tmp_path / "out").transform.table("item").values.to_pylist()
+    found = load_info(tmp_path / "out").transform.vocabulary("item").values.to_pylist()
     assert found[0] == 99  # half of all training rows
 
 

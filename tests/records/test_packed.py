@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.records import load_info
 from mtl_tf.records.packed import PackedRows, Packing
-from mtl_tf.records.read import named_damage
+from mtl_tf.records.read import translate_read_errors
 from tests.support.record_data import TRANSFORM, assert_same, columns_of, read, write
 
 ROW = 4 * (1 + 1 + 3 + 2 + 2 + 1 + 2 * 2)  # bytes: a value of every field, of bags all, and tasks
@@ -105,7 +105,10 @@ def test_a_file_cut_short_is_an_error(tmp_path, memory):
     content = file.read_bytes()
     (length,) = np.frombuffer(content[:8], np.uint64)
     file.write_bytes(content[16 + int(length) :])  # without the first record
-    with pytest.raises(DataError, match=r"is damaged \(.*rows.*dataset.json"), named_damage(folder):
+    with (
+        pytest.raises(DataError, match=r"is damaged \(.*rows.*dataset.json"),
+        translate_read_errors(folder),
+    ):
         unpacked(packed(folder, memory), 40, 0)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from mtl_tf.records import encode_blocks, encode_rows, frame
 from mtl_tf.schema import Schema
-from mtl_tf.transform import FittedTransform, Numbers
-from mtl_tf.transform.fitted import make_table
+from mtl_tf.transform import FittedTransform, NumericTransform
+from mtl_tf.transform.fitted import make_vocabulary
 
 SCHEMA = Schema.model_validate(
     {
@@ -32,8 +32,8 @@ SCHEMA = Schema.model_validate(
 
 TRANSFORM = FittedTransform(
     SCHEMA,
-    {name: make_table(SCHEMA, name, None) for name in ("shop", "tags", "seen")},
-    {"price": Numbers(), "age": Numbers(boundaries=(0.0, 1.0))},
+    {name: make_vocabulary(SCHEMA, name, None) for name in ("shop", "tags", "seen")},
+    {"price": NumericTransform(), "age": NumericTransform(boundaries=(0.0, 1.0))},
 )
 
 

@@ -9,8 +9,8 @@ from mtl_tf.backend.keras import keras
 from mtl_tf.config import Config
 from mtl_tf.models import build_model
 from mtl_tf.schema import Schema
-from mtl_tf.transform import FittedTransform, Numbers
-from mtl_tf.transform.fitted import make_table
+from mtl_tf.transform import FittedTransform, NumericTransform
+from mtl_tf.transform.fitted import make_vocabulary
 
 SCHEMA = Schema.from_json(
     {
@@ -39,15 +39,15 @@ MODEL = {"architecture": "mssm", "units": [12, 8], "tower_units": [4]}
 def transform():
     texts = pa.array(["a", "b", "c", "d"], pa.large_string())
     tables = {
-        "country": make_table(SCHEMA, "country", texts),
-        "closed": make_table(SCHEMA, "closed", texts),
-        "shop_id": make_table(SCHEMA, "shop_id", pa.array([7, 8, 9], pa.int64())),
-        "word": make_table(SCHEMA, "word", None),
-        "tags": make_table(SCHEMA, "tags", texts),
+        "country": make_vocabulary(SCHEMA, "country", texts),
+        "closed": make_vocabulary(SCHEMA, "closed", texts),
+        "shop_id": make_vocabulary(SCHEMA, "shop_id", pa.array([7, 8, 9], pa.int64())),
+        "word": make_vocabulary(SCHEMA, "word", None),
+        "tags": make_vocabulary(SCHEMA, "tags", texts),
     }
     numbers = {
-        "price": Numbers(log=True, mean=1.0, std=0.5),
-        "age": Numbers(boundaries=(18.0, 30.0, 50.0)),
+        "price": NumericTransform(log=True, mean=1.0, std=0.5),
+        "age": NumericTransform(boundaries=(18.0, 30.0, 50.0)),
     }
     return FittedTransform(SCHEMA, tables, numbers)
 

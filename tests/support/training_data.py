@@ -8,8 +8,8 @@ import numpy as np
 from mtl_tf.config import Config
 from mtl_tf.records import encode_blocks, frame
 from mtl_tf.schema import Schema
-from mtl_tf.transform import FittedTransform, Numbers
-from mtl_tf.transform.fitted import make_table
+from mtl_tf.transform import FittedTransform, NumericTransform
+from mtl_tf.transform.fitted import make_vocabulary
 
 READS = {"click": ("color", "amount"), "watch": ("color", "shop")}
 """Task → the fields that its label depends on; `noise` and `tags` tell nothing."""
@@ -79,8 +79,8 @@ def write(folder: Path, sizes: dict[str, int], without_labels: tuple[str, ...] =
     folder.mkdir()
     schema = Schema.from_json(SCHEMA)
     names = ("color", "shop", "noise", "tags")
-    tables = {name: make_table(schema, name, None) for name in names}
-    numbers = {"amount": Numbers(boundaries=(0.0, 1.0, 2.0, 3.0))}
+    tables = {name: make_vocabulary(schema, name, None) for name in names}
+    numbers = {"amount": NumericTransform(boundaries=(0.0, 1.0, 2.0, 3.0))}
     splits = {}
     for seed, split in enumerate(("train", "eval", "test")):
         splits[split] = {"rows": 0, "files": [], "labelled": {}, "positives": {}}

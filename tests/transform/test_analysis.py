@@ -14,7 +14,7 @@ from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator, fit
 from mtl_tf.transform import quantiles as quantiles_module
 from mtl_tf.transform.counts import Counts, Moments
-from mtl_tf.transform.numbers import to_float32
+from mtl_tf.transform.numeric import to_float32
 from mtl_tf.transform.quantiles import BITS, Quantiles
 from tests.support.transform_cases import batch_of, clean_batch, rows_of, schema_of, schemas
 
@@ -30,7 +30,7 @@ def accumulated(schema: Schema, rows) -> Accumulator:
 def result(accumulator: Accumulator, folder) -> str:
     """All that comes out, as text: equal text means equal bits."""
     fitted = accumulator.fit()
-    tables = fitted.tables.values()
+    tables = fitted.vocabularies.values()
     values = [None if table.values is None else table.values.to_pylist() for table in tables]
     return json.dumps([fitted.to_json(folder), values, accumulator.statistics()])
 
@@ -76,7 +76,7 @@ def test_nothing_seen_still_fits():
     )
     transform = fit(schema, [])
     assert [feature.size for feature in transform.features] == [None, 2, 2]
-    assert transform.numbers["x"].mean == 0
+    assert transform.numeric["x"].mean == 0
 
 
 def test_statistics_for_people():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import Schema
-from mtl_tf.transform import MISSING_INT, FittedTransform, Numbers, apply_arrow, fit
+from mtl_tf.transform import MISSING_INT, FittedTransform, NumericTransform, apply_arrow, fit
 from mtl_tf.transform.graph import TransformModule
 from tests.support.transform_cases import clean_batch, raw_inputs, rows_of, schemas
 
@@ -51,7 +51,10 @@ def test_equals_arrow_around_boundaries(data):
         {"name": "r", "kind": "numeric", "transform": "quantile", "missing": "reject"},
     ]
     schema = schema_of(*fields)
-    numbers = {"q": Numbers(boundaries=tuple(boundaries)), "r": Numbers(boundaries=(0.5,))}
+    numbers = {
+        "q": NumericTransform(boundaries=tuple(boundaries)),
+        "r": NumericTransform(boundaries=(0.5,)),
+    }
     transform = FittedTransform(schema, {}, numbers)
     around = np.float32([*boundaries, 0, np.nan, np.inf, -np.inf, 1e-40])
     values = [around, np.nextafter(around, np.float32(3e38)), np.nextafter(around, -around)]
@@ -68,7 +71,7 @@ def test_equals_arrow_around_boundaries(data):
 )
 def test_scaling_equals_arrow_for_any_moments(mean, std, values):
     schema = schema_of({"name": "x", "kind": "numeric"})
-    transform = FittedTransform(schema, {}, {"x": Numbers(mean=mean, std=std)})
+    transform = FittedTransform(schema, {}, {"x": NumericTransform(mean=mean, std=std)})
     rows = [{"x": value} for value in values]
     got = run(TransformModule(transform), raw_inputs(schema, rows))
     assert np.isfinite(got["x"]).all()
@@ -204,6 +207,6 @@ def test_an_empty_example_is_a_row_of_missing_values(transform):
 def test_values_are_compared_as_bytes(transform):
     raw = {"country": np.array([b"de", b"\xff\xfe", "e\u0301".encode()], object)}
     ids = run(TransformModule(transform, ["country"]), raw)["country"]
-    known = transform.tables["country"].known
+    known = transform.vocabularies["country"].known
     assert ids[0] == 0
     assert (ids[1:] >= known).all()

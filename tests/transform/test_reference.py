@@ -101,7 +101,7 @@ def test_equals_the_row_by_row_reference(data):
     for field in schema.fields:
         got = arrays[field.name]
         if field.kind == "numeric":
-            numbers = transform.numbers[field.name]
+            numbers = transform.numeric[field.name]
             want = [reference_number(schema, field, numbers, row[field.name]) for row in rows]
             # NumPy's logarithm of one number and of many may round differently.
             np.testing.assert_allclose(got, np.array(want, got.dtype), rtol=2e-7 * log(field))
@@ -109,7 +109,7 @@ def test_equals_the_row_by_row_reference(data):
         owner = schema.field(schema.table_of(field))
         vocabulary = reference_vocabulary(schema, owner, seen)
         if owner.hash_buckets is None:
-            assert transform.tables[owner.name].values.to_pylist() == vocabulary
+            assert transform.vocabularies[owner.name].values.to_pylist() == vocabulary
         for i, row in enumerate(rows):
             cell = row[field.name]
             if field.kind == "categorical":

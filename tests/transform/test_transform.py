@@ -12,7 +12,7 @@ from mtl_tf.transform import (
     MISSING_INT,
     Feature,
     FittedTransform,
-    Numbers,
+    NumericTransform,
     apply_arrow,
     fit,
     labels_arrow,
@@ -23,7 +23,7 @@ from tests.support.transform_cases import batch_of, schema_of
 def test_vocabulary_is_ordered_by_count_then_by_bytes():
     schema = schema_of({"name": "c", "kind": "categorical"})
     transform = fit(schema, [batch_of(schema, c=["é", "z", "b", "b", "a", "日", "", None])])
-    assert transform.tables["c"].values.to_pylist() == ["b", "a", "z", "é", "日"]
+    assert transform.vocabularies["c"].values.to_pylist() == ["b", "a", "z", "é", "日"]
 
 
 def test_integers_are_ordered_by_value_and_hashed_as_text():
@@ -31,7 +31,7 @@ def test_integers_are_ordered_by_value_and_hashed_as_text():
         {"name": "c", "kind": "categorical", "dtype": "integer", "oov_buckets": 7, "max_size": 3}
     )
     transform = fit(schema, [batch_of(schema, c=[10, 9, -3, 5])])
-    assert transform.tables["c"].values.to_pylist() == [-3, 5, 9]
+    assert transform.vocabularies["c"].values.to_pylist() == [-3, 5, 9]
     ids = apply_arrow(transform, batch_of(schema, c=[9, 10, MISSING_INT, None]))["c"]
     assert ids.tolist() == [2, 3 + farmhash.Fingerprint64("10") % 7, 10, 10]
 
@@ -39,7 +39,7 @@ def test_integers_are_ordered_by_value_and_hashed_as_text():
 def test_numbers_are_standardised():
     schema = schema_of({"name": "x", "kind": "numeric"})
     transform = fit(schema, [batch_of(schema, x=[1.0, 3.0, None])])
-    assert transform.numbers["x"] == Numbers(mean=2.0, std=1.0)
+    assert transform.numeric["x"] == NumericTransform(mean=2.0, std=1.0)
     got = apply_arrow(transform, batch_of(schema, x=[5.0, None, math.nan, math.inf]))["x"]
     assert got.tolist() == [3.0, 0.0, 0.0, 0.0]
 
@@ -51,7 +51,7 @@ def test_a_constant_column_becomes_zero():
 
 
 def test_a_boundary_belongs_to_the_bucket_above_it():
-    numbers = Numbers(boundaries=(-1.0, 0.5))
+    numbers = NumericTransform(boundaries=(-1.0, 0.5))
     below = [np.nextafter(np.float32(b), np.float32(-9)) for b in (-1.0, 0.5)]
     assert numbers.buckets(np.float32([*below, -1.0, 0.5])).tolist() == [0, 1, 1, 2]
 
@@ -70,9 +70,9 @@ def test_a_boundary_belongs_to_the_bucket_above_it():
 def test_missing_numbers(transform, policy, want):
     schema = schema_of({"name": "x", "kind": "numeric", "transform": transform, **policy})
     numbers = {
-        "standardize": Numbers(mean=2.0),
-        "log": Numbers(log=True, mean=1.0),
-        "quantile": Numbers(boundaries=(0.0, 1.0)),
+        "standardize": NumericTransform(mean=2.0),
+        "log": NumericTransform(log=True, mean=1.0),
+        "quantile": NumericTransform(boundaries=(0.0, 1.0)),
     }[transform]
     fitted = FittedTransform(schema, {}, {"x": numbers})
     assert apply_arrow(fitted, batch_of(schema, x=[None]))["x"].tolist() == [want]
@@ -176,6 +176,6 @@ def test_moments_are_exact():
     exact = [Fraction(float(v)) for v in values]
     mean = sum(exact) / len(exact)
     variance = sum((v - mean) ** 2 for v in exact) / len(exact)
-    numbers = fit(schema, [batch_of(schema, x=values.tolist())]).numbers["x"]
+    numbers = fit(schema, [batch_of(schema, x=values.tolist())]).numeric["x"]
     assert numbers.mean == float(mean)
     assert numbers.std == pytest.approx(math.sqrt(variance), rel=1e-15)

@@ -13,7 +13,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumericTransform:
     """What a numeric field learned: moments, or the boundaries between quantile buckets.
 
     Without boundaries y = (t(x) − mean) · scale, computed in float64 and rounded to
@@ -21,9 +21,9 @@ class Numbers:
     increasing) the number becomes the id |{b in boundaries: b <= x}|.
 
     Example:
-    >>> Numbers(mean=2.0, std=4.0).scaled(np.float32([2, 6]))
+    >>> NumericTransform(mean=2.0, std=4.0).scaled(np.float32([2, 6]))
     array([0., 1.], dtype=float32)
-    >>> Numbers(boundaries=(0.0, 10.0)).buckets(np.float32([-1, 0, 99]))
+    >>> NumericTransform(boundaries=(0.0, 10.0)).buckets(np.float32([-1, 0, 99]))
     array([0, 1, 2], dtype=int32)
     """
 
@@ -58,7 +58,7 @@ class Numbers:
         return {"boundaries": [float(str(np.float32(b))) for b in self.boundaries]}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], log: bool) -> Numbers:
+    def from_json(cls, data: dict[str, Any], log: bool) -> NumericTransform:
         """What `to_json` wrote."""
         if "boundaries" not in data:
             return cls(log, data["mean"], data["std"])
