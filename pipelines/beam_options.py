@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,6 +18,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from mtl_tf.errors import UserError, did_you_mean
+from mtl_tf.startup import module_command
 
 LOCAL_RUNNER = "FnApiRunner"
 # DirectRunner and its relatives first try to download Prism, then fall back to FnApiRunner.
@@ -75,7 +75,7 @@ def make_runner(options: PipelineOptions) -> PipelineRunner:
     # Like `multi_processing`, with a worker that is silent. (In that mode the runner
     # would start Beam's own.)
     direct.direct_running_mode = "in_memory"
-    command = f"{shlex.quote(sys.executable)} -m pipelines.worker"
+    command = shlex.join(module_command("pipelines.worker"))
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 

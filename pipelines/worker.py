@@ -1,6 +1,6 @@
 """A process of the local runner: Beam's own worker, without its chatter on stderr.
 
-Started by the runner as `python -m pipelines.worker`. Errors still reach the launcher,
+Started by the runner, as `python -m pipelines.worker` would. Errors still reach the launcher,
 through the runner.
 """
 

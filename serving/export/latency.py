@@ -14,7 +14,6 @@ import functools
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.errors import UserError, exit_on_user_error, refuse_text
+from mtl_tf.startup import module_command
 from serving.protocol.tensors import from_proto
 from serving.runtime import warmup
 from serving.runtime.environment import SETTINGS
@@ -48,17 +48,8 @@ def measure(
     refuse_text("signatures", signatures)
     arguments = [f"{name}={path}" for name, path in versions.items()]
     arguments += [f"--signature={name}" for name in signatures]
-    command = [
-        sys.executable,
-        "-m",
-        "serving.export.latency",
-        *arguments,
-        "--seconds",
-        str(seconds),
-    ]
-    here = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**SETTINGS, **os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = module_command("serving.export.latency", *arguments, "--seconds", str(seconds))
+    environment = {**SETTINGS, **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"measuring latency failed:\n{done.stderr}")

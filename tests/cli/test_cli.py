@@ -96,12 +96,13 @@ def test_a_drafted_schema_is_valid(run, tmp_path):
 
 
 TABLE = """
-import click, mtl_tf.cli as cli
+import click
+from mtl_tf.cli import app, main
 from mtl_tf.cli.output import table
 shown = click.Command("shown", callback=lambda: table("Title", ["a"], [[1]]))
-cli._COMMANDS["shown"] = ("output", "")
-cli.app.get_command = lambda *_: shown
-cli.main(["shown"])
+app._COMMANDS["shown"] = ("output", "")
+app.cli.get_command = lambda *_: shown
+main(["shown"])
 """
 
 
