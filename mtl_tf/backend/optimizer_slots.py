@@ -27,13 +27,17 @@ def unwrapped(optimizer: Any) -> Any:
     return optimizer
 
 
+def key_of(optimizer: Any, variable: Any) -> str:
+    """The optimizer's key of a variable, the same for every replica's copy of it."""
+    return optimizer._var_key(variable)
+
+
 def index_of(optimizer: Any, variable: Any) -> int:
     """The place of a variable in the list that the optimizer was built with.
 
     Also of a replica's copy of the variable.
     """
-    key = optimizer._var_key(variable)
-    return _indices(optimizer)[key]
+    return _indices(optimizer)[key_of(optimizer, variable)]
 
 
 def slots(optimizer: Any, variable: Any) -> Iterator[Any]:

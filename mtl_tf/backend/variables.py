@@ -1,21 +1,42 @@
-"""Properties of a variable, whichever Keras made it."""
+"""Properties of a variable, whichever Keras made it.
+
+The role of a variable is set by the layer that owns it, never guessed from its name:
+a user's layer may call its own weight `g` or `log_alpha`.
+"""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import tensorflow as tf
 
+GATE = "gate"
+"""Role of a gate's log α: it moves at the learning rate of gates."""
 
-def short_name(variable: Any) -> str:
-    """Last part of the variable's name, the one its layer gave it.
+MASK = "mask"
+"""Role of a field mask's g: it moves at the learning rate of masks."""
 
-    >>> short_name(tf.Variable(0.0, name="Level_2/gate/log_alpha"))
-    'log_alpha'
+TABLE = "table"
+"""Role of embedding tables `(rows, width)`: they may be updated row by row."""
+
+ROLES = (GATE, MASK, TABLE)
+
+_ROLE = "_mtl_tf_role"
+
+
+def set_role(variable: Any, role: str) -> Any:
+    """Give a layer's variable its role in training, one of `ROLES`; return the variable.
+
+    >>> role_of(set_role(tf.Variable(0.0), GATE))
+    'gate'
     """
-    name = re.sub(r"/replica_\d+$", "", variable.name.split(":", 1)[0])
-    return name.rsplit("/", 1)[-1]
+    setattr(variable, _ROLE, role)
+    return variable
+
+
+def role_of(variable: Any) -> str | None:
+    """The role that `set_role` gave to a variable; None for an ordinary one."""
+    return getattr(variable, _ROLE, None)
 
 
 def resource(variable: Any) -> Any:

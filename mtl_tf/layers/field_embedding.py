@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.backend.variables import TABLE, set_role
 from mtl_tf.layers._factors import Factors, FieldBasis, attach_factors
 from mtl_tf.layers._features import (
     by_dim,
@@ -113,9 +114,10 @@ class FieldEmbedding(keras.layers.Layer):
     def _add_table(self, dim: int, rows: int):
         # The rows that a batch needs are cast, not the table.
         start = _Normal(self.stddev, first=self.anchor)
-        return self.add_weight(
+        table = self.add_weight(
             name=f"tables_{dim}", shape=(rows, dim), initializer=start, autocast=False
         )
+        return set_role(table, TABLE)
 
     def _add(self, name: str, shape: tuple[int, int], **start: Any):
         # An initialiser of its own: one used twice would give the same values twice.

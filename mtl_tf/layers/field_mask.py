@@ -12,6 +12,7 @@ import tensorflow as tf
 from mtl_tf.backend.keras import keras
 from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
 from mtl_tf.backend.state import add_state
+from mtl_tf.backend.variables import MASK, set_role
 from mtl_tf.layers._arguments import check_not_negative, check_positive
 
 _SMALL = 1e-4  # keeps the root's slope finite at a closed field
@@ -94,6 +95,7 @@ class FieldMask(keras.layers.Layer):
             ),
             constraint=self._constrain,
         )
+        set_role(self.g, MASK)
         self.penalty_scale = add_state(self, "penalty_scale", (), "ones")
         self.frozen = add_state(self, "frozen", (), "zeros")
         self.frozen_value = add_state(self, "frozen_value", (self.num_readers, width), "zeros")

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.backend.state import FIRST_REPLICA, add_state
+from mtl_tf.backend.variables import GATE, set_role
 from mtl_tf.layers._arguments import check_not_negative
 
 _LOG_ALPHA_LIMIT = math.log(100.0)
@@ -108,6 +109,7 @@ class HardConcreteGate(keras.layers.Layer):
             constraint=self._constrain,
             autocast=False,
         )
+        set_role(self.log_alpha, GATE)
         self.penalty_scale = add_state(self, "penalty_scale", self.shape, "ones")
         self.frozen = add_state(self, "frozen", (), "zeros")
         self.frozen_value = add_state(self, "frozen_value", self.shape, "zeros")

@@ -13,9 +13,10 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY
-from mtl_tf.backend.optimizer_slots import slots
+from mtl_tf.backend.optimizer_slots import slots, unwrapped
 from mtl_tf.backend.replicas import update_on_replicas
-from mtl_tf.backend.variables import resource, short_name
+from mtl_tf.backend.variables import resource
+from mtl_tf.ranker.optimizers.adam import Adam
 from mtl_tf.ranker.task_reach import Reach
 
 
@@ -37,9 +38,9 @@ class Hold:
             if LEGACY or not optimizer.built:
                 optimizer.build(variables)
         self._held = []  # (variable, whether it moves, value before)
-        by_rows = getattr(optimizer, "row_sparse", ())
+        adam = unwrapped(optimizer)
         for variable in variables:
-            if short_name(variable) in by_rows:
+            if isinstance(adam, Adam) and adam.is_row_sparse(variable):
                 continue
             moves = reach.of(variable).alive(labelled, len(variable.shape))
             for held in (variable, *slots(optimizer, variable)):

@@ -18,6 +18,7 @@ import tensorflow as tf
 from mtl_tf import layers
 from mtl_tf.backend.graph import calls_above
 from mtl_tf.backend.keras import keras
+from mtl_tf.backend.variables import GATE, role_of
 
 Tasks = np.ndarray[Any, Any]
 """Booleans: `(tasks,)`, or `(cells, tasks)` of a tensor `(batch, cells, width)`."""
@@ -98,7 +99,7 @@ class Reach:
             shared = [
                 variable
                 for variable in layer.trainable_variables
-                if self.of(variable).shared.any() and "log_alpha" not in variable.name
+                if self.of(variable).shared.any() and role_of(variable) != GATE
             ]
             if shared:
                 return shared

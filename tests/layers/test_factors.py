@@ -116,7 +116,7 @@ def test_rows_of_no_id_of_the_batch_keep_their_bits():
     """Looking up whole tables must not count as their rows being in the batch."""
     reader, batch = _Reader(FEATURES), _batch(FEATURES)
     batch |= {"few": tf.constant([0, 2, 2] * 3), "pair": tf.zeros(ROWS, tf.int32)}
-    optimizer = Adam(0.1, row_sparse=["tables_8"])
+    optimizer = Adam(0.1, row_sparse_widths=[8])
     before = reader.embedding.table("few").numpy(), reader.embedding.table("pair").numpy()
     for _ in range(2):
         with tf.GradientTape() as tape:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_tf.backend.keras import keras
+from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.backend.variables import set_role
 from mtl_tf.ranker.optimizers import Adam
 
 pytestmark = pytest.mark.keras
@@ -12,12 +13,10 @@ pytestmark = pytest.mark.keras
 GRADIENTS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
 
 
-def _travelled(optimizer, name):
+def _trajectory(optimizer, role=None):
     """The variable after each step, started at 0."""
-    if hasattr(keras, "ops"):
-        variable = keras.Variable(np.zeros(5, np.float32), name=name)
-    else:
-        variable = tf.Variable(tf.zeros(5), name=name)
+    start = np.zeros(5, np.float32)
+    variable = set_role(tf.Variable(start) if LEGACY else keras.Variable(start), role)
     optimizer.build([variable])
     path = []
     for gradient in GRADIENTS:
@@ -27,22 +26,23 @@ def _travelled(optimizer, name):
 
 
 def test_other_variables_move_as_with_keras():
-    expected = _travelled(keras.optimizers.Adam(0.01), "kernel")
-    found = _travelled(Adam(0.01, multipliers={"log_alpha": 5.0}), "kernel")
+    expected = _trajectory(keras.optimizers.Adam(0.01))
+    found = _trajectory(Adam(0.01, multipliers={"gate": 5.0}))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_multiplier_is_a_learning_rate_of_its_own():
-    expected = _travelled(keras.optimizers.Adam(0.05), "kernel")
-    found = _travelled(Adam(0.01, multipliers={"log_alpha": 5.0}), "log_alpha")
+    expected = _trajectory(keras.optimizers.Adam(0.05))
+    found = _trajectory(Adam(0.01, multipliers={"gate": 5.0}), "gate")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_inside_a_compiled_fit_it_moves_the_named_variable():
+def test_inside_a_compiled_fit_it_scales_the_step_of_the_role():
     class Two(keras.layers.Layer):
         def build(self, input_shape):
-            self.a = self.add_weight(name="log_alpha", shape=(1,), initializer="zeros")
-            self.b = self.add_weight(name="kernel", shape=(1,), initializer="zeros")
+            self.a = self.add_weight(name="a", shape=(1,), initializer="zeros")
+            set_role(self.a, "gate")
+            self.b = self.add_weight(name="b", shape=(1,), initializer="zeros")
 
         def call(self, inputs):
             return inputs * (self.a + self.b)
@@ -50,7 +50,7 @@ def test_inside_a_compiled_fit_it_moves_the_named_variable():
     inputs = keras.Input((1,))
     layer = Two()
     model = keras.Model(inputs, layer(inputs))
-    optimizer = Adam(0.001, multipliers={"log_alpha": 10.0})
+    optimizer = Adam(0.001, multipliers={"gate": 10.0})
     model.compile(optimizer, loss="mse", jit_compile=True, steps_per_execution=4)
     model.fit(np.ones((64, 1)), np.ones((64, 1)), batch_size=8, verbose=0)
     a, b = (float(tf.convert_to_tensor(x)[0]) for x in (layer.a, layer.b))
@@ -59,7 +59,23 @@ def test_inside_a_compiled_fit_it_moves_the_named_variable():
 
 
 def test_config_round_trip():
-    optimizer = Adam(0.01, multipliers={"g": 3.0}, beta_1=0.8)
+    optimizer = Adam(0.01, multipliers={"mask": 3.0}, beta_1=0.8)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert again.get_config() == optimizer.get_config()
-    assert again.multipliers == {"g": 3.0}
+    assert again.multipliers == {"mask": 3.0}
+
+
+def test_configs_that_name_variables_are_read_by_role():
+    config = Adam(0.01).get_config() | {
+        "multipliers": {"log_alpha": 3.0, "g": 2.0, "tables_8": 5.0},
+        "row_sparse": ["tables_8"],
+    }
+    del config["row_sparse_widths"]
+    optimizer = Adam.from_config(config)
+    assert optimizer.multipliers == {"gate": 3.0, "mask": 2.0, "table": 5.0}
+    assert optimizer.row_sparse_widths == (8,)
+
+
+def test_other_multipliers_are_refused():
+    with pytest.raises(ValueError, match="`multipliers` must name roles"):
+        Adam(multipliers={"kernel": 2.0})

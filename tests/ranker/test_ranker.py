@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.backend.variables import GATE, role_of
 from mtl_tf.models import build_model
 from mtl_tf.ranker import Ranker
 from mtl_tf.ranker.losses import losses_for
@@ -66,7 +67,7 @@ def reached(model):
     for draw in range(4):
         rng = np.random.default_rng(draw)
         for variable in variables:
-            scale = 0.3 if "log_alpha" in getattr(variable, "path", variable.name) else 0.5
+            scale = 0.3 if role_of(variable) == GATE else 0.5
             variable.assign(rng.normal(0.1, scale, tuple(variable.shape)).astype(np.float32))
         with tf.GradientTape(persistent=True) as tape:
             scores = model(arch.batch(128, draw), training=False)
@@ -148,7 +149,7 @@ def test_without_any_label_nothing_moves():
 
 
 def test_tables_updated_by_rows_keep_the_rows_of_unlabelled_tasks():
-    model = compiled("single_task", Adam(0.01, row_sparse=["tables_4", "tables_2"]), **EAGER)
+    model = compiled("single_task", Adam(0.01, row_sparse_widths=[4, 2]), **EAGER)
     fit(model, batch(), batch(seed=3))
     own = model.get_layer("Embedding_buy").tables["4"]
     other = model.get_layer("Embedding_watch").tables["4"]

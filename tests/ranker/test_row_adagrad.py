@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_tf.backend.keras import keras
+from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.backend.variables import TABLE, set_role
 from mtl_tf.config import Training
 from mtl_tf.layers import FieldEmbedding
 from mtl_tf.ranker.optimizers import Adam, optimizer_for
@@ -17,10 +18,9 @@ pytestmark = pytest.mark.keras
 ROWS, WIDTH = 7, 3
 
 
-def _variable(values, name):
-    if hasattr(keras, "ops"):
-        return keras.Variable(np.asarray(values, np.float32), name=name)
-    return tf.Variable(np.asarray(values, np.float32), name=name)
+def _table(values):
+    values = np.asarray(values, np.float32)
+    return set_role(tf.Variable(values) if LEGACY else keras.Variable(values), TABLE)
 
 
 def _oracle(table, steps, rate):
@@ -35,8 +35,8 @@ def _oracle(table, steps, rate):
 
 
 def _trained(table, steps, jit, rate=0.1):
-    variable = _variable(table, "tables_3")
-    optimizer = Adam(0.01, multipliers={"tables_3": rate / 0.01}, row_sparse=["tables_3"])
+    variable = _table(table)
+    optimizer = Adam(0.01, multipliers={"table": rate / 0.01}, row_sparse_widths=[WIDTH])
     optimizer.build([variable])
 
     @tf.function(jit_compile=jit)
@@ -101,8 +101,8 @@ def test_a_gradient_of_zero_moves_nothing():
 def test_a_dense_gradient_does_the_same():
     table = np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
     steps = _steps(4)
-    variable = _variable(table, "tables_3")
-    optimizer = Adam(0.1, row_sparse=["tables_3"])
+    variable = _table(table)
+    optimizer = Adam(0.1, row_sparse_widths=[WIDTH])
     for ids, values in steps:
         dense = np.zeros_like(table)
         np.add.at(dense, ids, values)
@@ -113,8 +113,8 @@ def test_a_dense_gradient_does_the_same():
 
 
 def test_a_table_costs_two_numbers_a_row():
-    variable = _variable(np.zeros((ROWS, WIDTH)), "tables_3")
-    optimizer = Adam(row_sparse=["tables_3"])
+    variable = _table(np.zeros((ROWS, WIDTH)))
+    optimizer = Adam(row_sparse_widths=[WIDTH])
     optimizer.build([variable])
     variables = optimizer.variables
     variables = variables() if callable(variables) else variables  # Keras 2: a method
@@ -164,26 +164,25 @@ def test_fit_moves_only_the_rows_of_its_batches(jit):
 @pytest.mark.parametrize(
     ("table_optimizer", "size", "expected"),
     [
-        ("auto", LARGE_TABLE - 5, ["tables_4"]),
+        ("auto", LARGE_TABLE - 5, [4]),
         ("auto", LARGE_TABLE - 6, []),
         ("adam", LARGE_TABLE, []),
-        ("row_adagrad", 1, ["tables_4"]),
+        ("row_adagrad", 1, [4]),
     ],
 )
 def test_large_tables_are_chosen_by_their_rows(table_optimizer, size, expected):
     model, _ = _model(size)
     training = Training(table_optimizer=table_optimizer, table_learning_rate=0.5)
     optimizer = optimizer_for(model, training)
-    assert list(optimizer.row_sparse) == expected
-    assert [optimizer.multipliers[name] for name in expected] == [500.0] * len(expected)
+    assert list(optimizer.row_sparse_widths) == expected
+    assert optimizer.multipliers["table"] == 500.0
 
 
-@pytest.mark.parametrize("multiplier", [1.0, 3.0])
-def test_a_small_table_moves_by_its_summed_gradient(multiplier):
+def test_a_small_table_moves_by_its_summed_gradient_at_the_ordinary_rate():
     table = np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
-    small, whole = _variable(table, "tables_3"), _variable(table, "tables_3")
-    sparse = Adam(0.01, multipliers={"tables_3": multiplier})
-    expected = keras.optimizers.Adam(0.01 * multiplier)
+    small, whole = _table(table), _table(table)
+    sparse = Adam(0.01, multipliers={"table": 3.0})
+    expected = keras.optimizers.Adam(0.01)
     for ids, values in _steps(5):
         dense = np.zeros_like(table)
         np.add.at(dense, ids, values)
@@ -196,7 +195,7 @@ def test_a_small_table_moves_by_its_summed_gradient(multiplier):
 def test_saved_and_gone_on_with(tmp_path):
     """Optimizer state of a table survives `model.save`."""
     model, _ = _model(size=12)
-    model.compile(Adam(0.01, row_sparse=["tables_4"]), "mse", jit_compile=False)
+    model.compile(Adam(0.01, row_sparse_widths=[4]), "mse", jit_compile=False)
     x, y = _rows(32, cities=[3, 7])
     model.fit(x, y, batch_size=16, verbose=0, shuffle=False)
     model.save(tmp_path / "m.keras")

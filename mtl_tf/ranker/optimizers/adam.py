@@ -1,4 +1,4 @@
-"""`Adam` with a learning rate of its own for chosen variables, and tables row by row."""
+"""`Adam` with a learning rate of its own for gates, masks and tables, and tables by rows."""
 
 from __future__ import annotations
 
@@ -8,34 +8,38 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.backend.optimizer_slots import DuplicatesKept, adam_moments
+from mtl_tf.backend.optimizer_slots import DuplicatesKept, adam_moments, key_of
 from mtl_tf.backend.replicas import copy_beside
-from mtl_tf.backend.variables import resource, short_name
-from mtl_tf.ranker.optimizers.row_adagrad import add_to_rows
+from mtl_tf.backend.variables import GATE, MASK, ROLES, TABLE, resource, role_of
+from mtl_tf.ranker.optimizers.row_adagrad import apply_row_adagrad
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class Adam(DuplicatesKept, keras.optimizers.Adam):
-    """Adam whose step is scaled for variables of certain names, and tables by rows.
+    """Adam whose step is scaled for gates, masks and tables; chosen tables move by rows.
 
     Adam moves every variable by about `learning_rate` a step, whatever the size of its
     gradient, and so whatever the weight of a penalty. log α has to travel some four
     units to close a gate: at the rate that suits matrices that takes thousands of steps.
 
-    It also moves every row of a table at every step, by its momentum. So a variable in
-    `row_sparse` is moved by row-wise Adagrad instead (see `add_to_rows`): a step costs
-    what the batch's ids cost, whatever the table's size; a row that is not in the batch
-    keeps its bits; and the state is 8 bytes a row instead of 8 a number.
+    It also moves every row of a table at every step, by its momentum. So tables of a width
+    in `row_sparse_widths` are moved by row-wise Adagrad instead (see `apply_row_adagrad`):
+    a step costs what the batch's ids cost, whatever the table's size; a row that is not in
+    the batch keeps its bits; and the state is 8 bytes a row instead of 8 a number.
+
+    A variable is a gate, mask or table if the layer that owns it says so (see
+    `mtl_tf.backend.variables.set_role`); its name does not matter.
 
     Args:
         learning_rate: of all other variables.
-        multipliers: by variable name (`log_alpha`, `g`), what `learning_rate` is
-            multiplied by.
-        row_sparse: names of variables `(rows, width)`.
+        multipliers: by role, the factor on `learning_rate`: of a `gate`, a `mask`, or a
+            `table` that is updated row by row.
+        row_sparse_widths: widths of the tables to update row by row.
 
     Example:
-    >>> optimizer = Adam(0.1, multipliers={"log_alpha": 10.0}, row_sparse=["table"])
-    >>> slow, table = tf.Variable(0.0, name="kernel"), tf.Variable([[1.0], [1.0]], name="table")
+    >>> from mtl_tf.backend.variables import set_role
+    >>> optimizer = Adam(0.1, multipliers={"gate": 10.0}, row_sparse_widths=[1])
+    >>> slow, table = tf.Variable(0.0), set_role(tf.Variable([[1.0], [1.0]]), "table")
     >>> rows = tf.IndexedSlices(tf.ones((2, 1)), tf.constant([1, 1]), tf.constant([2, 1]))
     >>> optimizer.apply_gradients([(tf.constant(1.0), slow), (rows, table)]) is None
     False
@@ -47,40 +51,61 @@ class Adam(DuplicatesKept, keras.optimizers.Adam):
         self,
         learning_rate: Any = 1e-3,
         multipliers: Mapping[str, float] | None = None,
-        row_sparse: Sequence[str] = (),
+        row_sparse_widths: Sequence[int] = (),
         name: str = "adam",
         **kwargs: Any,
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        unknown = [role for role in multipliers or {} if role not in ROLES]
+        if unknown:
+            raise ValueError(
+                f"`multipliers` must name roles, {ROLES}. Received: multipliers={multipliers}"
+            )
         self.multipliers = dict(multipliers or {})
-        self.row_sparse = tuple(row_sparse)
+        self.row_sparse_widths = tuple(row_sparse_widths)
+        self._roles: dict[str, str | None] = {}
+
+    def build(self, variables):
+        # Here, because a step may be given copies of the variables, which have no role.
+        self._roles = {
+            **self._roles,
+            **{key_of(self, variable): role_of(variable) for variable in variables},
+        }
+        super().build(variables)
+
+    def is_row_sparse(self, variable: Any) -> bool:
+        """Return True if a variable is a table that is updated row by row."""
+        return self._is_row_sparse(variable, role_of(variable))
+
+    def _is_row_sparse(self, variable: Any, role: str | None) -> bool:
+        return role == TABLE and variable.shape[1] in self.row_sparse_widths
 
     def add_variable_from_reference(self, *arguments, **named):
         # Adam asks for two moments of every variable; a table has two columns instead.
         variable = arguments[0] if arguments else named["model_variable"]
         moment = named.get("variable_name" if LEGACY else "name")
-        if short_name(variable) in self.row_sparse and moment in _COLUMNS:
+        if self.is_row_sparse(variable) and moment in _COLUMNS:
             return self._column(variable, *_COLUMNS[moment])
         return super().add_variable_from_reference(*arguments, **named)
 
     def _column(self, table: Any, dtype: str, name: str) -> Any:
         """One number per row, on the devices of the table."""
-        name = f"{short_name(table)}_{name}"
+        name = f"tables_{table.shape[1]}_{name}"
         with tf.distribute.get_strategy().extended.colocate_vars_with(resource(table)):
             return self.add_variable(shape=(table.shape[0],), dtype=dtype, name=name)
 
     def update_step(self, gradient, variable, *arguments):
-        name = short_name(variable)
-        multiplier = self.multipliers.get(name, 1.0)
-        if name in self.row_sparse:
+        role = self._roles[key_of(self, variable)]
+        multiplier = self.multipliers.get(role, 1.0)
+        if self._is_row_sparse(variable, role):
             # Keras 3 passes the learning rate, Keras 2 reads it itself.
             rate = arguments[0] if arguments else self.learning_rate
-            places, sums = (copy_beside(x, variable) for x in adam_moments(self, variable))
-            return add_to_rows(variable, gradient, rate * multiplier, places, sums)
+            scratch, sums = (copy_beside(x, variable) for x in adam_moments(self, variable))
+            return apply_row_adagrad(variable, gradient, rate * multiplier, scratch, sums)
         if isinstance(gradient, tf.IndexedSlices):
             # Keras 3 would square the values of one row before it sums them.
             gradient = tf.convert_to_tensor(gradient)
-        if multiplier == 1.0:
+        if multiplier == 1.0 or role == TABLE:
             return super().update_step(gradient, variable, *arguments)
         # Scaling the step that was made works in both Keras.
         before = tf.identity(variable)
@@ -91,8 +116,32 @@ class Adam(DuplicatesKept, keras.optimizers.Adam):
         return {
             **super().get_config(),
             "multipliers": dict(self.multipliers),
-            "row_sparse": list(self.row_sparse),
+            "row_sparse_widths": list(self.row_sparse_widths),
         }
+
+    @classmethod
+    def from_config(cls, config, *arguments, **named):
+        return super().from_config(_by_role(config), *arguments, **named)
+
+
+def _by_role(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose variables are chosen by role: old ones name them."""
+    config = dict(config)
+    if "row_sparse" in config:
+        config["row_sparse_widths"] = [_width(name) for name in config.pop("row_sparse")]
+    if "multipliers" in config:
+        named = config["multipliers"].items()
+        config["multipliers"] = {_role(name): multiplier for name, multiplier in named}
+    return config
+
+
+def _role(name: str) -> str:
+    roles = {"log_alpha": GATE, "g": MASK}
+    return TABLE if name.startswith("tables_") else roles.get(name, name)
+
+
+def _width(table: str) -> int:
+    return int(table.removeprefix("tables_"))
 
 
 # What a table has in place of Adam's two moments, by the names that Keras 3 and 2 give them.

@@ -1,11 +1,11 @@
-"""Which optimizer a model is trained with."""
+"""The optimizer that a configuration describes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers import FieldEmbedding
+from mtl_tf.backend.variables import GATE, MASK, TABLE, role_of
 from mtl_tf.ranker.optimizers.adam import Adam
 
 LARGE_TABLE = 1 << 16
@@ -15,25 +15,23 @@ LARGE_TABLE = 1 << 16
 def optimizer_for(model: keras.Model, training: Any) -> Adam:
     """The `Adam` that the `training` part of a configuration describes.
 
-    Gates and masks have learning rates of their own, and so have tables that are
-    updated row by row.
+    Gates, masks, and the tables that are updated row by row have learning rates of their
+    own; all tables of one width are updated alike.
     """
-    rates = {"log_alpha": training.gate_learning_rate, "g": training.mask_learning_rate}
-    tables = _row_sparse(model, training.table_optimizer)
-    rates |= dict.fromkeys(tables, training.table_learning_rate)
-    multipliers = {name: rate / training.learning_rate for name, rate in rates.items()}
-    return Adam(training.learning_rate, multipliers=multipliers, row_sparse=tables)
+    rates = {
+        GATE: training.gate_learning_rate,
+        MASK: training.mask_learning_rate,
+        TABLE: training.table_learning_rate,
+    }
+    widths = _row_sparse_widths(model, training.table_optimizer)
+    multipliers = {role: rate / training.learning_rate for role, rate in rates.items()}
+    return Adam(training.learning_rate, multipliers=multipliers, row_sparse_widths=widths)
 
 
-def _row_sparse(model: keras.Model, table_optimizer: str) -> list[str]:
-    """Names of the variables that are updated row by row."""
+def _row_sparse_widths(model: keras.Model, table_optimizer: str) -> list[int]:
+    """Widths of the tables that are updated row by row."""
     if table_optimizer == "adam":
         return []
     least = LARGE_TABLE if table_optimizer == "auto" else 1
-    tables = [
-        (f"tables_{dim}", variable.shape[0])
-        for layer in model.layers
-        if isinstance(layer, FieldEmbedding)
-        for dim, variable in layer.tables.items()
-    ]
-    return sorted({name for name, rows in tables if rows >= least})
+    tables = [v.shape for v in model.trainable_variables if role_of(v) == TABLE]
+    return sorted({width for rows, width in tables if rows >= least})

@@ -9,7 +9,7 @@ import tensorflow as tf
 _SMALL = 1e-7  # a row whose gradient has always been 0 stays where it is
 
 
-def add_to_rows(table: Any, gradient: Any, rate: Any, places: Any, sums: Any) -> None:
+def apply_row_adagrad(table: Any, gradient: Any, rate: Any, places: Any, sums: Any) -> None:
     """Moves the rows that `gradient` names, each by its summed gradient.
 
         g_r = Σ of the gradient's values for row r
