@@ -1,4 +1,4 @@
-"""`mtl-tf inspect`: what a run learned, or what an exported model holds."""
+"""`mtl-tf inspect`: what a run learned, or what an exported model contains."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path")
 @click.option(
-    "--pictures", metavar="DIR", help="Where pictures go.  [default: `pictures` beside the report]"
+    "--pictures",
+    metavar="DIR",
+    help="Folder for the plots.  [default: RUN/pictures; NAME-VERSION-pictures in the working "
+    "folder for a version]",
 )
 def command(path: str, pictures: str | None) -> None:
-    """Show what a run folder, a dataset folder or models/NAME/VERSION holds.
+    """Show what a run, a dataset or a version (models/NAME/VERSION) contains.
 
-    It also draws pictures, as PNG and SVG. Of a run: how much of each field each
-    sub-network reads, what reaches each task, the gates and each task's figures over
-    training. Of a version: its plan, as trained and as served.
+    Plots are written as PNG and SVG. For a run: how much of each field each sub-network
+    reads, which connections are open, and the gates and metrics over training. For a
+    version: its plan, as trained and as served; nothing is written to the version's folder.
     """
     folder = Path(path)
     if pictures is not None and _is_dataset(folder):
-        raise UserError(f"--pictures: a dataset has none, and {path} is one")
+        raise UserError(
+            f"--pictures: {path} is a dataset, which has no plots; leave the option out"
+        )
     report = folder / "assets.extra" / "export_report.json"
     if (folder / "run.json").is_file():
         _run(folder, pictures)
@@ -44,7 +49,7 @@ def command(path: str, pictures: str | None) -> None:
             print_report(data)
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"{report}: is damaged, or another version's (no entry {error}); export again"
+                f"{report}: damaged, or written by another release (no entry {error}); export again"
             ) from error
         _draw_plans(folder / "assets.extra", pictures)
     elif _is_dataset(folder):
@@ -103,10 +108,12 @@ def _draw_plans(extra: Path, wanted: str | None) -> None:
     parts = [plans.get(when) if isinstance(plans, dict) else None for when in ("before", "after")]
     if not all(isinstance(part, dict) and {"features", "nodes"} <= part.keys() for part in parts):
         raise UserError(
-            f"{extra / 'plan.json'}: is damaged: expected `features` and `nodes`, `before` and "
+            f"{extra / 'plan.json'}: damaged; expected `features` and `nodes`, `before` and "
             "`after`; export again"
         )
-    _pictures(lambda folder: draw_plans(plans, report, folder), extra / "pictures", wanted)
+    # Not in the version's folder: a served model must not change.
+    default = Path(f"{report['name']}-{report['version']}-pictures")
+    _pictures(lambda folder: draw_plans(plans, report, folder), default, wanted)
 
 
 def _pictures(
@@ -121,13 +128,13 @@ def _pictures(
     try:
         files = draw(folder)
     except OSError as error:
-        problem = f"{folder}: pictures cannot be written there ({error.strerror})"
+        problem = f"{folder}: cannot write plots there ({error.strerror})"
         if wanted is not None:
-            raise UserError(f"{problem}; give another folder") from None
+            raise UserError(f"{problem}; name another folder") from None
         note(f"{problem}; name another folder with --pictures")
         return
     rows = [(file.stem, str(file)) for file in files]
-    table("Pictures", ("picture", "file"), rows + list(missing.items()))
+    table("Plots", ("plot", "file"), rows + list(missing.items()))
 
 
 def _dataset(folder: Path) -> None:

@@ -77,7 +77,7 @@ def test_inspect_says_which_plan_is_damaged(tmp_path, capsys, plan):
     (extra / "plan.json").write_text(plan)
     with pytest.raises(SystemExit, match="2"):
         main(["inspect", str(tmp_path)])
-    assert f"Error: {extra / 'plan.json'}: is damaged" in capsys.readouterr().err
+    assert f"Error: {extra / 'plan.json'}: damaged" in capsys.readouterr().err
     assert len(list(extra.iterdir())) == 2
 
 

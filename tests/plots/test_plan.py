@@ -1,20 +1,16 @@
 """The pictures of a plan, read back as text from the SVG."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 
-from mtl_tf.cli import main
 from mtl_tf.compiler import optimize
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.plots import draw_plans, plan_graph
 from mtl_tf.plots.style import save
-from serving.export import export
 from tests.support.random_plans import PlanMaker
-from tests.support.serving_runs import tiny_run
 
 
 def toy():
@@ -70,17 +66,6 @@ def test_any_plan_can_be_drawn(seed):
     figure = plan_graph(plan.to_json(), "Any")
     words = {text.get_text() for text in figure.axes[0].texts}
     assert {output.task for output in plan.outputs} <= words
-
-
-def test_inspect_draws_an_exported_version(tmp_path):
-    path = export(tiny_run(), tmp_path / "models", latency_seconds=0).path
-    main(["inspect", str(path), "--pictures", str(tmp_path / "p")])
-    made = {file.name for file in (tmp_path / "p").iterdir()}
-    assert made == {f"plan_{w}.{s}" for w in ("before", "after") for s in ("png", "svg")}
-    after = (tmp_path / "p" / "plan_after.svg").read_text()
-    report = json.loads((path / "assets.extra" / "export_report.json").read_text())
-    assert f"{report['parameters']['after']:,} parameters" in after
-    assert ">closed<" in after  # the name of a field that no task reads
 
 
 def test_the_same_plan_gives_the_same_file(tmp_path):
