@@ -1,4 +1,4 @@
-"""Beam's own flags: known ones pass through, unknown ones are an error, one runner by default."""
+"""Beam's own flags: known ones are passed on, unknown ones are an error."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _REFUSED = {
 def beam_options(
     flags: Sequence[str], own_flags: Sequence[str] = (), workers: int = 0
 ) -> PipelineOptions:
-    """Options for `flags`; what follows a bare `--` goes to the runner unseen.
+    """Return the options of `flags`; flags after a bare `--` are passed on unchecked.
 
     Args:
         flags: Beam's flags, such as `--runner=FlinkRunner`.
         own_flags: Flags of the caller, for suggestions only.
-        workers: Processes of the local runner; 0 leaves it to `flags`.
+        workers: Processes of the local runner; 0 takes the number from `flags`.
 
     Raises:
-        UserError: a flag that Beam would silently drop, or a runner that loses data.
+        UserError: A flag that Beam would silently ignore, or a runner that loses data.
     """
     flags = list(flags)
     unseen: list[str] = []
@@ -65,15 +65,14 @@ def beam_options(
 
 
 def make_runner(options: PipelineOptions) -> PipelineRunner:
-    """The runner that `options` names; several local workers are processes of our own."""
+    """Return the runner that `options` names; several local workers are our own processes."""
     name = options.view_as(StandardOptions).runner
     direct = options.view_as(DirectOptions)
     if name != LOCAL_RUNNER or direct.direct_num_workers in (None, 1):
         return create_runner(name)
     if direct.direct_running_mode == "multi_threading":
         return FnApiRunner()
-    # Like `multi_processing`, with a worker that is silent. (In that mode the runner
-    # would start Beam's own.)
+    # Like `multi_processing`, where the runner would start Beam's own worker, which logs.
     direct.direct_running_mode = "in_memory"
     command = shlex.join(module_command("pipelines.worker"))
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
@@ -81,7 +80,7 @@ def make_runner(options: PipelineOptions) -> PipelineRunner:
 
 @contextmanager
 def quiet_logging() -> Iterator[None]:
-    """Nothing of Beam's own log: what it says of a failure, the exception says too."""
+    """Silence Beam's own log: its messages about a failure are in the exception, too."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""A first draft of a configuration, guessed from the first rows of a file."""
+"""A first draft of a configuration, inferred from the first rows of a file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import yaml
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from mtl_tf.schema.names import can_be_input
-from pipelines.sources import Broken, RawBatch, plan, read
+from pipelines.sources import MalformedLine, RawBatch, plan, read
 from pipelines.sources.files import check_columns
-from pipelines.validate import cells
+from pipelines.validate import parse_cells
 
 MISSING_TEXTS = ("?", "NULL", "null", "None", "nan", "NaN", "\\N")
 _LABEL_WORDS = re.compile(
@@ -25,21 +25,31 @@ _LABEL_WORDS = re.compile(
     r"convert(ed)?|conversion|ctr|cvr|watch(ed)?|dwell)([ _-]|$)"
 )
 _SEPARATORS = "|;"
-_FEW = 50  # whole numbers with fewer distinct values are taken for codes
-_ENOUGH = 0.98  # of the cells that are numbers make a column of numbers
+_FEW = 50  # integers with fewer distinct values are treated as codes
+_ENOUGH = 0.98  # a column with this share of numbers is a column of numbers
 
 
 @dataclass(frozen=True)
 class _Column:
-    """What the first rows show of a column."""
+    """A column as the first rows show it.
+
+    Attributes:
+        name: Its name in the file.
+        texts: The cells that are present, as text.
+        missing: Number of missing cells.
+        is_multivalued: True if cells hold several values.
+        integers: True if all numbers are integers.
+        numbers: True if nearly all cells are numbers.
+        strays: Number of cells in a column of numbers that are not numbers.
+    """
 
     name: str
-    texts: pa.Array  # present cells
+    texts: pa.Array
     missing: int
-    is_bag: bool
+    is_multivalued: bool
     integers: bool
     numbers: bool
-    strays: int  # cells of a column of numbers that are none
+    strays: int
 
     @property
     def distinct(self) -> int:
@@ -47,13 +57,13 @@ class _Column:
 
     @property
     def two_valued(self) -> bool:
-        return self.distinct == 2 and not self.is_bag
+        return self.distinct == 2 and not self.is_multivalued
 
     @property
     def is_key(self) -> bool:
-        """Nearly every row has a value of its own, and it is no measurement."""
+        """True if nearly every row has its own value, and it is not a measurement."""
         unique = self.distinct > 0.99 * len(self.texts) > 99
-        return unique and not self.is_bag and (self.integers or not self.numbers)
+        return unique and not self.is_multivalued and (self.integers or not self.numbers)
 
     @property
     def top(self) -> str:
@@ -63,30 +73,30 @@ class _Column:
 
 
 def infer_schema(path: str, rows: int = 10_000) -> str:
-    """YAML that reads `path`, with what was seen as comments; to be edited by a person.
+    """Return a YAML configuration for `path`, for a person to edit, with facts as comments.
 
-    Labels are guessed by name (`clicked`, `label`, …) and otherwise from the last column;
-    columns that look like keys are left out, in a comment.
+    Labels are recognized by name (`clicked`, `label`, …), or else the last column is one.
+    Columns that look like keys are only named in a comment.
 
     Args:
         path: A CSV, TSV, JSON Lines or Parquet file, compressed or not.
-        rows: How many of its first rows are looked at.
+        rows: How many of its first rows to read.
 
     Raises:
-        UserError: The file cannot be read, or is of another kind.
-        DataError: It holds no rows, or fewer than two usable columns.
+        UserError: The file cannot be read, or its format is unknown.
+        DataError: It has no rows, or fewer than two usable columns.
     """
     batches = list(_first_rows(path, rows))
-    broken = [line for batch in batches for line in batch.broken]
+    malformed = [line for batch in batches for line in batch.malformed]
     tables = [batch for batch in batches if batch.rows]
     seen = sum(batch.rows for batch in tables)
-    if not seen and broken:
+    if not seen and malformed:
         raise DataError(
-            f"{path}, line {broken[0].line}: {broken[0].reason}, and no other line can be read "
-            "either; convert or repair the file"
+            f"{path}, line {malformed[0].line}: {malformed[0].reason}, and no other line can be "
+            "read either; convert or repair the file"
         )
     if not seen:
-        raise DataError(f"{path}: holds no rows to look at")
+        raise DataError(f"{path}: has no rows")
     missing = _missing_values(tables)
     columns = [_column(name, tables, missing) for name in tables[0].columns]
     labels = _labels(columns)
@@ -96,8 +106,8 @@ def infer_schema(path: str, rows: int = 10_000) -> str:
         raise DataError(f"{path}: expected at least one input and one label column")
     names = _names(columns)
     lines = [
-        f"# A draft, guessed from the first {seen:,} rows of {path}: check every line.",
-        *_unread(broken),
+        f"# A draft, inferred from the first {seen:,} rows of {path}: check every line.",
+        *_malformed_comment(malformed),
         f"name: {_identifier(os.path.basename(path).split('.')[0])}",
         "split: {eval: 0.1, test: 0.1}",
     ]
@@ -106,9 +116,9 @@ def infer_schema(path: str, rows: int = 10_000) -> str:
     keys = [column for column in inputs if column.is_key]
     if keys:
         lines.append(
-            "# Nearly every row has its own value here, so these are no inputs. A column of"
+            "# Nearly every row has its own value here, so these are not inputs. A column of"
         )
-        lines.append("# users or queries makes a good `key`: its rows then stay in one split.")
+        lines.append("# users or queries is a good `key`: its rows are then all in one split.")
         lines.append(f"# key: {_flow([column.name for column in keys])}")
     lines += ["", "tasks:"]
     lines += [_task(column, names[column.name]) for column in labels]
@@ -120,11 +130,11 @@ def infer_schema(path: str, rows: int = 10_000) -> str:
 
 
 def _first_rows(path: str, rows: int) -> Iterator[RawBatch]:
-    (source,), pieces = plan([path], [])
+    (source,), ranges = plan([path], [])
     check_columns(path, source.columns, source.columns)
     left = rows
-    for piece in pieces:
-        for batch in read(piece, source.columns):
+    for file_range in ranges:
+        for batch in read(file_range, source.columns):
             yield _head(batch, left)
             left -= batch.rows
             if left <= 0:
@@ -133,26 +143,26 @@ def _first_rows(path: str, rows: int) -> Iterator[RawBatch]:
 
 def _head(batch: RawBatch, rows: int) -> RawBatch:
     columns = {name: column.slice(0, rows) for name, column in batch.columns.items()}
-    broken = batch.broken
+    malformed = batch.malformed
     if rows < batch.rows:
-        broken = [line for line in broken if line.line < batch.lines[rows]]
-    return RawBatch(columns, min(rows, batch.rows), batch.lines[:rows], batch.text, broken)
+        malformed = [line for line in malformed if line.line < batch.lines[rows]]
+    return RawBatch(columns, min(rows, batch.rows), batch.lines[:rows], batch.text, malformed)
 
 
-def _unread(broken: Sequence[Broken]) -> list[str]:
-    """A comment on the lines that gave no row, if there are any."""
-    if not broken:
+def _malformed_comment(malformed: Sequence[MalformedLine]) -> list[str]:
+    """Return a comment on the malformed lines, if there are any."""
+    if not malformed:
         return []
-    first = f"line {broken[0].line}: {broken[0].reason}"
-    return [f"# Lines that cannot be read and will be rejected: {len(broken):,} ({first})."]
+    first = f"line {malformed[0].line}: {malformed[0].reason}"
+    return [f"# Lines that cannot be read and will be rejected: {len(malformed):,} ({first})."]
 
 
 def _missing_values(batches: Sequence[RawBatch]) -> list[str]:
-    """Texts that often stand for nothing, where they occur; the empty text always does."""
+    """Return the texts that often mean missing and occur; the empty text always does."""
     found = set()
     for batch in batches:
         for column in batch.columns.values():
-            column = cells.plain(column)
+            column = parse_cells.plain(column)
             if pa.types.is_string(column.type):
                 hits = pc.is_in(column, value_set=pa.array(MISSING_TEXTS))
                 found.update(pc.unique(column.filter(hits)).to_pylist())
@@ -160,25 +170,25 @@ def _missing_values(batches: Sequence[RawBatch]) -> list[str]:
 
 
 def _column(name: str, batches: Sequence[RawBatch], missing: Sequence[str]) -> _Column:
-    parts, rows, is_list = [], 0, False
+    present, rows, is_list = [], 0, False
     for batch in batches:
-        column = cells.plain(batch.columns[name])
+        column = parse_cells.plain(batch.columns[name])
         rows += len(column)
-        is_list |= cells.is_list(column.type)
+        is_list |= parse_cells.is_list(column.type)
         try:
-            texts = cells.as_text(column)
-        except DataError:  # a struct, a map, binary: nothing a field could read
+            texts = parse_cells.as_text(column)
+        except DataError:  # a struct, a map, binary: no field can read these
             continue
-        parts.append(texts.filter(pa.array(~cells.missing(texts, missing))))
-    texts = pa.concat_arrays(parts) if parts else pa.array([], pa.string())
-    _, _, no_integer = cells.integers(texts, ())
-    _, no_number = cells.numbers(texts, ())
+        present.append(texts.filter(pa.array(~parse_cells.missing(texts, missing))))
+    texts = pa.concat_arrays(present) if present else pa.array([], pa.string())
+    _, _, no_integer = parse_cells.integers(texts, ())
+    _, no_number = parse_cells.numbers(texts, ())
     numbers = len(texts) > 0 and not is_list and no_number.mean() <= 1 - _ENOUGH
     return _Column(
         name=name,
         texts=texts,
         missing=rows - len(texts),
-        is_bag=is_list or _separator(texts) is not None,
+        is_multivalued=is_list or _separator(texts) is not None,
         integers=numbers and (no_integer == no_number).all(),
         numbers=numbers,
         strays=int(no_number.sum()) if numbers else 0,
@@ -186,9 +196,9 @@ def _column(name: str, batches: Sequence[RawBatch], missing: Sequence[str]) -> _
 
 
 def _separator(texts: pa.Array) -> str | None:
-    """What joins the values of a bag, if cells often hold several."""
+    """Return the character that joins the values, if cells often hold several."""
     for separator in _SEPARATORS:
-        several = cells.mask(pc.match_substring(texts, separator))
+        several = parse_cells.mask(pc.match_substring(texts, separator))
         if len(texts) and several.mean() > 0.2:
             return separator
     return None
@@ -199,7 +209,7 @@ def _labels(columns: Sequence[_Column]) -> list[_Column]:
         column
         for column in columns
         if _LABEL_WORDS.search(column.name.lower())
-        and (column.two_valued or (column.numbers and not column.is_bag))
+        and (column.two_valued or (column.numbers and not column.is_multivalued))
         and column.distinct > 1
     ]
     if named:
@@ -210,7 +220,7 @@ def _labels(columns: Sequence[_Column]) -> list[_Column]:
 
 
 def _names(columns: Sequence[_Column]) -> Mapping[str, str]:
-    """Column → a field or task name: lower case, unique."""
+    """Return column → field or task name: lower case, unique."""
     names: dict[str, str] = {}
     for column in columns:
         name = stem = _identifier(column.name)
@@ -231,7 +241,7 @@ def _task(column: _Column, name: str) -> str:
     note = f"{column.distinct:,} values: {column.top}"
     if column.missing:
         note += f"; missing in {column.missing:,} rows: not trained on for this task"
-    values, _ = cells.numbers(column.texts, ())
+    values, _ = parse_cells.numbers(column.texts, ())
     entry: dict[str, object] = {"name": name, "label": column.name}
     if column.numbers and not column.two_valued:
         entry["kind"] = "regression"
@@ -250,14 +260,14 @@ def _field(column: _Column, name: str, rows: int) -> str:
     if name != column.name:
         entry["column"] = column.name
     note = f"{column.distinct:,} distinct"
-    if column.is_bag:
+    if column.is_multivalued:
         entry["kind"] = "multivalued"
         separator = _separator(column.texts)
         if separator not in (None, "|"):
             entry["separator"] = separator
-        note += " bags"
+        note += " lists"
     elif column.numbers and not (column.integers and column.distinct < _FEW):
-        values, _ = cells.numbers(column.texts, ())
+        values, _ = parse_cells.numbers(column.texts, ())
         entry |= {"kind": "numeric", "transform": "quantile"}
         note += f" numbers, {np.nanmin(values):g} to {np.nanmax(values):g}"
     else:
@@ -268,9 +278,9 @@ def _field(column: _Column, name: str, rows: int) -> str:
     if column.missing:
         note += f"; missing in {column.missing / rows:.1%}"
     if column.strays:
-        note += f"; cells that are no numbers: {column.strays} (their rows will be rejected)"
+        note += f"; cells that are not numbers: {column.strays} (their rows will be rejected)"
     if column.distinct == 1:
-        note += "; one value only: leave it out?"
+        note += "; only one value: remove it?"
     return f"  - {_flow(entry)}  # {note}"
 
 

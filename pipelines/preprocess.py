@@ -1,4 +1,4 @@
-"""Turns raw rows into a dataset: TFRecord shards, vocabularies, statistics, dataset.json.
+"""Turn raw rows into a dataset: TFRecord shards, vocabularies, statistics, dataset.json.
 
     python -m pipelines.preprocess --config shop.yaml --input 'logs/*.csv.gz' --output dataset
     python -m pipelines.preprocess --config census.yaml \\
@@ -6,25 +6,25 @@
 
 Inputs are CSV, TSV, JSON Lines (plain, .gz, .xz, .bz2) and Parquet files, or quoted
 globs of them. Rows of plain inputs are split by hash as the configuration says;
-`SPLIT=FILE` sends a file's rows to train, eval or test whole. One line is one row:
-line breaks inside quotes are not supported.
+`SPLIT=FILE` puts all rows of a file into train, eval or test. One line is one row: line
+breaks inside quotes are not supported.
 
-A row that cannot be read, or breaks a rule of the configuration, is rejected: it goes
-to rejected-*.jsonl with its file, line and reason (at most 10,000 of them per 64 MiB of
-input, though all are counted). If more than --max-rejected of all rows are, the job
-fails, nothing is published, and OUTPUT.rejected.jsonl tells why.
+A row that cannot be read, or breaks a rule of the configuration, is rejected and written
+to rejected-*.jsonl with its file, line and reason (at most 10,000 rows per 64 MiB of
+input, but all are counted). If more than --max-rejected of all rows are rejected, the job
+fails, nothing is published, and OUTPUT.rejected.jsonl has the rejected rows.
 
-The output folder appears whole, at the end, or not at all. It holds the same bytes
-whatever the number of workers. Training rows are scattered over the shards; rows of
-eval and test keep the order of the input.
+The output folder appears complete, at the end, or not at all. Its bytes are the same for
+any number of workers. Training rows are shuffled over the shards; rows of eval and test
+keep the order of the input.
 
-Everything else on the command line goes to Beam. The default runner is FnApiRunner, in
-this process; --workers N takes N processes, which pays above a million rows or so. Other
-runners go by flag (--runner=FlinkRunner --flink_master=…, after a bare `--` flags that
-only the runner knows); their workers need this package installed, and the input, the
-output and its parent folder under the same paths.
+All other flags are passed to Beam. The default runner is FnApiRunner, in this process;
+--workers N uses N processes, which is faster from about a million rows. Select another
+runner by flag (--runner=FlinkRunner --flink_master=…; put flags that only the runner knows
+after a bare `--`). Its workers need this package installed, and the input, the output and
+its parent folder under the same paths.
 
-Exit codes: 0 done, 1 the data is at fault, 2 the call is, 130 interrupted.
+Exit codes: 0 done, 1 faulty data, 2 faulty call, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from mtl_tf.files import json_path, staging_folder, write_json
 from mtl_tf.schema import Schema
 from pipelines import report
 from pipelines.settings import Settings
-from pipelines.sources import Piece, Source, plan
+from pipelines.sources import FileRange, Source, plan
 from pipelines.split import shares
 from pipelines.stages import publish
 
@@ -52,15 +52,16 @@ _PROGRAM = "python -m pipelines.preprocess"
 
 
 def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str, Any]:
-    """Runs the job and returns the content of `dataset.json`.
+    """Run the job and return the content of `dataset.json`.
 
     Args:
-        argv: what follows on the command line; None takes this process's own.
-        program: what `--help` calls the job.
+        argv: The command line after the program's name; that of this process by default.
+        program: The job's name in `--help`.
 
     Raises:
-        UserError: a mistake in the call; `DataError`: in the data. Either way nothing
-            is left behind but, for too many rejected rows, OUTPUT.rejected.jsonl.
+        UserError: A mistake in the call.
+        DataError: A mistake in the data. After too many rejected rows they are kept in
+            OUTPUT.rejected.jsonl; otherwise an error leaves no files.
     """
     args, beam_flags, parser = _parse(sys.argv[1:] if argv is None else argv, program)
     started = time.monotonic()
@@ -69,7 +70,7 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
     output = Path(args.output)
     publish.check_output(output, args.overwrite)
     json_file = json_path(args.json)
-    sources, pieces = plan(args.input, schema.columns)
+    sources, ranges = plan(args.input, schema.columns)
     plain = any(not source.split for source in sources)
     with staging_folder(output.absolute().parent, f".{output.name}.tmp-") as folder:
         settings = Settings(
@@ -82,7 +83,7 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
             shards=args.shards,
         )
         settings.make_folders()
-        dataset = _work(schema, settings, sources, pieces, options, output)
+        dataset = _work(schema, settings, sources, ranges, options, output)
         publish.publish(settings, output, args.overwrite)
     report.print_summary(output, dataset, sys.stderr)
     if json_file:
@@ -94,23 +95,26 @@ def _work(
     schema: Schema,
     settings: Settings,
     sources: Sequence[Source],
-    pieces: Sequence[Piece],
+    ranges: Sequence[FileRange],
     options: Any,
     output: Path,
 ) -> dict[str, Any]:
-    """Runs the pipeline; then `out/` is complete, and `dataset.json` is returned."""
+    """Run the pipeline until `out/` is complete; return the content of `dataset.json`."""
     import apache_beam as beam
 
     from pipelines.beam_options import make_runner, quiet_logging
-    from pipelines.progress import Show
+    from pipelines.progress import ProgressDisplay
     from pipelines.stages.preprocess import Preprocess
 
     try:
-        with quiet_logging(), Show(settings.root, sum(source.bytes for source in sources)):
+        with (
+            quiet_logging(),
+            ProgressDisplay(settings.root, sum(source.bytes for source in sources)),
+        ):
             pipeline = beam.Pipeline(make_runner(options), options)
             _ = (
                 pipeline
-                | "Pieces" >> beam.Create(list(pieces)).with_output_types(Piece)
+                | "File ranges" >> beam.Create(list(ranges)).with_output_types(FileRange)
                 | "Preprocess" >> Preprocess(schema, settings, sources)
             )
             state = pipeline.run().wait_until_finish()
@@ -139,19 +143,19 @@ def _parse(
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE", help="the configuration, YAML")
+    add("--config", required=True, metavar="FILE", help="the configuration (YAML)")
     add("--input", required=True, action="append", metavar="[SPLIT=]FILE", help="repeatable")
-    add("--output", required=True, metavar="FOLDER", help="the dataset folder to make")
+    add("--output", required=True, metavar="FOLDER", help="the dataset folder to create")
     add("--overwrite", action="store_true", help="replace the dataset in --output")
     add("--max-rejected", type=_share, default=0.01, metavar="SHARE", help="default 0.01")
     add("--layout", choices=("block", "row"), default="block",
         help="block: many rows in a tf.Example, fast to read (default); row: one each")  # fmt: skip
     add("--block-rows", type=_count, default=512, metavar="N", help="rows per block, default 512")
     add("--shards", type=_count, default=0, metavar="N",
-        help="files of the train split; default from the number of rows")  # fmt: skip
+        help="files of the train split; by default chosen by the number of rows")  # fmt: skip
     add("--compression", choices=("gzip", "none"), default="gzip", help="default gzip")
     add("--workers", type=_count, default=0, metavar="N", help="local processes, default 1")
-    add("--json", metavar="FILE", help="write the figures of the run there")
+    add("--json", metavar="FILE", help="write the figures of the run to this file")
     args, rest = parser.parse_known_args(list(argv))
     return args, rest, parser
 
@@ -178,7 +182,7 @@ def _count(text: str) -> int:
 def _options(
     args: argparse.Namespace, beam_flags: Sequence[str], parser: argparse.ArgumentParser
 ) -> Any:
-    # Beam warns at import of Google clients that this job has no use for.
+    # At import, Beam warns of missing Google clients, which this job does not need.
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
@@ -190,8 +194,8 @@ def _options(
 
 
 def main() -> int:
-    """`run` for a shell: one sentence instead of a stack trace, and an exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+    """Call `run` from a shell: one sentence instead of a stack trace, and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
     try:
         run()
     except UserError as error:

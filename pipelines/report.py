@@ -1,4 +1,4 @@
-"""What a person (or a script) is told when the job is done."""
+"""The summary of a finished job, for a person, and its figures, for a script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 5
 
 
 def print_summary(folder: Path, dataset: Mapping[str, Any], stream: TextIO) -> None:
-    """Rows and labels per split, reasons of rejection, vocabularies, unknown values."""
+    """Print rows and labels per split, reasons of rejection, vocabularies, unknown values."""
     from rich.console import Console
     from rich.table import Table
 
@@ -69,7 +69,7 @@ def _notes(folder: Path, dataset: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unknown(statistics: Mapping[str, Any]) -> list[tuple[float, str, str]]:
-    """(rate, split, field) of eval and test, the worst first."""
+    """Return (rate, split, field) of eval and test, the highest rate first."""
     found = [
         (entry["unknown_rate"], split, field)
         for split, fields in statistics["coverage"].items()
@@ -80,7 +80,7 @@ def _unknown(statistics: Mapping[str, Any]) -> list[tuple[float, str, str]]:
 
 
 def bars(dataset: Mapping[str, Any], seconds: float) -> dict[str, float]:
-    """The run's figures, in one flat map."""
+    """Return the figures of the run as one flat dict."""
     rows = sum(split["rows"] for split in dataset["splits"].values()) + dataset["rejected"]["rows"]
     usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(who).ru_maxrss for who in usage) / 1024

@@ -1,4 +1,4 @@
-"""What a job was asked to do, as the workers need to know it."""
+"""The settings of a job, as its workers need them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """`folder` is the job's working folder, which all workers share.
+    """Settings of one job.
 
-    It holds `parts/` (clean rows), `rejected/`, `progress/`, `members/` (encoded
-    rows) and `out/`, which becomes the output folder. `shares` are those of plain
-    inputs, by split. `shards=0` chooses from the number of rows.
+    Attributes:
+        folder: The working folder, which all workers share. It holds `chunks/` (clean
+            rows), `rejected/`, `progress/`, `members/` (encoded rows) and `out/`, which
+            becomes the output folder.
+        shares: Split → share of the rows of plain inputs.
+        max_rejected: Share of rejected rows above which the job fails.
+        layout: "block" or "row".
+        block_rows: Rows per block.
+        compression: "gzip" or None.
+        shards: Files of the train split; 0 chooses by the number of rows.
     """
 
     folder: str
@@ -26,13 +33,15 @@ class Settings:
 
     @property
     def root(self) -> Path:
+        """The working folder."""
         return Path(self.folder)
 
     @property
     def out(self) -> Path:
+        """The folder that becomes the output."""
         return self.root / "out"
 
     def make_folders(self) -> None:
-        """The working folder's rooms."""
-        for name in ("parts", "rejected", "progress", "members", "out"):
+        """Create the folders inside the working folder."""
+        for name in ("chunks", "rejected", "progress", "members", "out"):
             (self.root / name).mkdir()

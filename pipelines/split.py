@@ -1,4 +1,4 @@
-"""Which split a row goes to, and in which order rows are written: by hash, never by chance."""
+"""The split of a row, and the order in which rows are written: by hash, never by chance."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pyarrow.compute as pc
 
 from mtl_tf.errors import UserError
 from mtl_tf.schema import SPLITS, Schema
-from pipelines.validate import cells
+from pipelines.validate import parse_cells
 
 
 def shares(schema: Schema, given: Collection[str]) -> dict[str, float]:
-    """Split → share of the rows of plain inputs; `given` splits have files of their own.
+    """Return split → share of the rows of plain inputs; `given` splits have their own files.
 
-    `train` takes what `eval` and `test` leave; when it has its own file, they share
-    everything between them.
+    `train` gets the rest after `eval` and `test`; if it has its own file, they share all rows.
 
     Example:
     >>> schema = Schema.model_validate({
@@ -41,16 +40,16 @@ def shares(schema: Schema, given: Collection[str]) -> dict[str, float]:
 
 
 def key_columns(schema: Schema) -> Sequence[str]:
-    """The columns that decide a row's split: the key, or everything the schema reads."""
+    """Return the columns that decide a row's split: the key, or all that the schema reads."""
     return schema.key or schema.columns
 
 
 def row_hashes(columns: Mapping[str, pa.Array], key: Sequence[str]) -> np.ndarray:
-    """(rows,) uint64: FarmHash Fingerprint64 of the key's cells as text, joined by U+001F.
+    """Return FarmHash Fingerprint64 of the key's cells as text, joined by U+001F: (rows,) uint64.
 
-    It depends on the cells alone: not on the file, the order, or the worker.
+    It depends only on the cells: not on the file, the order, or the worker.
     """
-    texts = [cells.as_text(columns[name]) for name in key]
+    texts = [parse_cells.as_text(columns[name]) for name in key]
     joined = pc.binary_join_element_wise(
         *texts, "\x1f", null_handling="replace", null_replacement=""
     )
@@ -59,10 +58,9 @@ def row_hashes(columns: Mapping[str, pa.Array], key: Sequence[str]) -> np.ndarra
 
 
 def assign(hashes: np.ndarray, part: Mapping[str, float]) -> np.ndarray:
-    """(rows,) int8: place in `SPLITS` of each row; a share is an interval of the hash.
+    """Return the place in `SPLITS` of each row, (rows,) int8; a share is a range of hashes.
 
-    `eval` lies at one end and `test` at the other, so that neither moves when the
-    other one changes.
+    `eval` is at one end and `test` at the other, so that neither changes with the other.
     """
     unit = hashes.astype(np.float64) / 2.0**64
     place = np.full(len(hashes), SPLITS.index(next(iter(part))), np.int8)
@@ -73,8 +71,8 @@ def assign(hashes: np.ndarray, part: Mapping[str, float]) -> np.ndarray:
     return place
 
 
-def scattered(rows: int, seed: int) -> np.ndarray:
-    """(rows,) a permutation that depends on `rows` and `seed` alone (SplitMix64)."""
+def shuffled_order(rows: int, seed: int) -> np.ndarray:
+    """Return a permutation, (rows,), that depends only on `rows` and `seed` (SplitMix64)."""
     with np.errstate(over="ignore"):
         x = np.arange(rows, dtype=np.uint64) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
         x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)

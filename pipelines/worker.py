@@ -1,4 +1,4 @@
-"""A process of the local runner: Beam's own worker, without its chatter on stderr.
+"""A process of the local runner: Beam's own worker, without its log lines on stderr.
 
 Started by the runner, as `python -m pipelines.worker` would. Errors still reach the launcher,
 through the runner.
@@ -10,9 +10,9 @@ import sys
 
 
 def main() -> None:
-    """Runs until the runner has no more work."""
+    """Work until the runner has nothing left to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher ends this process
-    # With a handler there, a stray `logging.warning` no longer installs one on stderr.
+    # With a handler, a stray `logging.warning` no longer installs one on stderr.
     logging.root.addHandler(logging.NullHandler())
     from apache_beam.runners.worker import sdk_worker_main
 

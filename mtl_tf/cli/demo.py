@@ -166,13 +166,13 @@ def keras_scores(run: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     from mtl_tf.training import load_run
     from mtl_tf.transform import apply_arrow
     from pipelines.sources import RawBatch
-    from pipelines.validate.rows import Check
+    from pipelines.validate.rows import RowValidator
 
     loaded = load_run(run)
     schema = loaded.transform.schema
     columns = {name: pa.array([row[name] for row in rows]) for name in schema.columns}
     raw = RawBatch(columns, len(rows), np.arange(len(rows)), text=lambda place: str(rows[place]))
-    features = apply_arrow(loaded.transform, Check(schema)(raw).clean)
+    features = apply_arrow(loaded.transform, RowValidator(schema)(raw).clean)
     scores = loaded.model.predict(features, verbose=0)
     return {task: values[:, 0] for task, values in scores.items()}
 

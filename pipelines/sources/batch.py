@@ -1,4 +1,4 @@
-"""What a reader hands over: columns as they stand in the file, nothing converted yet."""
+"""A reader's output: columns as the file spells them, nothing converted yet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A line that gave no row: its number within the piece, why, and its text."""
+class MalformedLine:
+    """A line that cannot be read as a row: its number within the range, why, and its text."""
 
     line: int
     reason: str
@@ -20,18 +20,23 @@ class Broken:
 
 @dataclass
 class RawBatch:
-    """Some rows of one piece.
+    """Some rows of one file range.
 
-    `columns` holds text (CSV) or the file's own types (JSON Lines, Parquet), one
-    array of `rows` cells per wanted column. `lines` numbers the rows from 1 within
-    the piece; `text(i)` is row i as it stands in the file. `read_bytes` counts
-    the file's bytes behind this batch, `num_lines` its lines, broken and blank ones too.
+    Attributes:
+        columns: One array of `rows` cells per wanted column: text (CSV), or the file's own
+            types (JSON Lines, Parquet).
+        rows: Number of rows.
+        lines: (rows,) int64, the rows' line numbers, from 1 within the range.
+        text: Returns row i as the file spells it.
+        malformed: Lines that cannot be read as rows.
+        read_bytes: Bytes of the file behind this batch.
+        num_lines: Its lines, with malformed and blank ones.
     """
 
     columns: dict[str, pa.Array]
     rows: int
-    lines: np.ndarray  # (rows,) int64
+    lines: np.ndarray
     text: Callable[[int], str]
-    broken: list[Broken] = field(default_factory=list)
+    malformed: list[MalformedLine] = field(default_factory=list)
     read_bytes: int = 0
     num_lines: int = 0

@@ -11,7 +11,7 @@ import pyarrow.csv
 
 from mtl_tf.errors import DataError
 from pipelines.sources import text
-from pipelines.sources.batch import Broken, RawBatch
+from pipelines.sources.batch import MalformedLine, RawBatch
 
 _BLOCK_BYTES = 1 << 20  # twice as fast as a block of 16 MiB: it stays in the cache
 _UNCLOSED = "a quote is opened and not closed (line breaks inside quotes are not supported)"
@@ -20,9 +20,9 @@ _UNCLOSED = "a quote is opened and not closed (line breaks inside quotes are not
 class CsvLines:
     """Parses blocks of whole lines; one line is one row.
 
-    Arrow parses the block at once. Where its rows are not as many as the lines
-    (a blank line, a quote that swallowed a line end, bytes that are not UTF-8),
-    the lines are looked at one by one, the bad ones put aside, the rest parsed again.
+    Arrow parses the block at once. If it finds more or fewer rows than there are lines
+    (a blank line, a quote that swallowed a line end, bytes that are not UTF-8), the lines
+    are checked one by one, and the good ones are parsed again.
     """
 
     def __init__(self, columns: Sequence[str], wanted: Sequence[str], delimiter: str):
@@ -34,32 +34,32 @@ class CsvLines:
         self._delimiter = delimiter
 
     def __call__(self, data: bytes, line: int) -> RawBatch:
-        """The rows of `data`, whose first line is number `line`."""
+        """Return the rows of `data`, whose first line is number `line`."""
         lines = np.arange(line, line + text.count_lines(data))
-        broken: list[Broken] = []
+        malformed: list[MalformedLine] = []
         parsed = self._arrow(data) if self._is_plain(data) else None
         if parsed is None or parsed[0].num_rows + len(parsed[1]) != len(lines):
-            data, lines, broken = self._good_lines(data, line)
+            data, lines, malformed = self._good_lines(data, line)
             parsed = self._arrow(data)
         if parsed is None or parsed[0].num_rows + len(parsed[1]) != len(lines):
             raise DataError(f"lines {line} to {lines[-1]} cannot be parsed as CSV")
         table, odd = parsed
-        broken += [Broken(int(lines[at]), reason, row) for at, reason, row in odd]
+        malformed += [MalformedLine(int(lines[at]), reason, row) for at, reason, row in odd]
         good = np.delete(np.arange(len(lines)), [at for at, _, _ in odd])
         return RawBatch(
             columns={name: table[name].combine_chunks() for name in self._wanted},
             rows=table.num_rows,
             lines=lines[good],
             text=_Text(data, good),
-            broken=sorted(broken, key=lambda item: item.line),
+            malformed=sorted(malformed, key=lambda item: item.line),
         )
 
     def _is_plain(self, data: bytes) -> bool:
-        """Whether the count of rows will tell if every line gave one."""
+        """Return True if counting rows shows whether every line is one."""
         # A lone carriage return ends a line for Arrow: one row too many.
         if not text.is_utf8(data) or data.count(b"\r") != data.count(b"\r\n"):
             return False
-        # A quote left open in the last line swallows a line end that no row follows.
+        # An open quote in the last line swallows a line end, but no row after it.
         last = data[data.rstrip(b"\r\n").rfind(b"\n") + 1 :].rstrip(b"\r\n")
         return not self._fault(last)
 
@@ -96,17 +96,17 @@ class CsvLines:
         )
         return table, odd
 
-    def _good_lines(self, data: bytes, line: int) -> tuple[bytes, np.ndarray, list[Broken]]:
-        kept, numbers, broken = [], [], []
+    def _good_lines(self, data: bytes, line: int) -> tuple[bytes, np.ndarray, list[MalformedLine]]:
+        kept, numbers, malformed = [], [], []
         for number, raw in enumerate(data.split(b"\n"), line):
             raw = raw.removesuffix(b"\r")
             reason = self._fault(raw)
             if reason:
-                broken.append(Broken(number, reason, raw.decode(errors="replace")))
+                malformed.append(MalformedLine(number, reason, raw.decode(errors="replace")))
             elif raw:
                 kept.append(raw)
                 numbers.append(number)
-        return b"\n".join(kept), np.asarray(numbers, np.int64), broken
+        return b"\n".join(kept), np.asarray(numbers, np.int64), malformed
 
     def _fault(self, raw: bytes) -> str:
         if not text.is_utf8(raw):
@@ -127,7 +127,7 @@ csv.field_size_limit(2**31 - 1)
 
 
 class _Text:
-    """The lines behind the rows, cut only when one is asked for."""
+    """The lines of the rows, split only when one is asked for."""
 
     def __init__(self, data: bytes, good: np.ndarray):
         self._data, self._good, self._lines = data, good, None

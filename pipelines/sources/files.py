@@ -1,4 +1,4 @@
-"""Which files are meant, what they are, and how they are cut into pieces."""
+"""The input files: finding them, their formats and columns, and cutting them into ranges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mtl_tf.errors import DataError, UserError, did_you_mean
 from mtl_tf.schema import SPLITS
 from pipelines.sources import text
 
-PIECE_BYTES = 64 << 20
+RANGE_BYTES = 64 << 20
 FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -34,7 +34,17 @@ _MAX_NAMES_SHOWN = 60
 
 @dataclass(frozen=True)
 class Source:
-    """One input file. `split` is empty when its rows are split by hash."""
+    """One input file.
+
+    Attributes:
+        path: As the user named it.
+        absolute: The absolute path: workers may run in another folder.
+        format: "csv", "tsv", "jsonl" or "parquet".
+        compression: "gz", "xz", "bz2" or empty.
+        split: The split of all its rows; empty if they are split by hash.
+        bytes: Size of the file.
+        columns: Its columns; of JSON Lines, those of the first rows.
+    """
 
     path: str
     absolute: str
@@ -42,51 +52,57 @@ class Source:
     compression: str
     split: str
     bytes: int
-    columns: tuple[str, ...]  # of JSON Lines those of the first rows
+    columns: tuple[str, ...]
 
 
-class Piece(NamedTuple):
-    """A share of one file, the unit of work: a byte range, or row groups of Parquet.
+class FileRange(NamedTuple):
+    """A part of one file, the unit of work: a byte range, or row groups of Parquet.
 
-    `index` orders all pieces of a job; the numbers do not depend on workers.
+    Attributes:
+        index: Place among all ranges of the job; the same for any number of workers.
+        file: Place of the file among the sources.
+        path: See `Source`; also the following ones, up to `columns`.
+        start: First byte (or row group).
+        end: Byte (or row group) after the last one; -1 is the end of the file.
+        first_row: Rows of the file before this range, of Parquet.
     """
 
     index: int
     file: int
     path: str
-    absolute: str  # workers may run in another folder
+    absolute: str
     format: str
     compression: str
     split: str
     columns: Sequence[str]
     start: int
-    end: int  # bytes (or row groups); -1 is the end of the file
-    first_row: int  # of Parquet: rows before this piece
+    end: int
+    first_row: int
 
 
-def plan(inputs: Sequence[str], wanted: Sequence[str]) -> tuple[list[Source], list[Piece]]:
-    """The files behind `[SPLIT=]PATTERN` arguments and their pieces, in a fixed order.
+def plan(inputs: Sequence[str], wanted: Sequence[str]) -> tuple[list[Source], list[FileRange]]:
+    """Return the files of `[SPLIT=]PATTERN` arguments and their ranges, in a fixed order.
 
     Raises:
-        UserError: nothing matches, unreadable, unknown kind of file, given twice.
-        DataError: empty file, damaged header, or a wanted column is missing.
+        UserError: Nothing matches; a file is unreadable, of unknown format, or given twice.
+        DataError: A file is empty, its header damaged, or a wanted column missing.
     """
     sources = [_source(split, path, wanted) for split, path in expand(inputs)]
-    pieces: list[Piece] = []
+    ranges: list[FileRange] = []
     for number, source in enumerate(sources):
         for start, end, first_row in _cuts(source):
-            pieces.append(
-                Piece(
-                    len(pieces), number, source.path, source.absolute,
+            ranges.append(
+                FileRange(
+                    len(ranges), number, source.path, source.absolute,
                     source.format, source.compression, source.split, source.columns,
                     start, end, first_row,
                 )
             )  # fmt: skip
-    return sources, pieces
+    return sources, ranges
 
 
 def expand(inputs: Sequence[str]) -> list[tuple[str, str]]:
-    """(split or "", path) of every file meant, in the order given, globs sorted."""
+    """Return (split or "", path) of every file, in the order given, globs sorted."""
     found: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     for given in inputs:
@@ -96,7 +112,7 @@ def expand(inputs: Sequence[str]) -> list[tuple[str, str]]:
             if real in seen:
                 raise UserError(
                     f"input {path!r} is given twice ({seen[real]!r} and {given!r}); its rows would "
-                    "count twice or sit in two splits; give each file once"
+                    "count twice or be in two splits; give each file once"
                 )
             seen[real] = given
             found.append((split, path))
@@ -132,13 +148,13 @@ def _matches(pattern: str) -> list[str]:
 
 
 def kind_of(path: str) -> tuple[str, str]:
-    """(format, compression) by the file's name, e.g. ("csv", "xz")."""
+    """Return (format, compression) by the file's name, e.g. ("csv", "xz")."""
     stem, suffix = os.path.splitext(path.lower())
     compression = suffix[1:] if suffix in text.COMPRESSIONS else ""
     suffix = os.path.splitext(stem)[1] if compression else suffix
     if suffix not in FORMATS or (compression and FORMATS[suffix] == "parquet"):
         raise UserError(
-            f"input {path!r}: unknown kind of file; expected a name ending in "
+            f"input {path!r}: unknown format; expected a name ending in "
             f"{', '.join(FORMATS)}, text also with {', '.join(text.COMPRESSIONS)}"
         )
     return FORMATS[suffix], compression
@@ -149,7 +165,7 @@ def _source(split: str, path: str, wanted: Sequence[str]) -> Source:
     try:
         size = os.path.getsize(path)
         if size == 0:
-            raise DataError(f"{path}: is empty; leave it out or write it again")
+            raise DataError(f"{path}: is empty; omit it or write it again")
         columns = _columns(path, format_, compression)
     except text.UNREADABLE as error:
         kind = UserError if isinstance(error, PermissionError) else DataError
@@ -165,7 +181,7 @@ def _columns(path: str, format_: str, compression: str) -> list[str]:
     lines = _MAX_PROBE_LINES if format_ == "jsonl" else 1
     data = text.beginning(path, compression, lines, _MAX_PROBE_BYTES)
     if not data:
-        raise DataError(f"{path}: is empty; leave it out or write it again")
+        raise DataError(f"{path}: is empty; omit it or write it again")
     return _keys(data) if format_ == "jsonl" else _header(path, format_, data)
 
 
@@ -181,7 +197,7 @@ def _header(path: str, format_: str, data: bytes) -> list[str]:
 
 
 def _keys(data: bytes) -> list[str]:
-    """Every key of the first rows, in order of first use."""
+    """Return every key of the first rows, in order of first use."""
     keys: dict[str, None] = {}
     for line in data.removeprefix(text.BYTE_ORDER_MARK).split(b"\n"):
         try:
@@ -193,7 +209,7 @@ def _keys(data: bytes) -> list[str]:
 
 
 def check_columns(path: str, columns: Sequence[str], wanted: Sequence[str]) -> None:
-    """Every wanted column is there, once; `DataError` names the file and what there is."""
+    """Raise a `DataError` unless every wanted column is there once."""
     for name in wanted:
         if name not in columns:
             raise missing_column(path, name, columns)
@@ -204,7 +220,7 @@ def check_columns(path: str, columns: Sequence[str], wanted: Sequence[str]) -> N
 def missing_column(
     path: str, name: str, columns: Sequence[str], problem: str = "no column"
 ) -> DataError:
-    """The error of a column that is not there: which, where, and what there is."""
+    """Return the error for a missing column, with the columns of the file."""
     shown = ", ".join(repr(column) for column in columns[:_MAX_NAMES_SHOWN])
     more = len(columns) - _MAX_NAMES_SHOWN
     return DataError(
@@ -216,9 +232,9 @@ def missing_column(
 def _cuts(source: Source) -> list[tuple[int, int, int]]:
     if source.format == "parquet":
         return _row_groups(source.path)
-    if source.compression or source.bytes <= PIECE_BYTES:
+    if source.compression or source.bytes <= RANGE_BYTES:
         return [(0, -1, 0)]
-    count = -(-source.bytes // PIECE_BYTES)
+    count = -(-source.bytes // RANGE_BYTES)
     edges = [source.bytes * i // count for i in range(count)] + [-1]
     return [(start, end, 0) for start, end in itertools.pairwise(edges)]
 
@@ -229,7 +245,7 @@ def _row_groups(path: str) -> list[tuple[int, int, int]]:
     for group in range(metadata.num_row_groups):
         size += metadata.row_group(group).total_byte_size
         rows += metadata.row_group(group).num_rows
-        if size >= PIECE_BYTES or group == metadata.num_row_groups - 1:
+        if size >= RANGE_BYTES or group == metadata.num_row_groups - 1:
             cuts.append((start, group + 1, first_row))
             start, first_row, size = group + 1, first_row + rows, 0
             rows = 0

@@ -13,7 +13,7 @@ import pyarrow.json
 
 from mtl_tf.schema.spelling import spell
 from pipelines.sources import text
-from pipelines.sources.batch import Broken, RawBatch
+from pipelines.sources.batch import MalformedLine, RawBatch
 
 _PROBE_LINES = 1000
 
@@ -21,9 +21,9 @@ _PROBE_LINES = 1000
 class JsonLines:
     """Parses blocks of whole lines, one object to a line.
 
-    Arrow parses the block at once with the types that its first lines show, after
-    malformed lines were taken out. Where it stumbles (a column of mixed types), every
-    line is parsed alone and the values become text, as in CSV, but for booleans.
+    Arrow parses the block at once, with the types of its first lines and without malformed
+    lines. If it fails (a column of mixed types), every line is parsed alone, and all values
+    but booleans become text, as in CSV.
     """
 
     def __init__(self, wanted: Sequence[str], separators: Mapping[str, str]):
@@ -32,15 +32,15 @@ class JsonLines:
         self._types: dict[str, pa.DataType] = {}
 
     def __call__(self, data: bytes, line: int) -> RawBatch:
-        """The rows of `data`, whose first line is number `line`."""
+        """Return the rows of `data`, whose first line is number `line`."""
         num_lines = text.count_lines(data)
         table = self._arrow(data) if text.is_utf8(data) else None
         if table is not None and table.num_rows == num_lines:
             columns = {name: table[name].combine_chunks() for name in self._wanted}
-            numbers, broken = np.arange(line, line + num_lines), []
+            numbers, malformed = np.arange(line, line + num_lines), []
         else:
-            columns, numbers, broken = self._slow(data, line)
-        return RawBatch(columns, len(numbers), numbers, _Text(data, line, numbers), broken)
+            columns, numbers, malformed = self._slow(data, line)
+        return RawBatch(columns, len(numbers), numbers, _Text(data, line, numbers), malformed)
 
     def _arrow(self, data: bytes) -> pa.Table | None:
         types = self._probe(data)
@@ -73,28 +73,32 @@ class JsonLines:
                 self._types[name] = found
         return {name: self._types.get(name, pa.string()) for name in self._wanted}
 
-    def _slow(self, data: bytes, line: int) -> tuple[dict[str, pa.Array], np.ndarray, list[Broken]]:
-        rows, numbers, broken = [], [], []
+    def _slow(
+        self, data: bytes, line: int
+    ) -> tuple[dict[str, pa.Array], np.ndarray, list[MalformedLine]]:
+        rows, numbers, malformed = [], [], []
         good: list[bytes] = []
         for number, raw in enumerate(data.split(b"\n"), line):
             if not raw.strip():
                 continue
             row, fault = self._row(raw)
             if fault:
-                broken.append(Broken(number, fault, raw.decode(errors="replace").rstrip("\r")))
+                malformed.append(
+                    MalformedLine(number, fault, raw.decode(errors="replace").rstrip("\r"))
+                )
             else:
                 rows.append(row)
                 numbers.append(number)
                 good.append(raw)
         # A malformed line must not change what is read from the others.
-        table = self._arrow(b"\n".join(good)) if broken and good else None
+        table = self._arrow(b"\n".join(good)) if malformed and good else None
         if table is not None and table.num_rows == len(good):
             columns = {name: table[name].combine_chunks() for name in self._wanted}
         else:
             columns = {
                 name: self._column(name, [row.get(name) for row in rows]) for name in self._wanted
             }
-        return columns, np.asarray(numbers, np.int64), broken
+        return columns, np.asarray(numbers, np.int64), malformed
 
     def _row(self, raw: bytes) -> tuple[dict[str, Any], str]:
         try:
@@ -115,7 +119,7 @@ class JsonLines:
             items = value if isinstance(value, list) else [value]
             if any(isinstance(item, (dict, list)) for item in items):
                 return {}, f"column {name!r}: expected a value or a list of values"
-        try:  # a lone surrogate (\ud800) is valid JSON and no text
+        try:  # a lone surrogate (\ud800) is valid JSON, but UTF-8 cannot encode it
             json.dumps([row.get(name) for name in self._wanted], ensure_ascii=False).encode()
         except UnicodeEncodeError:
             return {}, "not UTF-8 text"
@@ -127,14 +131,14 @@ class JsonLines:
         if not any(isinstance(value, list) for value in values):
             return pa.array([spell(value) for value in values], pa.string())
         separator = self._separators.get(name)
-        bags = []
+        lists = []
         for value in values:
             if isinstance(value, str) and separator:
                 value = value.split(separator)
             elif value is not None and not isinstance(value, list):
                 value = [value]
-            bags.append(None if value is None else [spell(item) for item in value])
-        return pa.array(bags, pa.list_(pa.string()))
+            lists.append(None if value is None else [spell(item) for item in value])
+        return pa.array(lists, pa.list_(pa.string()))
 
 
 _NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
@@ -176,7 +180,7 @@ def _constant(name: str) -> float | str | None:
 
 
 def as_json(row: Mapping[str, Any]) -> str:
-    """A row as one line of JSON; what JSON has no type for, NaN too, becomes text."""
+    """Return a row as one line of JSON; what JSON has no type for, NaN too, becomes text."""
     return json.dumps(_finite(row), ensure_ascii=False, default=str, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""From a piece to its batches, whatever the format."""
+"""From a file range to its batches, whatever the format."""
 
 from __future__ import annotations
 
@@ -11,42 +11,47 @@ from mtl_tf.errors import DataError
 from pipelines.sources import text
 from pipelines.sources.batch import RawBatch
 from pipelines.sources.csv_lines import CsvLines
-from pipelines.sources.files import Piece
+from pipelines.sources.files import FileRange
 from pipelines.sources.json_lines import JsonLines, as_json
 
 BATCH_ROWS = 1 << 16
 
 
 def read(
-    piece: Piece, wanted: Sequence[str], separators: Mapping[str, str] | None = None
+    source: FileRange, wanted: Sequence[str], separators: Mapping[str, str] | None = None
 ) -> Iterator[RawBatch]:
-    """The rows of one piece in order, at most 65,536 to a batch.
+    """Yield the rows of one file range in order, at most 65,536 to a batch.
 
-    Only the columns in `wanted` are read. `separators` (column → character)
-    matters for JSON Lines alone: it cuts a bag that is written as text.
+    Args:
+        source: The file range.
+        wanted: The columns to read.
+        separators: Column → character that joins the values of a multivalued field where
+            JSON Lines write them as text.
 
     Raises:
-        DataError: the file cannot be read to its end (damaged, gone, not text).
+        DataError: The file cannot be read to its end (damaged, removed, not text).
     """
     try:
-        if piece.format == "parquet":
-            yield from _parquet(piece, wanted)
+        if source.format == "parquet":
+            yield from _parquet(source, wanted)
         else:
-            yield from _text(piece, wanted, separators or {})
+            yield from _text(source, wanted, separators or {})
     except text.UNREADABLE as error:
-        raise DataError(f"{piece.path}: cannot be read to its end ({text.why(error)})") from error
+        raise DataError(f"{source.path}: cannot be read to its end ({text.why(error)})") from error
 
 
-def _text(piece: Piece, wanted: Sequence[str], separators: Mapping[str, str]) -> Iterator[RawBatch]:
+def _text(
+    source: FileRange, wanted: Sequence[str], separators: Mapping[str, str]
+) -> Iterator[RawBatch]:
     parse: CsvLines | JsonLines
-    if piece.format == "jsonl":
+    if source.format == "jsonl":
         parse = JsonLines(wanted, separators)
     else:
-        parse = CsvLines(piece.columns, wanted, text.DELIMITERS[piece.format])
-    line, header = 1, int(piece.start == 0 and piece.format != "jsonl")
-    for data, size in text.blocks(piece.absolute, piece.compression, piece.start, piece.end):
+        parse = CsvLines(source.columns, wanted, text.DELIMITERS[source.format])
+    line, header = 1, int(source.start == 0 and source.format != "jsonl")
+    for data, size in text.blocks(source.absolute, source.compression, source.start, source.end):
         num_lines = text.count_lines(data)
-        if line == 1 and piece.start == 0:
+        if line == 1 and source.start == 0:
             data = _without_header(data) if header else data.removeprefix(text.BYTE_ORDER_MARK)
         batch = parse(data, line + header)
         batch.read_bytes, batch.num_lines = size, num_lines
@@ -58,10 +63,10 @@ def _without_header(data: bytes) -> bytes:
     return data[data.find(b"\n") + 1 or len(data) :]
 
 
-def _parquet(piece: Piece, wanted: Sequence[str]) -> Iterator[RawBatch]:
-    row = piece.first_row + 1
-    with pq.ParquetFile(piece.absolute) as file:
-        groups = range(piece.start, piece.end)
+def _parquet(source: FileRange, wanted: Sequence[str]) -> Iterator[RawBatch]:
+    row = source.first_row + 1
+    with pq.ParquetFile(source.absolute) as file:
+        groups = range(source.start, source.end)
         size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
         rows = sum(file.metadata.row_group(group).num_rows for group in groups)
         for batch in file.iter_batches(BATCH_ROWS, groups, columns=list(wanted)):
@@ -78,7 +83,7 @@ def _parquet(piece: Piece, wanted: Sequence[str]) -> Iterator[RawBatch]:
 
 
 def _slices(batch: RawBatch) -> Iterator[RawBatch]:
-    """Short rows make a block of many; what is broken goes with the first slice."""
+    """Cut a batch of many short rows; the first slice gets the malformed lines."""
     if batch.rows <= BATCH_ROWS:
         yield batch
         return
@@ -90,7 +95,7 @@ def _slices(batch: RawBatch) -> Iterator[RawBatch]:
             rows=min(BATCH_ROWS, batch.rows - start),
             lines=batch.lines[start : start + BATCH_ROWS],
             text=lambda i, start=start: batch.text(start + i),
-            broken=batch.broken if first else [],
+            malformed=batch.malformed if first else [],
             read_bytes=batch.read_bytes if first else 0,
             num_lines=batch.num_lines if first else 0,
         )

@@ -20,11 +20,11 @@ UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error, isal_zlib.error, pa
 
 
 class LineTooLong(OSError):
-    """No line end in sight: not a text file, or one with other line ends."""
+    """A line without an end: not a text file, or one with other line ends."""
 
 
 def why(error: BaseException) -> str:
-    """The reason in a few words, without the path that the caller names anyway."""
+    """Return the reason in a few words, without the path, which the caller names anyway."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     if isinstance(error, EOFError):
@@ -33,7 +33,7 @@ def why(error: BaseException) -> str:
 
 
 def open_file(path: str, compression: str) -> tuple[IO[bytes], IO[bytes]]:
-    """(the decompressed stream, the file below it, whose position tells the progress)."""
+    """Return the decompressed stream, and the file below it, whose position shows progress."""
     raw = open(path, "rb")  # noqa: SIM115  (the caller closes it)
     if compression == "gz":
         return igzip.IGzipFile(fileobj=raw, mode="rb"), raw
@@ -45,7 +45,7 @@ def open_file(path: str, compression: str) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def beginning(path: str, compression: str, lines: int, limit: int) -> bytes:
-    """The first lines, at most `limit` bytes of them."""
+    """Return the first lines, at most `limit` bytes."""
     stream, raw = open_file(path, compression)
     with raw, stream:
         found = stream.readline(limit)
@@ -55,10 +55,10 @@ def beginning(path: str, compression: str, lines: int, limit: int) -> bytes:
 
 
 def blocks(path: str, compression: str, start: int, end: int) -> Iterator[tuple[bytes, int]]:
-    """(whole lines, bytes of the file behind them) of a byte range, in order.
+    """Yield (whole lines, bytes of the file behind them) of a byte range, in order.
 
-    A line belongs to the range that holds its first byte, so ranges that touch
-    share out the lines without gap or overlap. `end=-1` is the end of the file.
+    A line belongs to the range that holds its first byte, so adjacent ranges neither skip
+    nor repeat a line. `end=-1` is the end of the file.
     """
     stream, raw = open_file(path, compression)
     with raw, stream:
@@ -66,11 +66,11 @@ def blocks(path: str, compression: str, start: int, end: int) -> Iterator[tuple[
             stream.seek(start - 1)
             stream.readline()
         left = None if end < 0 else end - stream.tell()
-        told = raw.tell() if compression else start
+        reported = raw.tell() if compression else start
         for block in _whole_lines(stream, left):
-            position = raw.tell() if compression else told + len(block)
-            yield block, position - told
-            told = position
+            position = raw.tell() if compression else reported + len(block)
+            yield block, position - reported
+            reported = position
 
 
 def _whole_lines(stream: IO[bytes], left: int | None) -> Iterator[bytes]:
@@ -94,7 +94,7 @@ def _whole_lines(stream: IO[bytes], left: int | None) -> Iterator[bytes]:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether all of it decodes."""
+    """Return True if `data` is valid UTF-8."""
     if data.isascii():
         return True
     try:
@@ -105,5 +105,5 @@ def is_utf8(data: bytes) -> bool:
 
 
 def count_lines(data: bytes) -> int:
-    """Lines of a block, the last one with or without its line end."""
+    """Return the number of lines of a block, the last one with or without its line end."""
     return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))

@@ -1,4 +1,4 @@
-"""Second half of the job: clean part files become shards of TFRecords."""
+"""Second half of the job: chunks of clean rows become shards of TFRecords."""
 
 from __future__ import annotations
 
@@ -14,49 +14,50 @@ from apache_beam.typehints import with_input_types, with_output_types
 from mtl_tf.files import read_json, replacing, write_bytes
 from mtl_tf.records import encode_blocks, encode_rows, frame
 from mtl_tf.transform import FittedTransform, apply_arrow, labels_arrow
-from pipelines import progress
+from pipelines.progress import report_progress
 from pipelines.settings import Settings
-from pipelines.split import scattered
-from pipelines.stages.read import read_parts
-from pipelines.stages.shard_plan import Work
+from pipelines.split import shuffled_order
+from pipelines.stages.read import read_chunks
+from pipelines.stages.shard_plan import EncodeTask
 
 
-@with_input_types(Work)
+@with_input_types(EncodeTask)
 @with_output_types(tuple[str, str], counts=dict[str, Any])
 class Encode(beam.DoFn):
-    """Part files → one encoded member per shard that gets rows of them: (shard, member).
+    """Encodes chunks: one (shard, member) per shard that gets some of their rows.
 
-    Members are complete gzip members (or plain records), so a shard is their bytes one
-    after the other. The tag `counts` tells what the parts hold, for `dataset.json`.
+    Members are complete gzip members (or plain records), so a shard is their concatenation.
+    The tag `counts` has the counts of the chunks, for `dataset.json`.
     """
 
     def __init__(self, settings: Settings):
         self._settings = settings
         self._transform: FittedTransform | None = None
 
-    def process(self, work: Work) -> Iterator[Any]:
+    def process(self, task: EncodeTask) -> Iterator[Any]:
         transform = self._load()
-        batches = read_parts(self._settings, work.parts)
+        batches = read_chunks(self._settings, task.chunks)
         features = _joined([apply_arrow(transform, batch) for batch in batches])
         labels = _joined([labels_arrow(transform.schema, batch) for batch in batches])
         present = _joined([_present(batch) for batch in batches])
         arrays = {**features, **labels}
-        if work.scatter >= 0:
-            order = scattered(work.rows, work.scatter)
+        if task.shuffle_seed is not None:
+            order = shuffled_order(task.num_rows, task.shuffle_seed)
             arrays = {name: values[order] for name, values in arrays.items()}
-        for i in range(work.fan):
-            share = slice(work.rows * i // work.fan, work.rows * (i + 1) // work.fan)
-            shard = shard_name(work, (work.first + i) % work.shards, self._settings)
-            member = f"{shard}.{work.rank:06d}-{i:04d}"
-            data = self._encode({name: values[share] for name, values in arrays.items()})
+        for i in range(task.num_shards_out):
+            start, end = (task.num_rows * j // task.num_shards_out for j in (i, i + 1))
+            shard = shard_name(task, (task.first_shard + i) % task.num_shards, self._settings)
+            member = f"{shard}.{task.group_index:06d}-{i:04d}"
+            data = self._encode({name: values[start:end] for name, values in arrays.items()})
             write_bytes(self._settings.root / "members" / member, data)
             yield shard, member
-        progress.tell(self._settings.root, "write", f"{work.split}-{work.rank}", (0, work.rows))
-        counts = count(transform, work, present, features, labels)
+        item = f"{task.split}-{task.group_index}"
+        report_progress(self._settings.root, "write", item, (0, task.num_rows))
+        counts = count(transform, task, present, features, labels)
         yield beam.pvalue.TaggedOutput("counts", counts)
 
     def _load(self) -> FittedTransform:
-        # Not in `setup`: that may run before the transform has been fitted.
+        # Not in `setup`, which may run before the transform is fitted.
         if self._transform is None:
             data = read_json(self._settings.root / "transform.json", fix="run the job again")
             self._transform = FittedTransform.from_json(data, self._settings.out)
@@ -73,7 +74,7 @@ class Encode(beam.DoFn):
 @with_input_types(tuple[str, Iterable[str]])
 @with_output_types(str)
 class Concatenate(beam.DoFn):
-    """(shard, its members) → the shard's file in `out/`, members in the order of parts."""
+    """Joins the members of a shard to its file in `out/`, in the order of the chunks."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -100,24 +101,24 @@ def _joined(arrays: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]}
 
 
-def shard_name(work: Work, shard: int, settings: Settings) -> str:
-    """`train-00003-of-00008.tfrecord.gz`."""
+def shard_name(task: EncodeTask, shard: int, settings: Settings) -> str:
+    """Return a shard's file name, such as `train-00003-of-00008.tfrecord.gz`."""
     suffix = ".gz" if settings.compression == "gzip" else ""
-    return f"{work.split}-{shard:05d}-of-{work.shards:05d}.tfrecord{suffix}"
+    return f"{task.split}-{shard:05d}-of-{task.num_shards:05d}.tfrecord{suffix}"
 
 
 def count(
     transform: FittedTransform,
-    work: Work,
+    task: EncodeTask,
     present: Mapping[str, np.ndarray],
     features: Mapping[str, np.ndarray],
     labels: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Rows, labels per task, and per field how many values were there, missing, unknown."""
+    """Count the rows, the labels of each task, and each field's missing and unknown values."""
     tasks = {}
-    for task in transform.schema.task_names:
-        label, weight = labels[f"label/{task}"], labels[f"weight/{task}"]
-        tasks[task] = {
+    for name in transform.schema.task_names:
+        label, weight = labels[f"label/{name}"], labels[f"weight/{name}"]
+        tasks[name] = {
             "labelled": int(np.count_nonzero(weight)),
             "positives": float(label[weight != 0].sum(dtype=np.float64)),
         }
@@ -126,9 +127,9 @@ def count(
         for entry in transform.schema.fields
     }
     return {
-        "split": work.split,
-        "rank": work.rank,
-        "rows": work.rows,
+        "split": task.split,
+        "group_index": task.group_index,
+        "rows": task.num_rows,
         "tasks": tasks,
         "fields": fields,
     }

@@ -1,4 +1,4 @@
-"""Middle of the job: what the training rows say, or why the job must stop here."""
+"""Middle of the job: fit the transform on the training rows, or stop with the reason."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator
 from pipelines.settings import Settings
 from pipelines.sources import Source, missing_column
-from pipelines.stages.read import Part
-from pipelines.stages.shard_plan import Work, plan_work
+from pipelines.stages.read import Chunk
+from pipelines.stages.shard_plan import EncodeTask, plan_encode_tasks
 
 
 class AccumulatorCoder(beam.coders.Coder):
-    """The analysis' own bytes: Arrow and JSON, no pickle."""
+    """Encodes accumulators by their own `to_bytes`: Arrow and JSON, no pickle."""
 
     def encode(self, value: Accumulator) -> bytes:
         return value.to_bytes()
@@ -35,8 +35,8 @@ class AccumulatorCoder(beam.coders.Coder):
 
 @with_input_types(pa.RecordBatch)
 @with_output_types(bytes)
-class Analyse(beam.CombineFn):
-    """Clean training batches → one accumulator, as bytes; same result in any order."""
+class Analyze(beam.CombineFn):
+    """Clean training batches → one accumulator, as bytes; the same in any order."""
 
     def __init__(self, schema: Mapping[str, Any]):
         self._schema = schema
@@ -62,12 +62,12 @@ class Analyse(beam.CombineFn):
 
 
 @with_input_types(Any, bytes, Sequence[Any])
-@with_output_types(Work)
-class Fit(beam.DoFn):
-    """Writes the fitted transform into `out/`, and emits what is left to do.
+@with_output_types(EncodeTask)
+class FitTransform(beam.DoFn):
+    """Writes the fitted transform into `out/`, and emits the tasks that encode the rows.
 
     When the data must not be used (too many rejected rows, nothing to train on), it
-    writes `failure.json` and emits nothing: the job ends, and the launcher says why.
+    writes `failure.json` and emits nothing: the job ends, and the launcher reports why.
     """
 
     def __init__(self, schema: Mapping[str, Any], settings: Settings, sources: Sequence[Source]):
@@ -75,10 +75,10 @@ class Fit(beam.DoFn):
 
     def process(
         self, _: Any, analysed: bytes, reports: Sequence[Mapping[str, Any]]
-    ) -> Iterator[Work]:
+    ) -> Iterator[EncodeTask]:
         schema = Schema.from_json(self._schema_json)
         accumulator = Accumulator.from_bytes(analysed)
-        reports = sorted(reports, key=lambda report: report["piece"])
+        reports = sorted(reports, key=lambda report: report["range"])
         root = self._settings.root
         write_json(root / "read.json", {"reports": reports}, indent=None)
         try:
@@ -90,8 +90,8 @@ class Fit(beam.DoFn):
         write_json(root / "statistics.json", accumulator.statistics(), indent=None)
         transform = accumulator.fit().to_json(self._settings.out)
         write_json(root / "transform.json", transform, indent=None)
-        parts = sorted(Part(*part) for report in reports for part in report["parts"])
-        yield from plan_work(parts, self._settings)
+        chunks = sorted(Chunk(*chunk) for report in reports for chunk in report["chunks"])
+        yield from plan_encode_tasks(chunks, self._settings)
 
 
 def check_rows(
@@ -100,7 +100,7 @@ def check_rows(
     sources: Sequence[Source],
     schema: Schema,
 ) -> None:
-    """Raises `DataError` when the files gave too little to go on."""
+    """Raise `DataError` if a file is unreadable, or too few rows are left to train on."""
     for report in reports:
         if report["error"]:
             raise DataError(report["error"])
@@ -124,7 +124,7 @@ def check_rows(
 def _check_keys(
     reports: Sequence[Mapping[str, Any]], sources: Sequence[Source], schema: Schema
 ) -> None:
-    """JSON rows may leave keys out; a key that no row of any file has is a mistake."""
+    """Raise `DataError` for a key that no row has: single JSON rows may omit keys."""
     seen = {name for report in reports for name in report["seen"]}
     if any(source.format != "jsonl" for source in sources):
         return
@@ -136,7 +136,7 @@ def _check_keys(
 def check_labels(
     schema: Schema, tasks: Mapping[str, Mapping[str, Any]], reports: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Raises `DataError` when a task has nothing to learn from in the training rows."""
+    """Raise `DataError` if the training rows teach a task nothing: no label, or one class."""
     for task in schema.tasks:
         labelled, positives = tasks[task.name]["labelled"], tasks[task.name]["positives"]
         where = f"task `{task.name}` (column {task.label.column!r})"

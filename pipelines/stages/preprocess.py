@@ -1,4 +1,4 @@
-"""The job as Beam transforms. Elements are file pieces, batches and file names, never rows."""
+"""The job as Beam transforms. Elements are file ranges, batches and names, never rows."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mtl_tf.schema import Schema
 from pipelines.settings import Settings
 from pipelines.sources import Source
 from pipelines.stages.encode import Concatenate, Encode
-from pipelines.stages.fit import Analyse, Fit
-from pipelines.stages.read import ReadAndCheck
+from pipelines.stages.fit import Analyze, FitTransform
+from pipelines.stages.read import ReadAndValidate
 
 
 class Preprocess(beam.PTransform):
-    """Pieces of files → a dataset in the working folder's `out/`; the names of its shards.
+    """File ranges → a dataset in the working folder's `out/`, and the names of its shards.
 
-        pieces → read and check ─ training rows → analyse ─┐
-                        └ reports ───────────────────────→ fit → encode → join shards
+        ranges → read and validate ─ training rows → analyze ─┐
+                        └ reports ──────────────────────────→ fit → encode → join shards
 
-    Rows go through part files, not through Beam: a runner that keeps shuffled data in
-    memory then keeps names only. `written.json` in the working folder ends the job;
-    `failure.json` is there instead if the data must not be used.
+    Rows are passed in chunk files, not through Beam: a runner that keeps shuffled data in
+    memory then keeps only names. `written.json` in the working folder marks the end of the
+    job, or `failure.json` if the data must not be used.
 
     Args:
         schema: Fields and tasks.
-        settings: What was asked for.
+        settings: The job's settings.
         sources: The input files, for their fingerprints.
     """
 
@@ -39,36 +39,36 @@ class Preprocess(beam.PTransform):
         super().__init__()
         self._schema, self._settings, self._sources = schema.to_json(), settings, list(sources)
 
-    def expand(self, pieces: beam.PCollection) -> beam.PCollection:
+    def expand(self, ranges: beam.PCollection) -> beam.PCollection:
         settings = self._settings
         read = (
-            pieces
-            | "Spread pieces" >> beam.Reshuffle()
-            | "Read and check"
-            >> beam.ParDo(ReadAndCheck(self._schema, settings)).with_outputs(
+            ranges
+            | "Spread ranges" >> beam.Reshuffle()
+            | "Read and validate"
+            >> beam.ParDo(ReadAndValidate(self._schema, settings)).with_outputs(
                 "reports", main="train"
             )
         )
-        analysed = read.train | "Analyse" >> beam.CombineGlobally(Analyse(self._schema))
-        start = pieces.pipeline | "Start" >> beam.Create([None])
+        analyzed = read.train | "Analyze" >> beam.CombineGlobally(Analyze(self._schema))
+        start = ranges.pipeline | "Start" >> beam.Create([None])
         encoded = (
             start
-            | "Fit"
+            | "Fit transform"
             >> beam.ParDo(
-                Fit(self._schema, settings, self._sources),
-                AsSingleton(analysed),
+                FitTransform(self._schema, settings, self._sources),
+                AsSingleton(analyzed),
                 AsList(read.reports),
             )
-            | "Spread parts" >> beam.Reshuffle()
+            | "Spread chunks" >> beam.Reshuffle()
             | "Encode" >> beam.ParDo(Encode(settings)).with_outputs("counts", main="members")
         )
         fingerprints = (
-            pieces.pipeline
+            ranges.pipeline
             | "Sources" >> beam.Create(_paths(self._sources), reshuffle=True)
             | "Fingerprint" >> beam.ParDo(Fingerprint())
         )
-        _ = start | "Note counts" >> beam.ParDo(
-            Note(settings), AsList(encoded.counts), AsList(fingerprints)
+        _ = start | "Write counts" >> beam.ParDo(
+            WriteCounts(settings), AsList(encoded.counts), AsList(fingerprints)
         )
         return (
             encoded.members
@@ -80,7 +80,7 @@ class Preprocess(beam.PTransform):
 @with_input_types(tuple[int, str])
 @with_output_types(tuple[int, str])
 class Fingerprint(beam.DoFn):
-    """(number, path) → (number, SHA-256 of the file)."""
+    """Maps (number, path) to (number, SHA-256 of the file)."""
 
     def process(self, item: tuple[int, str]) -> Iterator[tuple[int, str]]:
         with open(item[1], "rb") as file:
@@ -89,8 +89,8 @@ class Fingerprint(beam.DoFn):
 
 @with_input_types(Any, Sequence[Any], Sequence[Any])
 @with_output_types(str)
-class Note(beam.DoFn):
-    """Writes what the parts held and the files' fingerprints, for the launcher."""
+class WriteCounts(beam.DoFn):
+    """Writes the counts of the chunks and the files' fingerprints, for the launcher."""
 
     def __init__(self, settings: Settings):
         self._settings = settings

@@ -1,4 +1,4 @@
-"""The end of the job: rejected rows, statistics, `dataset.json`, and the folder's last rename."""
+"""End of the job: rejected rows, statistics, `dataset.json`, and publishing the folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.sources import Source
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Raises `UserError` when the dataset could not be put there in the end."""
+    """Raise `UserError` if the dataset could not be published there in the end."""
     if "://" in str(output):
         raise UserError(
             f"--output {output}: expected a folder that every worker can open; received a URL; "
@@ -46,7 +46,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     if not (output / "dataset.json").is_file():
         raise UserError(
             f"--output {output}: is not a dataset folder (it has no dataset.json), so --overwrite "
-            "leaves it alone; remove it yourself or name another"
+            "does not replace it; remove it yourself or name another"
         )
 
 
@@ -74,7 +74,7 @@ def publish(settings: Settings, output: Path, overwrite: bool) -> None:
 
 
 def raise_failure(settings: Settings, output: Path) -> None:
-    """Raises the `DataError` that stopped the job, and keeps the rejected rows that led to it."""
+    """Raise the `DataError` that stopped the job, if any; keep the rejected rows behind it."""
     if not (settings.root / "failure.json").exists():
         return
     message = _read(settings, "failure")["message"]
@@ -84,10 +84,10 @@ def raise_failure(settings: Settings, output: Path) -> None:
 
 
 def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
-    """Writes `rejected-*`, `stats.json` and `dataset.json` into `out/`; returns the last."""
+    """Write `rejected-*`, `stats.json` and `dataset.json` into `out/`; return the last."""
     reports = _read(settings, "read")["reports"]
     written = _read(settings, "written")
-    counts = sorted(written["counts"], key=lambda part: (part["split"], part["rank"]))
+    counts = sorted(written["counts"], key=lambda part: (part["split"], part["group_index"]))
     kept = rejected_rows(settings, settings.out / "rejected-00000-of-00001.jsonl")
     statistics = {
         "train": _read(settings, "statistics"),
@@ -122,9 +122,10 @@ def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def rejected_rows(settings: Settings, target: Path) -> int:
-    """Gathers the rejected rows in one file, with line numbers of their files; how many.
+    """Gather the rejected rows in one file, with their files' line numbers.
 
-    No file is written when there are none.
+    Returns:
+        The number of rows; if there are none, no file is written.
     """
     entries = _rejected_entries(settings)
     first = next(entries, None)
@@ -139,8 +140,8 @@ def rejected_rows(settings: Settings, target: Path) -> int:
 
 
 def _rejected_entries(settings: Settings) -> Iterator[dict[str, Any]]:
-    for piece, offset in _line_offsets(_read(settings, "read")["reports"]):
-        path = settings.root / "rejected" / f"{piece:06d}.jsonl"
+    for index, offset in _line_offsets(_read(settings, "read")["reports"]):
+        path = settings.root / "rejected" / f"{index:06d}.jsonl"
         if not path.exists():
             continue
         with open(path, encoding="utf-8") as lines:
@@ -150,15 +151,15 @@ def _rejected_entries(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _line_offsets(reports: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
-    """(piece, lines of its file before it): only now every piece's lines are known."""
+    """Yield (range, lines of its file before it), known only once all ranges are read."""
     before: dict[int, int] = defaultdict(int)
     for report in reports:
-        yield report["piece"], before[report["file"]]
+        yield report["range"], before[report["file"]]
         before[report["file"]] += report["lines"]
 
 
 def coverage(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Split → field → values there, missing, and unknown to the vocabulary.
+    """Return split → field → counts of values: present, missing, unknown to the vocabulary.
 
     >>> part = {"split": "eval", "rows": 4, "fields": {
     ...     "country": {"missing": 1, "values": 3, "unknown": 2}}}

@@ -1,4 +1,4 @@
-"""First half of the job: a piece of a file becomes clean part files and rejected rows."""
+"""First half of the job: a file range becomes chunks of clean rows, and rejected rows."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from apache_beam.typehints import with_input_types, with_output_types
 from mtl_tf.errors import DataError
 from mtl_tf.files import replacing
 from mtl_tf.schema import SPLITS, Schema
-from pipelines import progress, split
+from pipelines import split
+from pipelines.progress import report_progress
 from pipelines.settings import Settings
-from pipelines.sources import Piece, RawBatch, as_json, read
-from pipelines.validate import cells
-from pipelines.validate.rows import Check, Checked, Rejected
+from pipelines.sources import FileRange, RawBatch, as_json, read
+from pipelines.validate import parse_cells
+from pipelines.validate.rows import RejectedRow, RowValidator, ValidatedRows
 
-PART_ROWS = 1 << 17
-MAX_KEPT = 10_000  # rejected rows that a piece writes down; all are counted
+CHUNK_ROWS = 1 << 17
+MAX_KEPT = 10_000  # rejected rows written per file range; all are counted
 _TEXTS_SHOWN = 10
 
 
-class Part(NamedTuple):
-    """A file of clean rows of one split; parts sort in the order of their rows."""
+class Chunk(NamedTuple):
+    """A file of clean rows of one split; chunks sort in the order of their rows."""
 
     split: str
-    piece: int
+    range_index: int
     number: int
     rows: int
 
     @property
     def name(self) -> str:
-        return f"{self.split}-{self.piece:06d}-{self.number:04d}.arrow"
+        """The file's name."""
+        return f"{self.split}-{self.range_index:06d}-{self.number:04d}.arrow"
 
 
 class RecordBatchCoder(beam.coders.Coder):
-    """Batches as Arrow streams, where a runner sends them from one stage to another."""
+    """Encodes batches as Arrow streams where a runner sends them from stage to stage."""
 
     def encode(self, value: pa.RecordBatch) -> bytes:
         sink = pa.BufferOutputStream()
@@ -52,7 +54,7 @@ class RecordBatchCoder(beam.coders.Coder):
         return pa.ipc.open_stream(encoded).read_next_batch()
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
-        return value.nbytes  # Beam samples sizes; encoding a batch for that is dear
+        return value.nbytes  # Beam samples sizes; encoding a batch for that is slow
 
     def is_deterministic(self) -> bool:
         return True
@@ -64,77 +66,77 @@ class RecordBatchCoder(beam.coders.Coder):
 beam.coders.registry.register_coder(pa.RecordBatch, RecordBatchCoder)
 
 
-@with_input_types(Piece)
+@with_input_types(FileRange)
 @with_output_types(pa.RecordBatch, reports=dict[str, Any])
-class ReadAndCheck(beam.DoFn):
-    """Reads a piece, checks and splits its rows, spills them, and reports.
+class ReadAndValidate(beam.DoFn):
+    """Reads a file range, validates and splits its rows, and writes them to chunk files.
 
     The main output is the clean batches of training rows, for the analysis; the tag
-    `reports` gives one dict per piece. A file that cannot be read is said in the
-    report, not raised: the job then ends with a sentence instead of a stack trace.
+    `reports` has one dict per range. A file that cannot be read is noted in the report
+    instead of raising, so that the job ends with a sentence and not a stack trace.
     """
 
     def __init__(self, schema: Mapping[str, Any], settings: Settings):
         self._schema_json, self._settings = schema, settings
-        # For the runner's own display; what the job itself says comes from the reports.
+        # For the runner's own display; the job's messages come from the reports.
         self._rows_read = Metrics.counter("preprocess", "rows_read")
         self._rows_rejected = Metrics.counter("preprocess", "rows_rejected")
 
     def setup(self) -> None:
         self._schema = Schema.from_json(self._schema_json)
-        self._check = Check(self._schema)
+        self._validate = RowValidator(self._schema)
         self._separators = {
             entry.column: entry.separator
             for entry in self._schema.fields
             if entry.kind == "multivalued"
         }
 
-    def process(self, piece: Piece) -> Iterator[Any]:
-        report = Report(piece, self._schema)
-        parts = PartWriter(self._settings, piece.index)
-        rejects = RejectWriter(self._settings, piece)
+    def process(self, source: FileRange) -> Iterator[Any]:
+        report = RangeReport(source, self._schema)
+        chunks = ChunkWriter(self._settings, source.index)
+        rejects = RejectWriter(self._settings, source)
         try:
-            for raw in read(piece, self._schema.columns, self._separators):
-                checked = self._check(raw)
-                report.add(raw, checked)
-                self._rows_read.inc(raw.rows + len(raw.broken))
-                self._rows_rejected.inc(len(checked.rejected))
-                rejects.add(checked.rejected)
-                train = self._spill(piece, raw, checked, parts)
+            for raw in read(source, self._schema.columns, self._separators):
+                validated = self._validate(raw)
+                report.add(raw, validated)
+                self._rows_read.inc(raw.rows + len(raw.malformed))
+                self._rows_rejected.inc(len(validated.rejected))
+                rejects.add(validated.rejected)
+                train = self._write(source, raw, validated, chunks)
                 if train.num_rows:
                     yield train
-                progress.tell(self._settings.root, "read", piece.index, report.done)
-            parts.flush()
+                report_progress(self._settings.root, "read", source.index, report.done)
+            chunks.flush()
             rejects.close()
         except (DataError, OSError) as error:
-            report.error = f"{piece.path}: {error}".replace(
-                f"{piece.path}: {piece.path}", piece.path
+            report.error = f"{source.path}: {error}".replace(
+                f"{source.path}: {source.path}", source.path
             )
-        yield beam.pvalue.TaggedOutput("reports", report.to_json(parts.written))
+        yield beam.pvalue.TaggedOutput("reports", report.to_json(chunks.written))
 
-    def _spill(
-        self, piece: Piece, raw: RawBatch, checked: Checked, parts: PartWriter
+    def _write(
+        self, source: FileRange, raw: RawBatch, validated: ValidatedRows, chunks: ChunkWriter
     ) -> pa.RecordBatch:
-        """The training rows among the clean ones; all go to part files."""
-        if piece.split:
-            place = np.full(checked.clean.num_rows, SPLITS.index(piece.split), np.int8)
+        """Write the clean rows to the chunks of their splits; return the training rows."""
+        if source.split:
+            place = np.full(validated.clean.num_rows, SPLITS.index(source.split), np.int8)
         else:
             hashes = split.row_hashes(raw.columns, split.key_columns(self._schema))
-            place = split.assign(hashes[checked.kept], self._settings.shares)
+            place = split.assign(hashes[validated.kept], self._settings.shares)
         by_split = {}
         for index, name in enumerate(SPLITS):
             rows = pa.array(np.flatnonzero(place == index))
-            whole = len(rows) == checked.clean.num_rows
-            by_split[name] = checked.clean if whole else checked.clean.take(rows)
-            parts.add(name, by_split[name])
+            whole = len(rows) == validated.clean.num_rows
+            by_split[name] = validated.clean if whole else validated.clean.take(rows)
+            chunks.add(name, by_split[name])
         return by_split["train"]
 
 
-class Report:
-    """What the launcher must know of one piece."""
+class RangeReport:
+    """What the launcher must know of one file range."""
 
-    def __init__(self, piece: Piece, schema: Schema):
-        self._piece = piece
+    def __init__(self, source: FileRange, schema: Schema):
+        self._source = source
         self._tasks = [task for task in schema.tasks if task.label.positives is not None]
         self._rows = self._lines = self._bytes = 0
         self._reasons: Counter[str] = Counter()
@@ -142,11 +144,12 @@ class Report:
         self._texts: dict[str, dict[str, int]] = {}
         self.error = ""
 
-    def add(self, raw: RawBatch, checked: Checked) -> None:
-        self._rows += raw.rows + len(raw.broken)
+    def add(self, raw: RawBatch, validated: ValidatedRows) -> None:
+        """Count a batch."""
+        self._rows += raw.rows + len(raw.malformed)
         self._lines += raw.num_lines
         self._bytes += raw.read_bytes
-        self._reasons.update(row.reason for row in checked.rejected)
+        self._reasons.update(row.reason for row in validated.rejected)
         self._seen |= {name for name, cell in raw.columns.items() if cell.null_count < raw.rows}
         for task in self._tasks:
             if task.name not in self._texts and raw.rows:
@@ -157,89 +160,94 @@ class Report:
         """Bytes and rows so far."""
         return self._bytes, self._rows
 
-    def to_json(self, parts: list[Part]) -> dict[str, Any]:
+    def to_json(self, chunks: list[Chunk]) -> dict[str, Any]:
+        """Return the report of a range whose clean rows are in `chunks`."""
         return {
-            "piece": self._piece.index,
-            "file": self._piece.file,
+            "range": self._source.index,
+            "file": self._source.file,
             "rows": self._rows,
             "lines": self._lines,
             "rejected": dict(sorted(self._reasons.items())),
             "seen": sorted(self._seen),
             "label_texts": self._texts,
-            "parts": [tuple(part) for part in sorted(parts)],
+            "chunks": [tuple(chunk) for chunk in sorted(chunks)],
             "error": self.error,
         }
 
 
 def _frequent(column: pa.Array) -> dict[str, int]:
-    """The most frequent texts of a label column's first rows."""
-    counted = cells.as_text(column).drop_null().value_counts()
+    """Return the most frequent texts of a label column's first rows, with their counts."""
+    counted = parse_cells.as_text(column).drop_null().value_counts()
     found = zip(
         counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True
     )
     return dict(sorted(found, key=lambda item: (-item[1], item[0]))[:_TEXTS_SHOWN])
 
 
-class PartWriter:
-    """Gathers the batches of a piece into part files of about 131,072 rows."""
+class ChunkWriter:
+    """Gathers the batches of a file range into chunks of about 131,072 rows."""
 
-    def __init__(self, settings: Settings, piece: int):
-        self._folder, self._piece = settings.root / "parts", piece
+    def __init__(self, settings: Settings, range_index: int):
+        self._folder, self._range_index = settings.root / "chunks", range_index
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in SPLITS}
-        self.written: list[Part] = []
+        self.written: list[Chunk] = []
 
     def add(self, name: str, batch: pa.RecordBatch) -> None:
+        """Add rows of the split `name`."""
         if batch.num_rows:
             self._waiting[name].append(batch)
-            if sum(waiting.num_rows for waiting in self._waiting[name]) >= PART_ROWS:
+            if sum(waiting.num_rows for waiting in self._waiting[name]) >= CHUNK_ROWS:
                 self._write(name)
 
     def flush(self) -> None:
-        """Write what is left."""
+        """Write the rows that are still waiting."""
         for name, waiting in self._waiting.items():
             if waiting:
                 self._write(name)
 
     def _write(self, name: str) -> None:
         batches, self._waiting[name] = self._waiting[name], []
-        number = sum(part.split == name for part in self.written)
-        part = Part(name, self._piece, number, sum(batch.num_rows for batch in batches))
+        number = sum(chunk.split == name for chunk in self.written)
+        rows = sum(batch.num_rows for batch in batches)
+        chunk = Chunk(name, self._range_index, number, rows)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with (
-            replacing(self._folder / part.name) as temporary,
+            replacing(self._folder / chunk.name) as temporary,
             pa.ipc.new_file(str(temporary), batches[0].schema, options=options) as writer,
         ):
             for batch in batches:
                 writer.write_batch(batch)
-        self.written.append(part)
+        self.written.append(chunk)
 
 
-def read_parts(settings: Settings, parts: Iterable[Part]) -> list[pa.RecordBatch]:
-    """The rows of part files, one after the other: one batch per 2 GiB of a column's text."""
+def read_chunks(settings: Settings, chunks: Iterable[Chunk]) -> list[pa.RecordBatch]:
+    """Return the rows of chunks in order, in one batch per 2 GiB of a column's text."""
     tables = []
-    for part in parts:
-        part = Part(*part)  # a coder may have made another row type of it
-        with pa.memory_map(str(settings.root / "parts" / part.name)) as file:
+    for chunk in chunks:
+        chunk = Chunk(*chunk)  # a coder may have made another row type of it
+        with pa.memory_map(str(settings.root / "chunks" / chunk.name)) as file:
             tables.append(pa.ipc.open_file(file).read_all())
     return pa.concat_tables(tables).combine_chunks().to_batches()
 
 
 class RejectWriter:
-    """Writes the rejected rows of a piece; line numbers count from the piece's start."""
+    """Writes the rejected rows of a file range; lines are numbered from its start."""
 
-    def __init__(self, settings: Settings, piece: Piece):
-        self._piece, self._kept = piece, 0
-        self._path = settings.root / "rejected" / f"{piece.index:06d}.jsonl"
+    def __init__(self, settings: Settings, source: FileRange):
+        self._path_in_rows, self._kept = source.path, 0
+        self._path = settings.root / "rejected" / f"{source.index:06d}.jsonl"
         self._file = None
 
-    def add(self, rows: list[Rejected]) -> None:
+    def add(self, rows: list[RejectedRow]) -> None:
+        """Write rows, until `MAX_KEPT` are written."""
         for row in rows[: MAX_KEPT - self._kept]:
             if self._file is None:
                 self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115
-            entry = row.to_json(self._piece.path, row.line)
+            entry = row.to_json(self._path_in_rows, row.line)
             self._file.write(as_json(entry) + "\n")
             self._kept += 1
 
     def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()

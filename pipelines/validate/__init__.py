@@ -1,1 +1,1 @@
-"""Cells and rows: what is accepted, converted or rejected, and why."""
+"""Validation: which cells and rows are accepted, converted or rejected, and why."""

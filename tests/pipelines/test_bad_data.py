@@ -13,7 +13,7 @@ from mtl_tf.schema import Schema
 from mtl_tf.transform import Accumulator
 from pipelines.sources import RawBatch
 from pipelines.stages.fit import check_labels
-from pipelines.validate.rows import Check
+from pipelines.validate.rows import RowValidator
 from tests.support.shop_job import COLUMNS, left_in, make_rows, run, spoil, write_csv
 
 
@@ -117,7 +117,7 @@ def test_labels_must_be_worth_learning(task, labels, says):
     columns["x"] = pa.nulls(len(labels), pa.string())
     raw = RawBatch(columns, len(labels), np.arange(len(labels)), text=str)
     accumulator = Accumulator(schema)
-    accumulator.add(Check(schema)(raw).clean)
+    accumulator.add(RowValidator(schema)(raw).clean)
     tasks = accumulator.statistics()["tasks"]
     if says is None:
         check_labels(schema, tasks, [])

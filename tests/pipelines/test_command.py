@@ -23,9 +23,9 @@ def test_existing_output(tmp_path):
     with pytest.raises(UserError, match="already exists"):
         run(tmp_path, path)
     other = write_csv(tmp_path / "b.csv", make_rows(200, seed=5))
-    broken = write_csv(tmp_path / "c.csv", spoil(make_rows(50), item="x"))
+    malformed = write_csv(tmp_path / "c.csv", spoil(make_rows(50), item="x"))
     with pytest.raises(DataError):
-        run(tmp_path, broken, flags=["--overwrite"])
+        run(tmp_path, malformed, flags=["--overwrite"])
     assert (tmp_path / "out/dataset.json").read_bytes() == before
     run(tmp_path, other, flags=["--overwrite"])
     assert load_info(tmp_path / "out").raw["sources"][0]["path"] == str(other)
@@ -92,7 +92,7 @@ def test_the_command(tmp_path):
     job = command(tmp_path, "--input", str(path), "--json", str(tmp_path / "run.json"))
     _, said = job.communicate()
     assert job.returncode == 0, said
-    assert "read and checked 100 rows" in said
+    assert "read and validated 100 rows" in said
     assert "transformed and wrote 100 rows" in said
     assert "rejected: 0 rows" in said
     bars = json.loads((tmp_path / "run.json").read_text())["bars"]

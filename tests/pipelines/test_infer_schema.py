@@ -1,4 +1,4 @@
-"""The drafted configuration: valid, and what a person would have guessed."""
+"""The drafted configuration: valid, and what a person would have written."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ def test_a_click_log(tmp_path):
     assert (task.name, task.kind, task.label.equals) == ("clicked", "binary", "yes")
     text = (tmp_path / "draft.yaml").read_text()
     assert "# key: [row]" in text
-    assert "cells that are no numbers: 1 (their rows will be rejected)" in text
+    assert "cells that are not numbers: 1 (their rows will be rejected)" in text
 
 
 def test_the_draft_runs(tmp_path):
@@ -107,9 +107,9 @@ def test_columns_named_as_no_input_can_be(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "error", "says"),
     [
-        ("a.csv", "a,b\n", DataError, "holds no rows"),
+        ("a.csv", "a,b\n", DataError, "has no rows"),
         ("a.csv", "a\n1\n2\n", DataError, "at least one input and one label"),
-        ("a.txt", "a\n", UserError, "unknown kind of file"),
+        ("a.txt", "a\n", UserError, "unknown format"),
     ],
 )
 def test_nothing_to_draft(tmp_path, name, data, error, says):

@@ -17,7 +17,7 @@ from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS, Schema
 from pipelines import preprocess
 from pipelines.settings import Settings
-from pipelines.sources import Piece, plan
+from pipelines.sources import FileRange, plan
 from pipelines.split import assign, row_hashes, shares
 from pipelines.stages import publish
 from pipelines.stages.preprocess import Preprocess
@@ -132,13 +132,13 @@ def test_train_rows_are_scattered_and_none_is_lost(tmp_path):
 def test_the_transform_alone(tmp_path):
     path = write_csv(tmp_path / "a.csv", make_rows(200))
     schema = Schema.model_validate(CONFIG)
-    sources, pieces = plan([str(path)], schema.columns)
+    sources, ranges = plan([str(path)], schema.columns)
     work = tmp_path / "work"
     work.mkdir()
     settings = Settings(str(work), shares(schema, []), shards=2)
     settings.make_folders()
     with test_pipeline.TestPipeline(runner=FnApiRunner()) as pipeline:
-        created = pipeline | "Pieces" >> beam.Create(pieces).with_output_types(Piece)
+        created = pipeline | "File ranges" >> beam.Create(ranges).with_output_types(FileRange)
         shards = created | "Preprocess" >> Preprocess(schema, settings, sources)
         assert_that(
             shards,

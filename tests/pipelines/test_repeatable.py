@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from mtl_tf.records import load_info
 from mtl_tf.schema import SPLITS
 from pipelines.sources import plan
-from pipelines.stages.read import read_parts
+from pipelines.stages.read import read_chunks
 from tests.support.shop_job import make_rows, run, write_csv
 
 
@@ -22,10 +22,10 @@ def same_files(a, b):
 
 
 def bytes_of_three(tmp_path, monkeypatch):
-    """A case with many pieces, parts and shards out of few rows."""
-    monkeypatch.setattr("pipelines.sources.files.PIECE_BYTES", 4000)
-    monkeypatch.setattr("pipelines.stages.read.PART_ROWS", 100)
-    monkeypatch.setattr("pipelines.stages.shard_plan.PART_ROWS", 150)
+    """A case with many ranges, chunks and shards out of few rows."""
+    monkeypatch.setattr("pipelines.sources.files.RANGE_BYTES", 4000)
+    monkeypatch.setattr("pipelines.stages.read.CHUNK_ROWS", 100)
+    monkeypatch.setattr("pipelines.stages.shard_plan.CHUNK_ROWS", 150)
     rows = make_rows(1000)
     rows[10]["price"] = "free"
     write_csv(tmp_path / "a.csv", rows[:700])
@@ -51,11 +51,11 @@ def test_same_bytes_where_the_text_of_parts_does_not_fit_one_batch(tmp_path, mon
     path = write_csv(tmp_path / "a.csv", make_rows(500))
     run(tmp_path, path, output="one")
 
-    def torn(settings, parts):
-        (batch,) = read_parts(settings, parts)
+    def torn(settings, chunks):
+        (batch,) = read_chunks(settings, chunks)
         return [batch.slice(0, 3), batch.slice(3, 20), batch.slice(23)]
 
-    monkeypatch.setattr("pipelines.stages.encode.read_parts", torn)
+    monkeypatch.setattr("pipelines.stages.encode.read_chunks", torn)
     run(tmp_path, path, output="torn")
     same_files(tmp_path / "one", tmp_path / "torn")
 

@@ -7,7 +7,7 @@ import pytest
 from mtl_tf.errors import DataError
 from mtl_tf.schema import Schema
 from pipelines.sources import RawBatch
-from pipelines.validate.rows import Check
+from pipelines.validate.rows import RowValidator
 
 FIELDS = [
     {"name": "color", "kind": "categorical"},
@@ -46,9 +46,9 @@ def raw(rows):
 
 
 def test_a_good_row():
-    checked = Check(schema_of())(raw([GOOD]))
-    assert checked.rejected == []
-    assert checked.clean.to_pylist() == [
+    validated = RowValidator(schema_of())(raw([GOOD]))
+    assert validated.rejected == []
+    assert validated.clean.to_pylist() == [
         {
             "color": "red", "code": 7, "price": 1.5, "age": 30.0, "tags": ["a", "b"],
             "ids": [1, 2], "ids__weights": [0.5, 1.0],
@@ -56,7 +56,7 @@ def test_a_good_row():
             "label/long": 1.0, "weight/long": 1.0, "label/watch": 3.0, "weight/watch": 1.0,
         }
     ]  # fmt: skip
-    types = {field.name: field.type for field in checked.clean.schema}
+    types = {field.name: field.type for field in validated.clean.schema}
     assert types["code"] == pa.int64()
     assert types["price"] == types["label/click"] == types["weight/buy"] == pa.float32()
     assert types["tags"] == pa.list_(pa.string())
@@ -90,9 +90,9 @@ def test_a_good_row():
     ],
 )
 def test_cells_become(cell, clean):
-    checked = Check(schema_of())(raw([GOOD | cell]))
-    assert checked.rejected == []
-    (row,) = checked.clean.to_pylist()
+    validated = RowValidator(schema_of())(raw([GOOD | cell]))
+    assert validated.rejected == []
+    (row,) = validated.clean.to_pylist()
     assert {name: row[name] for name in clean} == clean
 
 
@@ -124,14 +124,14 @@ def test_cells_become(cell, clean):
 )
 def test_rows_are_rejected(cell, reason):
     uneven = GOOD | {"ids": "5", "idw": ""}  # a fault elsewhere must not hide this one
-    checked = Check(schema_of())(raw([GOOD, GOOD | cell, GOOD, uneven]))
-    assert checked.clean.num_rows == 2
-    assert checked.kept.tolist() == [0, 2]
-    found = checked.rejected[0]
+    validated = RowValidator(schema_of())(raw([GOOD, GOOD | cell, GOOD, uneven]))
+    assert validated.clean.num_rows == 2
+    assert validated.kept.tolist() == [0, 2]
+    found = validated.rejected[0]
     assert (found.line, found.reason, found.row) == (3, reason, "row 1")
     if list(cell.values()) != [""]:
         assert found.value in cell.values() or found.value == GOOD.get(reason.split("'")[1])
-    assert checked.rejected[1].line == 5
+    assert validated.rejected[1].line == 5
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_above_a_limit_is_exact(limit, column):
     tasks = [{"name": "long", "label": {"column": "minutes", "above": limit}}]
     batch = raw([GOOD] * 3)
     batch.columns["minutes"] = column
-    checked = Check(schema_of(tasks=tasks))(batch)
-    assert checked.clean["label/long"].to_pylist() == [0, 1, None]
+    validated = RowValidator(schema_of(tasks=tasks))(batch)
+    assert validated.clean["label/long"].to_pylist() == [0, 1, None]
 
 
 @pytest.mark.parametrize("cells", [pa.array([1.0, 0.0, None]), pa.array(["1", "0", None])])
@@ -157,14 +157,14 @@ def test_a_whole_number_equals_however_the_column_spells_it(cells):
     tasks = [{"name": "click", "label": {"column": "clicked", "equals": 1.0}}]
     batch = raw([GOOD] * 3)
     batch.columns["clicked"] = cells
-    checked = Check(schema_of(tasks=tasks))(batch)
-    assert checked.clean["label/click"].to_pylist() == [1, 0, None]
+    validated = RowValidator(schema_of(tasks=tasks))(batch)
+    assert validated.clean["label/click"].to_pylist() == [1, 0, None]
 
 
 def test_the_first_fault_is_the_reason():
-    checked = Check(schema_of())(raw([GOOD | {"code": "x", "age": "y", "bought": "z"}]))
-    assert [row.reason for row in checked.rejected] == ["column 'code': not an integer"]
-    assert checked.rejected[0].value == "x"
+    validated = RowValidator(schema_of())(raw([GOOD | {"code": "x", "age": "y", "bought": "z"}]))
+    assert [row.reason for row in validated.rejected] == ["column 'code': not an integer"]
+    assert validated.rejected[0].value == "x"
 
 
 def test_typed_columns_give_the_same():
@@ -178,13 +178,13 @@ def test_typed_columns_give_the_same():
         "minutes": pa.array([3.0, None]),
     }  # fmt: skip
     batch = RawBatch(typed, 2, np.array([1, 2]), text=str)
-    checked = Check(schema_of())(batch)
+    validated = RowValidator(schema_of())(batch)
     texts = raw([GOOD, GOOD | {"color": "", "code": "8", "the price": "", "age": "31", "tags": "",
                                "ids": "", "idw": "", "clicked": "0", "bought": "0",
                                "minutes": ""}])  # fmt: skip
-    expected = Check(schema_of())(texts).clean.to_pylist()
+    expected = RowValidator(schema_of())(texts).clean.to_pylist()
     expected[1] |= {"ids": [], "ids__weights": []}  # an empty list is not a missing one
-    assert checked.clean.to_pylist() == expected
+    assert validated.clean.to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_types_that_never_fit(name, column, says):
     batch = raw([GOOD])
     batch.columns[name] = column
     with pytest.raises(DataError) as caught:
-        Check(schema_of())(batch)
+        RowValidator(schema_of())(batch)
     assert says in str(caught.value)
 
 
@@ -208,5 +208,5 @@ def test_booleans_as_label_texts():
     tasks = [{"name": "y", "label": {"column": "clicked", "equals": True}}]
     batch = raw([GOOD] * 3)
     batch.columns["clicked"] = pa.array([True, False, None])
-    clean = Check(schema_of(tasks=tasks))(batch).clean
+    clean = RowValidator(schema_of(tasks=tasks))(batch).clean
     assert clean["label/y"].to_pylist() == [1.0, 0.0, None]

@@ -24,8 +24,8 @@ def test_hash_is_that_of_the_cells_alone():
     found = split.row_hashes(columns, ["a", "b"])
     expected = [farmhash.Fingerprint64(text) for text in ("x\x1f1", "\x1f2", "x\x1f1")]
     assert found.tolist() == expected
-    chunk = {name: column.slice(2) for name, column in columns.items()}
-    assert split.row_hashes(chunk, ["a", "b"]).tolist() == expected[2:]
+    part = {name: column.slice(2) for name, column in columns.items()}
+    assert split.row_hashes(part, ["a", "b"]).tolist() == expected[2:]
 
 
 def test_key_is_what_the_schema_reads_unless_named():
@@ -67,13 +67,13 @@ def test_eval_rows_stay_when_test_gets_a_file():
 
 @given(st.integers(0, 500), st.integers(0, 10**6))
 def test_scattered_is_a_permutation(rows, seed):
-    order = split.scattered(rows, seed)
+    order = split.shuffled_order(rows, seed)
     assert sorted(order.tolist()) == list(range(rows))
-    assert (order == split.scattered(rows, seed)).all()
+    assert (order == split.shuffled_order(rows, seed)).all()
 
 
 def test_scattered_depends_on_the_seed_and_mixes():
-    a, b = split.scattered(10_000, 1), split.scattered(10_000, 2)
+    a, b = split.shuffled_order(10_000, 1), split.shuffled_order(10_000, 2)
     assert (a != b).mean() > 0.99
     assert abs(np.corrcoef(a, np.arange(10_000))[0, 1]) < 0.05
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05

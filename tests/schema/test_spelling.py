@@ -18,7 +18,7 @@ from mtl_tf.schema.spelling import (
     parse_number,
     spell,
 )
-from pipelines.validate import cells
+from pipelines.validate import parse_cells
 from serving.client.parse_values import InvalidValue, SignatureInput, parsed
 
 MISSING = ["-999", "?", "1e5"]
@@ -75,7 +75,7 @@ def by_client(text, dtype, missing):
 @example("99999 ")
 def test_a_text_is_the_same_integer_everywhere(text):
     want = parse_integer(text)
-    values, absent, unreadable = cells.integers(pa.array([text]), MISSING)
+    values, absent, unreadable = parse_cells.integers(pa.array([text]), MISSING)
     by_job = MISSING_INT if absent[0] else None if unreadable[0] else values[0]
     sent = by_client(text, np.int64, MISSING_INT)
     assert want == plain_integer(text)
@@ -95,7 +95,7 @@ def test_a_text_is_the_same_integer_everywhere(text):
 @example("inf")
 def test_a_text_is_the_same_number_everywhere(text):
     want = parse_number(text)
-    values, unreadable = cells.numbers(pa.array([text]), MISSING)
+    values, unreadable = parse_cells.numbers(pa.array([text]), MISSING)
     by_job = "unreadable" if unreadable[0] else values[0].item()
     sent = by_client(text, np.float32, np.nan)
     assert want == plain_number(text)
@@ -111,7 +111,7 @@ def test_a_text_is_the_same_number_everywhere(text):
 
 @pytest.mark.parametrize("value", [True, np.True_, 7, 7.0, 0.5, 1e22, 2.0**63, np.float32(0.1)])
 def test_values_are_spelled_as_the_job_spells_columns_of_their_type(value):
-    assert cells.as_text(pa.array([value])).to_pylist() == [spell(value)]
+    assert parse_cells.as_text(pa.array([value])).to_pylist() == [spell(value)]
 
 
 def test_what_missing_values_spell():

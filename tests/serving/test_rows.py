@@ -9,7 +9,7 @@ from mtl_tf.errors import UserError
 from mtl_tf.schema import Schema
 from mtl_tf.transform import MISSING_INT
 from pipelines.sources import RawBatch
-from pipelines.validate.rows import Check
+from pipelines.validate.rows import RowValidator
 from serving.client import rows
 from serving.client.encoder import RowEncoder
 from serving.protocol.protos import meta_graph_pb2
@@ -206,7 +206,7 @@ def test_weights_are_refused_where_the_job_rejects_the_row(tags, weights):
         "tags": tags, "tag weights": weights, "clicked": "1",
     }  # fmt: skip
     columns = {name: pa.array([cell]) for name, cell in cells.items()}
-    rejected = Check(SCHEMA)(RawBatch(columns, 1, np.array([2]), text=str)).rejected
+    rejected = RowValidator(SCHEMA)(RawBatch(columns, 1, np.array([2]), text=str)).rejected
     if not rejected:
         arrays([cells])
         return

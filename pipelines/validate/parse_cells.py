@@ -1,8 +1,8 @@
 """Cells of one column as text, numbers or integers: by mask, never by exception.
 
-Each function takes a column as it stands in the file (text or the file's own type)
-and gives arrays of one entry per row. What is missing is told apart from what
-cannot be read: the first is a policy of the schema, the second rejects the row.
+Each function takes a column as the file has it (text, or the file's own type) and returns
+arrays of one entry per row. Missing cells, which the schema's policy is for, are kept apart
+from unreadable ones, which reject the row. How a cell is spelled: `mtl_tf.schema.spelling`.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from mtl_tf.schema.spelling import (
 )
 
 
-class UnfitType(DataError):
-    """The column's own type in the file can never give what is asked of it."""
+class UnsupportedType(DataError):
+    """The column's type in the file can never be converted to the type the schema needs."""
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """The cells as strings; null stays null. A list becomes its items, one per line.
+    """Return the cells as strings, null where null; a list becomes its items, one per line.
 
-    A whole number of a float column is spelled as the integer it was before it had gaps.
+    Numbers and booleans are spelled as `spell` does.
     """
     column = plain(column)
     if is_list(column.type):
-        bags = contiguous(column)
-        items = as_text(bags.values).fill_null("")
-        return pc.binary_join(with_values(bags, items), "\n")
+        lists = contiguous(column)
+        items = as_text(lists.values).fill_null("")
+        return pc.binary_join(with_values(lists, items), "\n")
     if pa.types.is_string(column.type):
         return column
     if pa.types.is_floating(column.type):
@@ -48,11 +48,11 @@ def as_text(column: pa.Array) -> pa.Array:
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UnfitType(f"cells of type {column.type} cannot be read as text") from None
+        raise UnsupportedType(f"cells of type {column.type} cannot be read as text") from None
 
 
 def _floats_as_text(column: pa.Array) -> pa.Array:
-    """As `spell` does, fast: Arrow would write 10 billion as `1e+10`, Python would not."""
+    """Return what `spell` does, fast: Arrow alone would write 10 billion as `1e+10`."""
     absent, values = mask(column.is_null()), column.to_numpy(zero_copy_only=False)
     wide = values.astype(np.float64)
     whole = (wide == np.trunc(wide)) & (np.abs(wide) < 2.0**63)
@@ -66,22 +66,22 @@ def _floats_as_text(column: pa.Array) -> pa.Array:
 
 
 def missing(texts: pa.Array, missing_values: Collection[str]) -> np.ndarray:
-    """(rows,) bool: null, empty, or one of the texts that mean missing."""
+    """Return where texts are null, empty, or one of `missing_values`: (rows,) bool."""
     known = pa.array([*missing_texts(missing_values), None], pa.string())
     return mask(pc.is_in(texts, value_set=known))
 
 
 def numbers(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(values, unreadable): float32 with NaN where missing or unreadable, and bool.
+    """Return (values, unreadable): float32, NaN where missing or unreadable, and bool.
 
-    Decimal notation; `inf`, hexadecimal and what float32 cannot hold are unreadable.
+    Unreadable is what `parse_number` refuses.
     """
     values, unreadable = doubles(column, missing_values)
     return values.astype(np.float32), unreadable
 
 
 def doubles(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
-    """What `numbers` gives, before it is rounded: float64."""
+    """Return what `numbers` does, before it is rounded: float64."""
     column = plain(column)
     if pa.types.is_string(column.type):
         absent = missing(column, missing_values)
@@ -95,7 +95,7 @@ def doubles(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
         )
         absent = np.isnan(values)
     else:
-        raise UnfitType(f"cells of type {column.type} are no numbers")
+        raise UnsupportedType(f"cells of type {column.type} are not numbers")
     unreadable = ~absent & ~(np.abs(values) <= LARGEST_NUMBER)
     values = np.where(absent | unreadable, np.nan, values)
     known = np.array(missing_numbers(missing_values), np.float32)
@@ -104,7 +104,7 @@ def doubles(column: pa.Array, missing_values: Collection[str]) -> tuple[np.ndarr
 
 
 def limit_of(column: pa.Array, limit: float) -> float:
-    """A limit as exact as the column's cells: 0.1 in a column of float32 is not above 0.1."""
+    """Return a limit rounded as the cells are: 0.1 in a float32 column is not above 0.1."""
     type_ = plain(column).type
     if not pa.types.is_floating(type_):
         return limit
@@ -115,10 +115,9 @@ def limit_of(column: pa.Array, limit: float) -> float:
 def integers(
     column: pa.Array, missing_values: Collection[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values, missing, unreadable): int64 with 0 where there is none, and two of bool.
+    """Return (values, missing, unreadable): int64, 0 where there is none, and two of bool.
 
-    A float without a fraction counts: `3.0` is what an integer column with gaps becomes
-    in many tools.
+    Unreadable is what `parse_integer` refuses; a float without a fraction is an integer.
     """
     column = plain(column)
     if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
@@ -135,7 +134,7 @@ def integers(
         if pa.types.is_uint64(column.type):
             unreadable |= values < 0  # beyond int64
     else:
-        raise UnfitType(f"cells of type {column.type} are no integers")
+        raise UnsupportedType(f"cells of type {column.type} are not integers")
     absent |= np.isin(values, np.array(missing_integers(missing_values), np.int64)) & ~unreadable
     return np.where(absent | unreadable, 0, values), absent, unreadable
 
@@ -176,24 +175,24 @@ def _is_numeric(type_: pa.DataType) -> bool:
 
 
 def is_list(type_: pa.DataType) -> bool:
-    """Whether cells of this (plain) type are lists."""
+    """Return True if cells of this type, as `plain` returns it, are lists."""
     return pa.types.is_list(type_)
 
 
-def contiguous(bags: pa.ListArray) -> pa.ListArray:
-    """The same lists with nothing between or behind them, as slices may have."""
-    lengths = pc.list_value_length(bags).fill_null(0).to_numpy(zero_copy_only=False)
+def contiguous(lists: pa.ListArray) -> pa.ListArray:
+    """Return the same lists without unused values around them, which slices may have."""
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pc.list_flatten(bags), mask=bags.is_null())
+    return pa.ListArray.from_arrays(offsets, pc.list_flatten(lists), mask=lists.is_null())
 
 
-def with_values(bags: pa.ListArray, values: pa.Array) -> pa.ListArray:
-    """Contiguous lists with each item replaced."""
-    return pa.ListArray.from_arrays(bags.offsets, values, mask=bags.is_null())
+def with_values(lists: pa.ListArray, values: pa.Array) -> pa.ListArray:
+    """Return contiguous lists with their items replaced by `values`."""
+    return pa.ListArray.from_arrays(lists.offsets, values, mask=lists.is_null())
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """The same cells without dictionaries and large or view variants of types."""
+    """Return the same cells without dictionaries and large or view variants of types."""
     type_ = column.type
     if pa.types.is_dictionary(type_):
         return plain(column.dictionary_decode())
@@ -205,5 +204,5 @@ def plain(column: pa.Array) -> pa.Array:
 
 
 def mask(array: pa.Array) -> np.ndarray:
-    """A bool array as NumPy's, null as False."""
+    """Return a bool array as NumPy's, False where null."""
     return array.fill_null(False).to_numpy(zero_copy_only=False)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.validate import cells
+from pipelines.validate import parse_cells
 from serving.client.parse_values import text_of
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -39,7 +39,7 @@ number_texts = st.one_of(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(number_texts, max_size=20))
 def test_numbers(texts):
-    values, bad = cells.numbers(pa.array(texts, pa.string()), ["-999"])
+    values, bad = parse_cells.numbers(pa.array(texts, pa.string()), ["-999"])
     expected = [number(text, ["-999"]) for text in texts]
     assert bad.tolist() == [isinstance(want, str) for want in expected]
     for value, want in zip(values.tolist(), expected, strict=True):
@@ -49,7 +49,7 @@ def test_numbers(texts):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(number_texts, max_size=20))
 def test_integers(texts):
-    values, missing, bad = cells.integers(pa.array(texts, pa.string()), ["-999"])
+    values, missing, bad = parse_cells.integers(pa.array(texts, pa.string()), ["-999"])
     for i, text in enumerate(texts):
         if text is None or text in ("", "-999"):
             assert missing[i] and not bad[i]
@@ -75,7 +75,7 @@ def test_integers(texts):
     ],
 )
 def test_numbers_of_the_files_own_types(column, values):
-    found, bad = cells.numbers(column, ["?"])
+    found, bad = parse_cells.numbers(column, ["?"])
     assert not bad.any()
     assert [None if math.isnan(x) else x for x in found.tolist()] == values
 
@@ -96,22 +96,22 @@ def test_numbers_of_the_files_own_types(column, values):
     ],
 )
 def test_as_text(column, texts):
-    assert cells.as_text(column).to_pylist() == texts
+    assert parse_cells.as_text(column).to_pylist() == texts
 
 
 @given(st.lists(st.none() | st.floats(allow_nan=False), max_size=9))
 def test_floats_are_spelled_as_the_client_spells_them(values):
-    texts = cells.as_text(pa.array(values, pa.float64())).to_pylist()
+    texts = parse_cells.as_text(pa.array(values, pa.float64())).to_pylist()
     assert texts == [None if v is None else text_of(v).decode() for v in values]
 
 
 def test_integers_of_a_column_with_gaps_keep_all_their_digits():
-    values, absent, bad = cells.integers(pa.array([12345678901.0, None]), [])
+    values, absent, bad = parse_cells.integers(pa.array([12345678901.0, None]), [])
     assert (values.tolist(), absent.tolist(), bad.any()) == ([12345678901, 0], [False, True], False)
 
 
 def test_integers_beyond_what_is_exact():
-    values, bad = cells.numbers(pa.array([2**63 - 1, 3]), [])
+    values, bad = parse_cells.numbers(pa.array([2**63 - 1, 3]), [])
     assert (values.tolist(), bad.any()) == ([2.0**63, 3], False)
-    values, _, bad = cells.integers(pa.array([2**64 - 1, 3, 2**63], pa.uint64()), [])
+    values, _, bad = parse_cells.integers(pa.array([2**64 - 1, 3, 2**63], pa.uint64()), [])
     assert (values.tolist(), bad.tolist()) == ([0, 3, 0], [True, False, True])
