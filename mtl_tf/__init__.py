@@ -2,6 +2,7 @@
 
     import mtl_tf
 
+    mtl_tf.preprocess("shop.yaml", ["logs/*.csv.gz"], "dataset")
     config = mtl_tf.load_config("shop.yaml")
     mtl_tf.train(config, "dataset", "run")
     print(mtl_tf.evaluate("run", "dataset", "test"))
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mtl_tf.config import load_config
     from mtl_tf.models import build_model
     from mtl_tf.training import evaluate, load_run, train
+    from pipelines.preprocess import preprocess
     from serving.client import Client
     from serving.export import export
     from serving.server import LocalServer as serve
@@ -34,6 +36,7 @@ __all__ = [
     "layers",
     "load_config",
     "load_run",
+    "preprocess",
     "serve",
     "train",
 ]
@@ -46,6 +49,7 @@ _HOMES = {  # name → (module, name there)
     "export": ("serving.export", "export"),
     "load_config": ("mtl_tf.config", "load_config"),
     "load_run": ("mtl_tf.training", "load_run"),
+    "preprocess": ("pipelines.preprocess", "preprocess"),
     "serve": ("serving.server", "LocalServer"),
     "train": ("mtl_tf.training", "train"),
 }

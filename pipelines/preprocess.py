@@ -51,6 +51,24 @@ from pipelines.stages import publish
 _PROGRAM = "python -m pipelines.preprocess"
 
 
+def preprocess(
+    config: str | Path, inputs: Sequence[str | Path], output: str | Path, *flags: str
+) -> dict[str, Any]:
+    """Run the job as its command line does and return the content of `dataset.json`.
+
+    Args:
+        config: the configuration, a YAML file.
+        inputs: files or globs; `SPLIT=FILE` puts a whole file into train, eval or test.
+        output: the dataset folder to create.
+        flags: more flags of the command line, such as `--overwrite`, and Beam's.
+
+    Raises:
+        UserError: a mistake in the call; `DataError`: in the data.
+    """
+    named = [flag for path in inputs for flag in ("--input", str(path))]
+    return run(["--config", str(config), *named, "--output", str(output), *flags])
+
+
 def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str, Any]:
     """Run the job and return the content of `dataset.json`.
 

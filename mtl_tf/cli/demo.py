@@ -90,12 +90,11 @@ def _whole_way(source: _Source, folder: Path, seed: int) -> dict[str, float]:
     from mtl_tf.cli.evaluate import metric_bars, print_metrics
     from mtl_tf.cli.report import print_report, print_sharing, report_bars, truth_bars
     from mtl_tf.config import load_config
-    from pipelines import preprocess
+    from pipelines.preprocess import preprocess
 
     _step("Beam job: raw rows → TFRecord fields")
-    inputs = [flag for path in source.inputs for flag in ("--input", path)]
     dataset = folder / "dataset"
-    preprocess.run(["--config", str(source.config), *inputs, "--output", str(dataset)])
+    preprocess(source.config, source.inputs, dataset)
 
     _step("Keras fit: MSSM")
     from mtl_tf.training import evaluate, train
