@@ -14,7 +14,7 @@ def command(models: str, port: int, host: str) -> None:
     from mtl_tf.cli.output import quiet_tensorflow
     from serving.runtime import environment
 
-    environment.prepare()
+    environment.apply_settings()
     quiet_tensorflow()
     from serving import server
 

@@ -1,4 +1,4 @@
-"""The gRPC client: rows in, scores out. Imports neither TensorFlow, Keras nor Beam."""
+"""A gRPC client that sends rows and returns scores; it needs no TensorFlow, Keras or Beam."""
 
 from serving.client.client import Client, ServingError
 

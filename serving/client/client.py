@@ -1,6 +1,6 @@
-"""A client of TF Serving (or the local server) that speaks in rows and tasks.
+"""A client of TF Serving (or the local server) for rows and tasks instead of tensors.
 
-Imports neither Keras nor TensorFlow: gRPC, the protocol's messages and NumPy.
+It needs gRPC, the protocol's messages and NumPy, but neither Keras nor TensorFlow.
 
 >>> from serving.client import Client
 >>> with Client("127.0.0.1:8500") as client:                       # doctest: +SKIP
@@ -27,7 +27,7 @@ from serving.client.request import (
     ScoreRequest,
     check_tasks,
     chosen_version,
-    joined,
+    join_scores,
     model_spec,
     read_schema,
     wanted_tasks,
@@ -51,30 +51,30 @@ __all__ = ["Client", "ServingError"]
 _STATES = get_model_status_pb2.ModelVersionStatus.State
 _FIELD = "signature_def"
 _CODE = grpc.StatusCode
-# What a request made for the signature of another version may be answered with.
-_MISFITS = (_CODE.INVALID_ARGUMENT, _CODE.FAILED_PRECONDITION, _CODE.NOT_FOUND)
-_SWAPS = 3  # how often a score may start anew because the version changed
+# The errors that a request built for another version's signature may cause.
+_STALE_CODES = (_CODE.INVALID_ARGUMENT, _CODE.FAILED_PRECONDITION, _CODE.NOT_FOUND)
+_MAX_TRIES = 3  # a score starts again if the version changes in between
 
 
 class _VersionChanged(Exception):
-    """The version in service is not the one the request was made for."""
+    """The served version is not the one that the request was built for."""
 
 
 class Client:
-    """Scores rows with the models of one server.
+    """Score rows with the models of one server.
+
+    Threads may share a client.
 
     Args:
         address: host:port.
-        timeout: seconds for one request, its retries included.
-        schema: the model's schema (`assets.extra/schema.json`, or the `Schema`): with it,
-            rows may be keyed by column name, bags may be text joined by the field's
-            separator, and the schema's missing values are known.
-        batch_size: rows in one request; more rows become several requests, all answered
-            by the same version.
-        credentials: of a TLS channel (`grpc.ssl_channel_credentials(...)`); plain text
+        timeout: seconds for one request, including retries.
+        schema: the model's schema (`assets.extra/schema.json`, or the `Schema`). With it,
+            rows may be keyed by column name, multivalued fields may be text joined by the
+            field's separator, and the schema's missing values are recognized.
+        batch_size: rows per request; more rows become several requests, all answered by
+            the same version.
+        credentials: for a TLS channel (`grpc.ssl_channel_credentials(...)`); plain text
             by default.
-
-    Threads may share a client.
     """
 
     def __init__(
@@ -103,26 +103,30 @@ class Client:
         version: int | None = None,
         label: str | None = None,
     ) -> dict[str, np.ndarray]:
-        """Scores by task, each of shape (rows,).
+        """Return the scores of `rows` by task, each of shape (rows,).
+
+        Without rows the arrays are empty, and no prediction is requested.
 
         Args:
             model: name of the served model.
             rows: dicts keyed by field or column name, or one dict of equally long columns.
-                A missing value is None, NaN, "" or left out. What the model does not read
-                is dropped, and fields that no row has are sent as missing, both with one
-                warning.
-            tasks: only these.
+                A missing value is None, NaN, "" or left out. Columns that the model does
+                not use are ignored, and inputs that no row has are sent as missing; both
+                are warned about once.
+            tasks: the tasks to score; all by default.
             signature: `serving_default`, `examples` (sends the same rows as tf.Example),
-                or `ids` (rows of transformed values; nothing may be missing).
-            version, label: of the model; the newest by default.
+                or `ids` (rows of transformed values, none missing).
+            version: number of the version; the newest by default.
+            label: label of the version, instead of its number.
 
-        No rows: empty arrays, without asking for a prediction. Raises `UserError` for
-        rows that do not fit and `ServingError` for what the server refuses.
+        Raises:
+            UserError: An argument is wrong, or a row does not fit the signature.
+            ServingError: The server refuses the request or does not answer.
         """
         chosen = chosen_version(version, label)
         check_tasks(tasks)
         if tasks is not None and not num_rows(rows):
-            return joined([], tasks)
+            return join_scores([], tasks)
         return self._score_with_retry(model, chosen, ScoreRequest(signature, rows, tasks))
 
     def rank(
@@ -134,17 +138,17 @@ class Client:
         version: int | None = None,
         label: str | None = None,
     ) -> dict[str, np.ndarray]:
-        """Scores by task, each of shape (candidates,), of many candidates in one context.
+        """Return the scores of many candidates in one context by task, each (candidates,).
 
-        What the context's fields alone decide is sent and computed once, not once for
-        each candidate; the scores are those of `score` for candidates that all carry the
-        context. Which fields are the context's the schema says (`side: context`).
+        The context is sent once, and what depends on it alone is computed once; the scores
+        are those of `score` for rows that repeat it. The schema says which fields belong to
+        the context (`side: context`).
 
         Args:
             model: name of the served model; it must have a `rank` signature.
             context: one row, keyed like `candidates`.
-            candidates: the rows of `score`, without the context's fields.
-            tasks, version, label: as in `score`.
+            candidates: rows as for `score`, without the context's fields.
+            tasks, version, label: as for `score`.
 
         Example:
         >>> client.rank("shop", {"country": "CH"}, [{"item": 7}, {"item": 9}])  # doctest: +SKIP
@@ -155,15 +159,15 @@ class Client:
             raise UserError(f"`context` must be one row, a dict. Received: {context!r:.60}")
         check_tasks(tasks)
         if tasks is not None and not num_rows(candidates):
-            return joined([], tasks)
+            return join_scores([], tasks)
         request = ScoreRequest(signatures.RANK, candidates, tasks, context)
         return self._score_with_retry(model, chosen, request)
 
     def _score_with_retry(
         self, model: str, chosen: int | str | None, request: ScoreRequest
     ) -> dict[str, np.ndarray]:
-        """The answer, all of it by one version."""
-        for _ in range(_SWAPS):
+        """Return scores that one version computed, again if the version has changed."""
+        for _ in range(_MAX_TRIES):
             fresh = (model, chosen) not in self._metadata
             try:
                 return self._score_once(
@@ -171,26 +175,30 @@ class Client:
                 )
             except _VersionChanged:
                 pass
-            except UserError as error:  # perhaps only because what is known is out of date
-                if fresh or getattr(error, "code", _MISFITS[0]) not in _MISFITS:
+            except UserError as error:  # the metadata may be out of date
+                if fresh or getattr(error, "code", _STALE_CODES[0]) not in _STALE_CODES:
                     raise
             self._metadata.pop((model, chosen), None)
-        message = f"model `{model}` changes its version faster than it answers; try again"
+        message = f"model `{model}` changed its version in each of {_MAX_TRIES} tries; try again"
         raise ServingError(message, _CODE.ABORTED)
 
     def signatures(
         self, model: str, version: int | str | None = None
     ) -> Mapping[str, meta_graph_pb2.SignatureDef]:
-        """What a model can be asked, by signature name; `version` is a number or a label."""
+        """Return a model's signatures by name; `version` is a number or a label."""
         chosen = version if isinstance(version, str) else chosen_version(version, None)
         return self._model_metadata(model, chosen).signatures
 
     def status(self, model: str) -> dict[int, str]:
-        """State of each version of a model: AVAILABLE, LOADING, END, …"""
+        """Return the state of each version of a model: AVAILABLE, LOADING, END, …"""
         return self._status(model, self._connection.timeout)
 
     def wait_until_ready(self, model: str, timeout: float = 60.0) -> int:
-        """Waits until a version is AVAILABLE; gives the newest of them."""
+        """Wait until a version is AVAILABLE and return the newest such version.
+
+        Raises:
+            ServingError: There is none after `timeout` seconds, or the server fails.
+        """
         end = time.monotonic() + timeout
         while True:
             try:
@@ -208,7 +216,7 @@ class Client:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def __enter__(self) -> Client:
@@ -235,7 +243,7 @@ class Client:
             )
             reply_map = get_model_metadata_pb2.SignatureDefMap()
             reply.metadata[_FIELD].Unpack(reply_map)
-            # TensorFlow's own, which start the model, are named `__…`.
+            # TensorFlow's own signatures, which initialize the model, are named `__…`.
             found = {k: v for k, v in reply_map.signature_def.items() if not k.startswith("__")}
             known = ModelMetadata(reply.model_spec.version.value, found)
             self._metadata[model, chosen] = known
@@ -251,15 +259,15 @@ class Client:
             encoder = RowEncoder(
                 metadata.signatures, spec.signature_name, self._schema, request.context
             )
-            self._warn(spec.name, encoder.input_warnings(names_in(rows)))
+            self._warn(encoder.input_warnings(spec.name, names_in(rows)))
         for start in range(0, num_rows(rows), self._batch_size):
             arrays = encoder.arrays(slice_rows(rows, start, start + self._batch_size), start)
             reply = self._predict(spec, arrays, tasks, pinned=start > 0)
             parts.append({task: from_proto(reply.outputs[task]) for task in tasks})
-            spec.version.value = reply.model_spec.version.value  # the same for the other parts
+            spec.version.value = reply.model_spec.version.value  # for the other parts, too
         if parts and spec.version.value != metadata.version:
             self._metadata.pop((spec.name, chosen), None)
-        return joined(parts, tasks)
+        return join_scores(parts, tasks)
 
     def _predict(
         self,
@@ -278,9 +286,8 @@ class Client:
                 raise _VersionChanged from None
             raise
 
-    def _warn(self, model: str, input_warnings: Sequence[str]) -> None:
-        for warning in input_warnings:
-            message = f"model `{model}` {warning}"
+    def _warn(self, messages: Sequence[str]) -> None:
+        for message in messages:
             if message not in self._warned:
                 self._warned.add(message)
                 warnings.warn(message, stacklevel=5)

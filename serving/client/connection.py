@@ -1,4 +1,4 @@
-"""One server's channel: calls with a deadline, safe retries, errors as sentences."""
+"""The channel to one server: calls with a deadline, retries, errors as sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HINTS = {
     grpc.StatusCode.UNAVAILABLE: "start the server, or check its address",
     grpc.StatusCode.DEADLINE_EXCEEDED: "give a larger `timeout`, or send smaller batches",
     grpc.StatusCode.NOT_FOUND: "check the name and the version, or export the model first",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "send smaller batches, or fewer at once",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "send smaller batches, or fewer at a time",
 }
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # gRPC's own limit is 4 MB
@@ -24,14 +24,14 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-# A call that reaches a server just as it closes its port is answered with CANCELLED.
-_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-_LONGEST_WAIT = 1.0  # seconds between two tries
-_LONGEST_CALL = 365 * 86400.0  # gRPC takes what it cannot count in nanoseconds for the past
+# CANCELLED is the answer of a server that is closing its port.
+_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_MAX_WAIT = 1.0  # seconds between two tries
+_MAX_TIMEOUT = 365 * 86400.0  # gRPC overflows above 2**63 nanoseconds
 
 
 class ServingError(UserError):
-    """The server refused or failed; `code` is gRPC's status code."""
+    """The server refused the request or failed; `code` is gRPC's status code."""
 
     exit_code = 1
 
@@ -41,12 +41,12 @@ class ServingError(UserError):
 
 
 class Connection:
-    """The stubs of one server, and how they are called.
+    """The stubs of one server, and the way to call them.
 
     Args:
         address: host:port.
-        timeout: seconds for one call, its retries included.
-        credentials: of a TLS channel; plain text when None.
+        timeout: seconds for one call, including retries.
+        credentials: for a TLS channel; plain text when None.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Connection:
     ) -> None:
         if not timeout > 0:
             raise UserError(f"`timeout` must be positive (seconds). Received: {timeout}")
-        if not address.strip():  # gRPC would say so on stderr first
-            raise UserError("`address` must be host:port. Received an empty text")
+        if not address.strip():  # gRPC would print its own message first
+            raise UserError("`address` must be host:port. Received: ''")
         self.address = address
         self.timeout = timeout
         self._closed = False
@@ -70,30 +70,34 @@ class Connection:
     def call(
         self, rpc: Callable[..., Any], request: Any, model: str, timeout: float | None = None
     ) -> Any:
-        """The answer to `request`, about `model`; raises `ServingError`.
+        """Return the server's answer to `request`, which is about `model`.
 
-        What a server that stops or starts answers is tried again, with growing pauses, until
-        the deadline; scoring changes nothing, so asking twice is safe. All else is final.
+        The errors of a server that stops or starts are retried, with growing pauses, until
+        the deadline; scoring changes nothing, so sending a request twice is safe.
+
+        Raises:
+            ServingError: Any other error, or the deadline has passed.
         """
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         pause = 0.05
         while True:
             try:
                 left = max(end - time.monotonic(), 0.001)
-                return rpc(request, timeout=min(left, _LONGEST_CALL))
+                return rpc(request, timeout=min(left, _MAX_TIMEOUT))
             except ValueError:
                 if not self._closed:
                     raise
-                raise UserError("the client is closed; make another one") from None
+                raise UserError("the client is closed; create another one") from None
             except grpc.RpcError as error:
-                wait = pause * random.uniform(0.5, 1.0)  # many clients must not knock in step
-                if error.code() not in _PASSING or time.monotonic() + wait > end:
+                # Random, so that many clients do not retry at the same moment.
+                wait = pause * random.uniform(0.5, 1.0)
+                if error.code() not in _TRANSIENT or time.monotonic() + wait > end:
                     raise ServingError(self._sentence(error, model), error.code()) from None
             time.sleep(wait)
-            pause = min(2 * pause, _LONGEST_WAIT)
+            pause = min(2 * pause, _MAX_WAIT)
 
     def close(self) -> None:
-        """Closes the channel."""
+        """Close the channel."""
         self._closed = True
         self._channel.close()
 

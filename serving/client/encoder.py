@@ -1,4 +1,4 @@
-"""Rows → the arrays of one signature, with what was dropped and what was not given."""
+"""Rows → the arrays of one signature, with warnings about unused and missing columns."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class RowEncoder:
-    """How rows become the inputs of one signature of a model.
+    """Convert rows to the inputs of one signature of a model.
 
     Args:
-        signatures: all of the model's.
-        signature: the one to ask. `examples` sends the inputs of `serving_default`, as
-            serialized tf.Examples.
-        schema: names the fields' columns and separators.
-        context: of `rank`, the row whose fields count for all rows.
+        signatures: all signatures of the model.
+        signature: name of the one to send to. For `examples` the inputs of
+            `serving_default` are sent as serialized tf.Examples.
+        schema: has the columns and separators of the fields.
+        context: for `rank`, the row that all candidates share.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RowEncoder:
         self._shared = self._context_arrays()
 
     def arrays(self, rows: Rows, first_row: int = 0) -> dict[str, np.ndarray]:
-        """The signature's inputs for `rows`; errors count rows from `first_row`."""
+        """Return the signature's inputs for `rows`; errors count rows from `first_row`."""
         arrays = to_arrays(rows, self._inputs.values(), self._missing, first_row)
         if self._examples:
             return {EXAMPLES: to_examples(arrays, num_rows(rows))}
@@ -60,38 +60,59 @@ class RowEncoder:
         except RowError as error:
             raise UserError(f"context, {error.problem}") from None
 
-    def input_warnings(self, names: Iterable[str]) -> list[str]:
-        """What a user should know about rows with these keys; empty when all fits."""
-        found = self._input_warnings("the rows have", self._inputs, set(names))
+    def input_warnings(self, model: str, names: Iterable[str]) -> list[str]:
+        """Return warnings about rows with the keys `names`: unused and missing columns.
+
+        Args:
+            model: name of the model, for the sentences.
+            names: every key that some row has.
+
+        Raises:
+            UserError: The rows, or the context, have none of the model's inputs.
+        """
+        found = self._warnings(model, self._inputs, set(names))
         if not self._context_inputs:
             return found
-        messages = self._input_warnings("the context has", self._context_inputs, set(self._context))
-        return found + [f"of the context, {message}" for message in messages]
+        of, where = " of the context", "the context"
+        given = set(self._context)
+        return found + self._warnings(model, self._context_inputs, given, of, where)
 
-    def _input_warnings(
-        self, have: str, inputs: Mapping[str, SignatureInput], given: set[str]
+    def _warnings(
+        self,
+        model: str,
+        inputs: Mapping[str, SignatureInput],
+        given: set[str],
+        of: str = "",
+        where: str = "every row",
     ) -> list[str]:
-        read = {key for field in inputs.values() for key in (field.column, field.name)}
-        unfit = [
+        used = {key for field in inputs.values() for key in (field.column, field.name)}
+        missing = [
             field.name
             for field in inputs.values()
             if field.column not in given and field.name not in given
         ]
-        if len(unfit) == len(inputs):
+        if len(missing) == len(inputs):
             hint = "" if self._schema else ". Rows keyed by column need the client's `schema`"
             raise UserError(
-                f"{have} none of the model's inputs ({_some(unfit)}). "
-                f"Received: {_some(given) or 'nothing'}{hint}"
+                f"all of the model's inputs ({_list(missing)}) are missing from {where}. "
+                f"Received: {_list(given) or 'nothing'}{hint}"
             )
-        # What is in no field of the schema, labels and keys of logs, is no surprise.
+        # Rows of a log also have labels and keys, which the schema lists under no field.
         known = keys_of(self._schema) if self._schema else given
-        dropped = (given - read) & known
-        messages = [f"does not read, so dropped: {_some(dropped)}"] if dropped else []
-        return messages + ([f"is sent as missing, in no row: {_some(unfit)}"] if unfit else [])
+        unused = (given - used) & known
+        messages = []
+        if unused:
+            columns = f"these columns{of}, ignoring them: {_list(unused)}"
+            messages.append(f"model `{model}` does not use {columns}")
+        if missing:
+            messages.append(
+                f"model `{model}`: these inputs are missing from {where}: {_list(missing)}"
+            )
+        return messages
 
 
-def _some(names: Collection[Any], limit: int = 10) -> str:
-    # A key need not be text: `csv.DictReader` puts surplus cells under None.
+def _list(names: Collection[Any], limit: int = 10) -> str:
+    # A key may be something else than text: `csv.DictReader` puts surplus cells under None.
     texts = sorted(map(str, names))
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more

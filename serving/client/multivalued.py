@@ -1,4 +1,4 @@
-"""Bags, fields of several values: the values of all rows in one array, then padded."""
+"""Multivalued fields: the values of all rows in one array, then padded."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from serving.client.parse_values import (
     InvalidValue,
     SignatureInput,
     is_missing,
-    parsed,
+    parse_column,
     text_of,
 )
 
 
 @dataclass(frozen=True)
 class MultivaluedColumn:
-    """The values of all rows' bags, one after the other; a missing weight is NaN."""
+    """The values of all rows, one after the other; a missing weight is NaN."""
 
     field: SignatureInput
     flat: np.ndarray
-    lengths: np.ndarray  # how many of them each row has
+    lengths: np.ndarray  # (rows,): number of values of each row
 
     def padded(self) -> np.ndarray:
-        """(rows, k): what the model reads of each bag, then padding."""
+        """Return (rows, k): the values of each row that the model reads, then padding."""
         field, lengths = self.field, self.lengths
         width = field.width or min(int(lengths.max(initial=1)), field.max_values or sys.maxsize)
         result = np.full((len(lengths), width), field.missing, field.dtype)
@@ -39,14 +39,14 @@ class MultivaluedColumn:
         result[np.arange(width) < lengths[:, None]] = flat[place < width]
         return result
 
-    def missing(self, missing_texts: frozenset[str]) -> np.ndarray:
-        """Which values stand for a missing one."""
+    def is_missing(self, missing_texts: frozenset[str]) -> np.ndarray:
+        """Return a mask of the values that stand for a missing one."""
         parse = PARSERS[self.field.dtype.kind][0]
         known = {self.field.missing, *map(parse, missing_texts)}
         return np.array([value in known for value in self.flat.tolist()], bool)
 
     def refuse(self, where: np.ndarray, expected: str) -> None:
-        """Raises `InvalidValue` for the first of these values."""
+        """Raise `InvalidValue` for the first value that the mask `where` selects."""
         if where.any():
             rows = np.repeat(np.arange(len(self.lengths)), self.lengths)
             raise InvalidValue(int(rows[where.argmax()]), expected)
@@ -55,19 +55,25 @@ class MultivaluedColumn:
 def read_multivalued(
     values: Sequence[Any], field: SignatureInput, missing_texts: frozenset[str]
 ) -> MultivaluedColumn:
-    """One bag per row: a list, or text that holds the field's separator."""
-    bags = [_bag(value, place, field, missing_texts) for place, value in enumerate(values)]
-    lengths = np.array([len(bag) for bag in bags], np.int64)
-    rows = np.repeat(np.arange(len(bags)), lengths)
+    """Return the values of all rows, each a list or text joined by the field's separator.
+
+    Raises:
+        InvalidValue: A row is neither, or a value is not of the field's type.
+    """
+    lists = [_as_list(value, row, field, missing_texts) for row, value in enumerate(values)]
+    lengths = np.array([len(row) for row in lists], np.int64)
+    rows = np.repeat(np.arange(len(lists)), lengths)
     single = replace(field, missing=math.nan) if field.dtype.kind == "f" else field
-    flat = parsed([value for bag in bags for value in bag], single, missing_texts, rows.__getitem__)
+    flat = parse_column(
+        [value for row in lists for value in row], single, missing_texts, rows.__getitem__
+    )
     return MultivaluedColumn(field, flat, lengths)
 
 
-def _bag(
+def _as_list(
     value: Any, row: int, field: SignatureInput, missing_texts: frozenset[str]
 ) -> Sequence[Any]:
-    if isinstance(value, np.ndarray) and value.ndim:  # of no dimension it is a single value
+    if isinstance(value, np.ndarray) and value.ndim:  # a 0-dimensional array is a single value
         return value.tolist()
     if isinstance(value, (list, tuple)):
         return value

@@ -1,6 +1,6 @@
-"""Single values as they stand in a row → arrays of one type.
+"""Single values of rows → arrays of one type.
 
-What is missing and what a number may look like are the preprocessing job's rules.
+Missing values and numbers are spelled as for the preprocessing job (`mtl_tf.schema.spelling`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mtl_tf.schema.spelling import (
 
 @dataclass(frozen=True)
 class SignatureInput:
-    """One input of a signature, and where a row keeps its value."""
+    """One input of a signature, and the key of its value in a row."""
 
     name: str
     dtype: np.dtype[Any]  # object means strings
@@ -33,26 +33,36 @@ class SignatureInput:
     width: int | None = None  # of rank 2, where the signature fixes it
     column: str = ""
     separator: str | None = None
-    missing: Any = None  # stands for a missing value, and pads a bag; None: there is no such
-    max_values: int | None = None  # values of a bag that the model reads, where the schema says it
+    missing: Any = None  # sent for a missing value and as padding; None: not allowed to be missing
+    max_values: int | None = None  # of rank 2, the number of values that the model reads
     per_request: bool = False  # one value for all rows of a request
 
 
 class InvalidValue(Exception):
-    """A value of this row (of those at hand) is not what was expected."""
+    """The value of a row, numbered within the rows being parsed, is not what was expected."""
 
     def __init__(self, row: int, expected: str) -> None:
         self.row = row
         self.expected = expected
 
 
-def parsed(
+def parse_column(
     values: Sequence[Any],
     field: SignatureInput,
     missing_texts: frozenset[str],
     row: Callable[[int], int],
 ) -> np.ndarray:
-    """The values as the field's type; `row` tells the row of each, for `InvalidValue`."""
+    """Return the values as an array of the field's type.
+
+    Args:
+        values: as rows have them.
+        field: the input they are for.
+        missing_texts: texts that stand for a missing value.
+        row: maps the place of a value to its row, for `InvalidValue`.
+
+    Raises:
+        InvalidValue: A value is not of the field's type.
+    """
     array = _plain(values, field.dtype)
     if array is not None:
         return array
@@ -67,7 +77,7 @@ def parsed(
 
 
 def _plain(values: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray | None:
-    """The array, where no value needs a look of its own: the common and fast case."""
+    """Return the array if NumPy can convert all values at once, which is common and fast."""
     try:
         if dtype.kind == "O":
             return objects(list(map(str.encode, values)))
@@ -81,21 +91,21 @@ def _plain(values: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray | None:
 
 
 def objects(values: Sequence[Any]) -> np.ndarray:
-    """A flat array of these objects, whatever their type."""
+    """Return a flat array of these objects, whatever their type."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
 
 
 def is_missing(value: Any, missing_texts: frozenset[str]) -> bool:
-    """Whether it is None, NaN or one of the texts `missing_texts`."""
+    """Return True for None, NaN and the texts `missing_texts`."""
     if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
         return True
     return isinstance(value, str) and value in missing_texts
 
 
 def text_of(value: Any) -> bytes | None:
-    """The value spelled as the preprocessing job spells it; None for what is no text."""
+    """Return a value as the preprocessing job spells it; None if it has no spelling."""
     if isinstance(value, bytes):
         return value
     text = spell(value)
@@ -110,7 +120,7 @@ def _integer(value: Any) -> int | None:
     if isinstance(value, (float, np.floating)):
         return int(value) if float(value).is_integer() and is_int64(int(value)) else None
     if isinstance(value, (int, np.integer, np.bool_)):
-        # As an integer, not as text, a row may hold what stands for a missing one.
+        # As an integer, unlike as text, the value that is sent for a missing one is allowed.
         return int(value) if is_int64(int(value)) or value == MISSING_INT else None
     return None
 

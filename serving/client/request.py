@@ -1,4 +1,4 @@
-"""What a client asks, of which version, and the parts of the answer put together."""
+"""What a request consists of: the model and its version, rows, tasks and schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """A version of a model and what it can be asked."""
+    """A version of a model, and its signatures."""
 
     version: int
     signatures: Mapping[str, meta_graph_pb2.SignatureDef]
@@ -29,7 +29,7 @@ class ModelMetadata:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """Rows to score by one signature, `context` of them for all."""
+    """Rows to score with one signature; all of them share `context`."""
 
     signature: str
     rows: Rows
@@ -38,19 +38,23 @@ class ScoreRequest:
 
 
 def chosen_version(version: int | None, label: str | None) -> int | str | None:
-    """The one of them that is given; `UserError` for what is no version number."""
+    """Return `version` or `label`, whichever is given.
+
+    Raises:
+        UserError: Both are given, or `version` is not a version number.
+    """
     if version is not None and label is not None:
         raise UserError("give `version` or `label`, not both")
     if version is None:
         return label
     whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
     if not whole or not 0 <= version <= LARGEST_VERSION:
-        raise UserError(f"`version` must be a number of a version. Received: {version!r}")
+        raise UserError(f"`version` must be the number of a version. Received: {version!r}")
     return int(version)
 
 
 def model_spec(model: str, chosen: int | str | None, signature: str = "") -> model_pb2.ModelSpec:
-    """The model, of a version number or a label."""
+    """Return the protocol's name for a version (number or label) of a model."""
     spec = model_pb2.ModelSpec(name=model, signature_name=signature)
     if isinstance(chosen, int):
         spec.version.value = chosen
@@ -71,7 +75,11 @@ def check_tasks(tasks: Sequence[str] | None) -> None:
 def wanted_tasks(
     spec: model_pb2.ModelSpec, metadata: ModelMetadata, tasks: Sequence[str] | None
 ) -> list[str]:
-    """The tasks to answer, each once, all by default; `UserError` for what the model lacks."""
+    """Return the tasks to score, without repetitions; all of the signature's by default.
+
+    Raises:
+        UserError: The model does not have the signature or one of the tasks.
+    """
     signature = spec.signature_name
     _require(f"model `{spec.name}` has no signature", [signature], metadata.signatures)
     outputs = metadata.signatures[signature].outputs
@@ -79,10 +87,10 @@ def wanted_tasks(
     return sorted(outputs) if tasks is None else list(dict.fromkeys(tasks))
 
 
-def joined(
+def join_scores(
     parts: Sequence[Mapping[str, np.ndarray]], tasks: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The scores of all parts of a request, by task."""
+    """Concatenate the scores of several requests, by task."""
     empty = np.empty(0, np.float32)
     return {task: np.concatenate([part[task] for part in parts] or [empty]) for task in tasks}
 
@@ -94,7 +102,11 @@ def _require(what: str, names: Sequence[str], known: Iterable[str]) -> None:
 
 
 def read_schema(source: Schema | Mapping[str, Any] | str | Path | None) -> Schema | None:
-    """A schema given as itself, as JSON or as a file."""
+    """Return the schema, given as itself, as JSON data or as a file.
+
+    Raises:
+        UserError: The file cannot be read as a schema.
+    """
     if source is None:
         return None
     from mtl_tf.schema import Schema

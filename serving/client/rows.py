@@ -1,13 +1,13 @@
 """Rows (dicts of raw values) → the tensors a signature takes. NumPy only.
 
-| tensor | value in a row | missing, sent as |
+| tensor | value in a row | sent for a missing value |
 |---|---|---|
-| string [n] | text; a number or a bool is written as text | "" |
-| int64 [n] | whole number, or text that spells one | −2⁶³ |
-| float32 [n] | number, or text that spells one | NaN |
+| string [n] | text; numbers and booleans are converted to text | "" |
+| int64 [n] | whole number, also as text | −2⁶³ |
+| float32 [n] | number, also as text | NaN |
 | string, int64, float32 [n, k] | list (or text joined by the field's separator) | padding |
 
-Missing are None, NaN, "" and the schema's `missing_values`.
+None, NaN, "" and the schema's `missing_values` are missing values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from mtl_tf.errors import UserError
 from mtl_tf.schema import spelling
 from serving.client.multivalued import MultivaluedColumn, read_multivalued
-from serving.client.parse_values import InvalidValue, SignatureInput, objects, parsed
+from serving.client.parse_values import InvalidValue, SignatureInput, objects, parse_column
 from serving.protocol.protos import example_pb2, meta_graph_pb2
 from serving.protocol.tensors import STRING, numpy_dtype
 
@@ -34,7 +34,12 @@ _LISTS = {"O": "bytes_list", "i": "int64_list", "f": "float_list"}
 
 
 class RowError(UserError):
-    """A row that does not fit. `row` counts the rows from 0; `problem` says what is wrong."""
+    """A row that does not fit the signature.
+
+    Attributes:
+        row: its number, from 0.
+        problem: what is wrong with it.
+    """
 
     def __init__(self, row: int, problem: str) -> None:
         super().__init__(f"rows[{row}], {problem}")
@@ -45,16 +50,20 @@ class RowError(UserError):
 def inputs_of(
     signature: meta_graph_pb2.SignatureDef, schema: Schema | None = None, raw: bool = True
 ) -> dict[str, SignatureInput]:
-    """The inputs of a signature; a `Schema` adds columns and separators.
+    """Return the inputs of a signature, with columns and separators if there is a schema.
 
-    `raw`: whether it takes raw values, or transformed ones, where nothing is missing.
+    Args:
+        signature: as the model's metadata has it.
+        schema: of the model.
+        raw: True if the signature takes raw values; False for transformed ones, of which
+            none is missing.
     """
     columns: dict[str, tuple[str, str | None, int | None]] = {}
     for field in schema.fields if schema else ():
-        bag = (getattr(field, "separator", None), getattr(field, "max_values", None))
-        columns[field.name] = (field.column, *bag)
+        list_format = (getattr(field, "separator", None), getattr(field, "max_values", None))
+        columns[field.name] = (field.column, *list_format)
         if weights := getattr(field, "weights_column", None):
-            columns[f"{field.name}__weights"] = (weights, *bag)
+            columns[f"{field.name}__weights"] = (weights, *list_format)
     inputs = {}
     for name, info in signature.inputs.items():
         dims = [dim.size for dim in info.tensor_shape.dim]
@@ -71,20 +80,21 @@ def inputs_of(
 
 def _missing(dtype: np.dtype[Any], rank: int, raw: bool) -> Any:
     if rank == 2 and dtype.kind == "f":
-        return 0.0  # the weight of a value that is not there
+        return 0.0  # the weight of padding
     if not raw:
         return -1 if rank == 2 else None
     return {"O": b"", "i": spelling.MISSING_INT, "f": math.nan}[dtype.kind]
 
 
 def num_rows(rows: Rows) -> int:
-    """Number of rows, given as a sequence of dicts or as a dict of columns.
+    """Return the number of rows, a sequence of dicts or a dict of columns.
 
-    Raises `UserError` for anything else, such as a single row: its texts would be taken for
-    columns of letters.
+    Raises:
+        UserError: `rows` is something else, such as a single row, whose texts would be read
+            as columns of letters.
     """
     if not isinstance(rows, Mapping):
-        # The type first: asking for an abstract one costs more than all the rest.
+        # The exact type first: `isinstance` with an abstract class is slow.
         fit = hasattr(rows, "__len__") and all(
             type(row) is dict or isinstance(row, Mapping) for row in rows
         )
@@ -94,7 +104,7 @@ def num_rows(rows: Rows) -> int:
     for name, values in rows.items():
         if not _is_column(values):
             raise UserError(
-                "rows must be a list of dicts, or one dict of columns; a single row goes in a "
+                "rows must be a list of dicts, or one dict of columns; put a single row in a "
                 f"list. Received: {reprlib.repr(values)} as column `{name}`"
             )
     lengths = {name: len(values) for name, values in rows.items()}
@@ -111,7 +121,7 @@ def _is_column(values: Any) -> bool:
 
 
 def keys_of(schema: Schema) -> set[str]:
-    """What a row may be keyed by: the fields' names and columns, also of weights."""
+    """Return every key that a row may have: names and columns of fields and of weights."""
     keys = set()
     for field in schema.fields:
         keys |= {field.name, field.column}
@@ -121,12 +131,12 @@ def keys_of(schema: Schema) -> set[str]:
 
 
 def names_in(rows: Rows) -> set[str]:
-    """Every key that some row has."""
+    """Return every key that some row has."""
     return set(rows) if isinstance(rows, Mapping) else set().union(*rows)
 
 
 def slice_rows(rows: Rows, start: int, stop: int) -> Rows:
-    """Rows `start` to `stop`."""
+    """Return rows `start` to `stop`."""
     if isinstance(rows, Mapping):
         return {name: values[start:stop] for name, values in rows.items()}
     return rows[start:stop]
@@ -138,23 +148,26 @@ def to_arrays(
     missing_values: Sequence[str] = (),
     first_row: int = 0,
 ) -> dict[str, np.ndarray]:
-    """One array per input, for rows keyed by column or by field name (the column wins).
+    """Return one array per input, for rows keyed by column or by field name.
 
-    A value that does not fit raises `RowError` naming the row (counted from `first_row`)
-    and the field.
+    Where a row has both keys, the column counts.
+
+    Raises:
+        RowError: A value does not fit; it names the field and the row, counted from
+            `first_row`.
     """
     missing_texts = spelling.missing_texts(missing_values)
     arrays: dict[str, np.ndarray] = {}
-    bags: dict[str, MultivaluedColumn] = {}
-    for field in sorted(inputs, key=lambda field: field.name):  # weights after their bag
+    lists: dict[str, MultivaluedColumn] = {}
+    for field in sorted(inputs, key=lambda field: field.name):  # weights after their values
         values = _column(rows, field)
         try:
             if field.rank == 2:
-                bags[field.name] = read_multivalued(values, field, missing_texts)
-                _check_weights(field.name, bags, missing_texts)
-                arrays[field.name] = bags[field.name].padded()
+                lists[field.name] = read_multivalued(values, field, missing_texts)
+                _check_weights(field.name, lists, missing_texts)
+                arrays[field.name] = lists[field.name].padded()
             else:
-                arrays[field.name] = parsed(values, field, missing_texts, lambda place: place)
+                arrays[field.name] = parse_column(values, field, missing_texts, lambda place: place)
         except InvalidValue as error:
             received = reprlib.repr(values[error.row])
             problem = f"`{field.name}`: expected {error.expected}. Received: {received}"
@@ -163,31 +176,31 @@ def to_arrays(
 
 
 def _check_weights(
-    name: str, bags: Mapping[str, MultivaluedColumn], missing_texts: frozenset[str]
+    name: str, lists: Mapping[str, MultivaluedColumn], missing_texts: frozenset[str]
 ) -> None:
-    """Refuses the weights that the preprocessing job refuses."""
-    bag = name.removesuffix("__weights")
-    if bag == name or bag not in bags:
+    """Raise `InvalidValue` for the weights that the preprocessing job rejects."""
+    field = name.removesuffix("__weights")
+    if field == name or field not in lists:
         return
-    values, weights = bags[bag], bags[name]
+    values, weights = lists[field], lists[name]
     uneven = np.flatnonzero(weights.lengths != values.lengths)
     if len(uneven):
         wanted = values.lengths[uneven[0]]
-        raise InvalidValue(int(uneven[0]), f"one weight per value of `{bag}`, {wanted} here")
+        raise InvalidValue(int(uneven[0]), f"one weight per value of `{field}`, {wanted} here")
     weights.refuse(weights.flat < 0, "no negative weight")
-    lacking = np.isnan(weights.flat)
-    if lacking.any():  # allowed beside a missing value
-        weights.refuse(lacking & ~values.missing(missing_texts), "no missing weight")
+    absent = np.isnan(weights.flat)
+    if absent.any():  # allowed for a missing value
+        weights.refuse(absent & ~values.is_missing(missing_texts), "no missing weight")
 
 
 def to_examples(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    """Serialized `tf.Example`s of raw arrays; a missing value is an absent feature."""
-    # Not -1 for the width, which no rows leave open.
+    """Serialize raw arrays as `tf.Example`s, without the features that are missing."""
+    # The width is spelled out: reshape cannot infer it from no rows.
     flat = {
         name: array.reshape(count, math.prod(array.shape[1:])) for name, array in arrays.items()
     }
     used = {name: _used(array) for name, array in flat.items()}
-    for name in flat:  # a bag's weights are as many as its values
+    for name in flat:  # there are as many weights as values
         used[name] = used.get(name.removesuffix("__weights"), used[name])
     examples = []
     for row in range(count):
@@ -201,7 +214,7 @@ def to_examples(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray:
 
 
 def _used(array: np.ndarray) -> np.ndarray:
-    """How many values of each row of (rows, k) come before the padding."""
+    """Return how many values of each row of (rows, k) come before the padding."""
     if array.dtype.kind == "f":
         present = ~np.isnan(array)
     else:

@@ -1,4 +1,4 @@
-"""A trained run as a version that TF Serving loads."""
+"""Export a trained run as a version that TF Serving loads."""
 
 from serving.export.export import export
 from serving.export.parity import ParityError

@@ -1,4 +1,4 @@
-"""The requests that an export is checked, warmed up and measured with."""
+"""The requests for checking, warming up and measuring an export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of an export: what was measured, before the compiler and after it."""
+"""The report of an export: sizes, times and scores, without and with the compiler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import mtl_tf
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import cost, sharing, tasks_alone
 from mtl_tf.transform.graph import TransformModule
-from serving.export import latency, saved_model
+from serving.export import saved_model
 from serving.export.probe_requests import build_probe_requests, warmup_requests
 from serving.export.stages import Verified
 from serving.protocol.signatures import ALL, DEFAULT, IDS, RANK
@@ -76,7 +76,7 @@ def _save_baseline(verified: Verified, folder: Path, batch_sizes: Sequence[int])
     transform = TransformModule(compiled.transform)
     context = compiled.context if RANK in verified.served.signatures else ()
     names = saved_model.raw_names(transform, context)
-    saved_model.save(saved_model.plain_module(compiled.model, transform, names), folder)
+    saved_model.save(saved_model.baseline_module(compiled.model, transform, names), folder)
     model = LoadedModel(folder)
     requests = build_probe_requests(model, rows)
     warmup.write(folder, warmup_requests(requests, "plain", batch_sizes))
@@ -84,7 +84,7 @@ def _save_baseline(verified: Verified, folder: Path, batch_sizes: Sequence[int])
 
 
 def _scores(verified: Verified) -> dict[str, Any]:
-    """What the version answers, and how close to the trained model."""
+    """Describe the signatures and how close their scores are to the trained model's."""
     checked, served = verified.saved.checked, verified.served
     names = [feature.name for feature in checked.compiled.transform.features]
     read = checked.compiled.fields
@@ -123,7 +123,10 @@ def _sizes(verified: Verified, versions: Mapping[str, _Version]) -> dict[str, An
     }
 
 
-def _latency(versions: Mapping[str, _Version], seconds: float) -> latency.Report:
+def _latency(versions: Mapping[str, _Version], seconds: float) -> dict[str, Any]:
+    # Not at the top: as `python -m serving.export.latency` it must not be imported before.
+    from serving.export import latency
+
     if not seconds:
         return {}
     folders = {key: version.folder for key, version in versions.items()}
@@ -132,7 +135,7 @@ def _latency(versions: Mapping[str, _Version], seconds: float) -> latency.Report
 
 
 def _analysis(verified: Verified) -> dict[str, Any]:
-    """What the tasks share and cost, and what each pass did."""
+    """Describe what the tasks share and cost, and the effect of each pass."""
     checked, compiled = verified.saved.checked, verified.saved.checked.compiled
     alone = tasks_alone(compiled.trained, checked.tables["dtype"], compiled.rows_per_request)
     return {

@@ -1,4 +1,4 @@
-"""The SavedModels of an export: the one that is served, and the one it is compared with."""
+"""The SavedModels of an export: the served one, and the baseline it is compared with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.protocol.signatures import DEFAULT, EXAMPLES, IDS, RANK
 
 Tensors = dict[str, tf.Tensor]
 
-# Neither arithmetic nor lookups: inputs, weights, names for tensors, calls of functions.
+# Neither arithmetic nor lookups: inputs, weights, renamed tensors, function calls.
 _NOT_COUNTED = {
     "Const", "HashTableV2", "Identity", "IdentityN", "NoOp", "PartitionedCall", "Placeholder",
     "ReadVariableOp", "StatefulPartitionedCall", "VarHandleOp", "_Arg", "_Retval",
@@ -28,12 +28,12 @@ _NOT_COUNTED = {
 
 @dataclass(frozen=True)
 class Ranking:
-    """How many candidates in one context are scored.
+    """The scoring of many candidates in one context.
 
     Args:
         context: names of the raw inputs that have one row.
         scores: raw tensors to `{task: (candidates,)}`.
-        tracked: what owns the variables and lookup tables.
+        tracked: the owners of the variables and lookup tables.
     """
 
     context: frozenset[str]
@@ -42,15 +42,15 @@ class Ranking:
 
 
 class ServedModule(tf.Module):
-    """A transform and the scores on top of it, as the signatures of an export.
+    """A transform and a scoring function, as the signatures of an export.
 
     Args:
         transform: raw tensors to features.
         scores: features to `{task: (n,)}`.
-        checked: the same, refusing ids outside their table: `ids` come from elsewhere.
+        checked: the same, but an id outside its table is an error, for the signature `ids`.
         features: specifications of the features that `scores` reads.
-        tracked: what owns the variables.
-        ranking: for one more signature, `rank`.
+        tracked: the owner of the variables.
+        ranking: for the signature `rank`, if there is to be one.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ServedModule(tf.Module):
         self._features = dict(features)
 
     def signatures(self) -> dict[str, Any]:
-        """`serving_default` (raw columns), `examples` (tf.Example), `ids` (features), `rank`."""
+        """Return `serving_default` (raw columns), `examples`, `ids` (features) and `rank`."""
 
         def serving_default(**raw: tf.Tensor) -> Tensors:
             return self._scores(self.transform(raw))
@@ -89,7 +89,7 @@ class ServedModule(tf.Module):
             EXAMPLES: _concrete(from_examples, serialized),
             IDS: _concrete(ids, self._features),
         }
-        # Last: it takes the weights that the others made.
+        # Last: it shares the weights that the others have created.
         return signatures | ({RANK: self._rank()} if self._ranking else {})
 
     def _rank(self) -> Any:
@@ -107,49 +107,48 @@ class ServedModule(tf.Module):
 
 
 def save(module: ServedModule, folder: Path) -> None:
-    """Writes `module` as a SavedModel."""
+    """Write `module` as a SavedModel."""
     tf.saved_model.save(module, str(folder), module.signatures())
 
 
 def ranking(
     transform: FittedTransform, like: TransformModule, plan: Plan, module: LoweredModule
 ) -> Ranking | None:
-    """`rank` for a plan that was split by sides; None where one of the sides is empty.
+    """Return `rank` for a plan split into context and candidates; None if either is empty.
 
     It shares the lookup tables of `like` and the weights of `module`.
     """
-    single = frozenset(feature.name for feature in plan.inputs if feature.once)
-    sides: list[list[str]] = [[], []]
-    for field in transform.schema.fields:
-        if field.name in plan.features:
-            sides[field.name in single].append(field.name)
-    if not all(sides):
+    context_inputs = frozenset(feature.name for feature in plan.inputs if feature.once)
+    used = [field.name for field in transform.schema.fields if field.name in plan.features]
+    of_context = [name for name in used if name in context_inputs]
+    of_candidates = [name for name in used if name not in context_inputs]
+    if not of_context or not of_candidates:
         return None
-    parts = [TransformModule(transform, names, like) for names in sides]
+    parts = [TransformModule(transform, names, like) for names in (of_candidates, of_context)]
     scored = lower(plan, like=module)
 
     def scores(raw: Tensors) -> Tensors:
-        candidates = {name: x for name, x in raw.items() if name not in single}
-        context = {name: x for name, x in raw.items() if name in single}
+        candidates = {name: x for name, x in raw.items() if name not in context_inputs}
+        context = {name: x for name, x in raw.items() if name in context_inputs}
         return scored(parts[0](candidates) | parts[1](context))
 
-    return Ranking(single, scores, [scored, *parts])
+    return Ranking(context_inputs, scores, [scored, *parts])
 
 
-def plain_module(
+def baseline_module(
     model: keras.Model, transform: TransformModule, context: frozenset[str] = frozenset()
 ) -> ServedModule:
-    """What is served without this project's compiler; the "before" of every report.
+    """Return the baseline, exported without the compiler: the "before" of every report.
 
-    `ids` is the graph that Keras' own `model.export()` writes; the other signatures put
-    the same raw transform in front of it, of all fields, as nothing says which are unread.
+    `ids` is the graph that Keras' own `model.export()` writes. The other signatures put the
+    same raw transform in front of it, for all fields, as Keras does not know the unused ones.
     `rank` repeats the raw inputs `context` for every candidate.
     """
 
     def rank(raw: Tensors) -> Tensors:
         count = next(tf.shape(x)[0] for name, x in raw.items() if name not in context)
-        once = {k: tf.repeat(x, count, axis=0) for k, x in raw.items() if k in context}
-        return scores(transform(raw | once))
+        repeated = {k: tf.repeat(x, count, axis=0) for k, x in raw.items() if k in context}
+        return scores(transform(raw | repeated))
 
     def scores(features: Tensors) -> Tensors:
         outputs = model(features, training=False)
@@ -159,20 +158,20 @@ def plain_module(
         name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
         for name, tensor in model.input.items()
     }
-    # Keras 3 variables wrap tf.Variables; TF Serving finds only what is tracked plainly.
+    # Keras 3 wraps tf.Variables; TF Serving finds only those that are tracked themselves.
     variables = [resource(variable) for variable in model.variables]
     ranked = Ranking(context, rank) if context else None
     return ServedModule(transform, scores, scores, features, variables, ranked)
 
 
 def raw_names(transform: TransformModule, fields: Collection[str]) -> frozenset[str]:
-    """The raw inputs of these fields, weights included."""
+    """Return the names of the raw inputs of these fields, including weights."""
     names = transform.raw_signature()
     return frozenset(name for name in names if name.removesuffix("__weights") in fields)
 
 
 def count_ops(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> int:
-    """Operations that a signature needs, through all the functions it calls."""
+    """Count the operations of a signature, including all functions that it calls."""
     functions = {f.signature.name: f.node_def for f in meta_graph.graph_def.library.function}
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     outputs = meta_graph.signature_def[signature].outputs.values()
@@ -187,7 +186,7 @@ def count_ops(meta_graph: meta_graph_pb2.MetaGraphDef, signature: str) -> int:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Bytes of a SavedModel, without the extras beside it."""
+    """Return the bytes of a SavedModel, without `assets.extra`."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files if "assets.extra" not in path.parts)
 

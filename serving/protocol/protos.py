@@ -2,9 +2,9 @@
 
 The generated modules of tensorflow-serving-api import `tensorflow.core.…_pb2`, and
 importing any part of `tensorflow` runs its `__init__`: about 8 s and all of Keras. The
-message modules themselves are plain protobuf, so while they are imported here, an empty
-package stands in for `tensorflow`. A real `import tensorflow`, before or after, is
-unaffected and shares the same message classes.
+message modules themselves are plain protobuf, so an empty package replaces `tensorflow`
+while they are imported here. A real `import tensorflow`, before or after, is unaffected
+and shares the same message classes.
 """
 
 from __future__ import annotations

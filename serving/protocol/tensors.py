@@ -30,25 +30,22 @@ _LARGEST_BYTES = 1 << 30  # a tiny message may declare a huge shape
 
 
 def numpy_dtype(code: int) -> np.dtype[Any]:
-    """The NumPy type of a `DataType`; strings are objects (bytes)."""
+    """Return the NumPy type of a `DataType`; strings are objects (bytes)."""
     return np.dtype(object) if code == STRING else np.dtype(_NUMBERS[code][0])
 
 
 def dtype_code(array: np.ndarray) -> int:
-    """The `DataType` of an array."""
+    """Return the `DataType` of an array; `ValueError` if there is none for its type."""
     if array.dtype.kind in "OSU":
         return int(STRING)
     if array.dtype not in _CODES:
-        raise ValueError(f"no tensor type for NumPy type {array.dtype}; use {sorted_names()}")
+        known = ", ".join(sorted(map(str, _CODES)))
+        raise ValueError(f"no tensor type for NumPy type {array.dtype}; use {known} or strings")
     return int(_CODES[array.dtype])
 
 
-def sorted_names() -> str:
-    return ", ".join(sorted(str(dtype) for dtype in _CODES)) + " or strings"
-
-
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """`array` as raw bytes (`tensor_content`), the cheapest form; strings as a list.
+    """Return `array` as raw bytes (`tensor_content`), the cheapest form; strings as a list.
 
     >>> to_proto(np.array([1, 2], np.int64)).tensor_content
     b'\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x00\\x00\\x00\\x00'
@@ -62,7 +59,7 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def to_value_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """`array` as a list of values, the form in which TF Serving answers."""
+    """Return `array` as a list of values, the form of TF Serving's answers."""
     proto = _empty(array)
     if proto.dtype == STRING:
         _extend(proto.string_val, array)
@@ -72,10 +69,11 @@ def to_value_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
-    """The array in `proto`, read as TensorFlow does: too few values repeat the last one.
+    """Return the array in `proto`, as TensorFlow reads it: too few values repeat the last one.
 
-    Raises ValueError where TensorFlow's own parser refuses: no or an unknown type, a
-    negative dimension, raw bytes of the wrong length.
+    Raises:
+        ValueError: As by TensorFlow's own parser, for a missing or unknown type, a negative
+            dimension, or raw bytes of the wrong length.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if any(size < 0 for size in shape):
@@ -110,13 +108,13 @@ def _strings(proto: tensor_pb2.TensorProto, count: int) -> np.ndarray:
 
 
 def _split(content: bytes, count: int) -> list[bytes]:
-    """Raw bytes of strings: `count` varint lengths, then the strings themselves."""
+    """Split the raw bytes of strings: `count` varint lengths, then the strings themselves."""
     lengths, place = [], 0
     for _ in range(count):
         length, shift = 0, 0
         while True:
             if place >= len(content) or shift > 56:
-                raise ValueError("string lengths are cut off")
+                raise ValueError("the lengths of the strings are truncated")
             byte = content[place]
             length |= (byte & 0x7F) << shift
             place, shift = place + 1, shift + 7
@@ -144,7 +142,7 @@ def _padded(values: np.ndarray, count: int, default: Any) -> np.ndarray:
 def _extend(field: Any, array: np.ndarray) -> None:
     values = array.ravel().tolist()
     try:
-        field.extend(values)  # all bytes, nearly always
+        field.extend(values)  # nearly always all bytes
     except TypeError:
         del field[:]
         field.extend([v if isinstance(v, bytes) else str(v).encode() for v in values])

@@ -1,1 +1,1 @@
-"""Running an exported model as TF Serving does: its loader, warm-up and settings."""
+"""Run an exported model as TF Serving does: its loader, warm-up and settings."""

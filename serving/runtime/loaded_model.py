@@ -1,8 +1,8 @@
-"""One loaded version of a model: TF Serving's loader, checks and answers, in this process.
+"""One version of a model in this process, with TF Serving's loader, checks and answers.
 
-`tf.saved_model.load` hides faults that the server meets (a Keras 3 model inside a
-`tf.Module` loads there and fails in the server), so this uses the loader that the server
-uses: `tf.compat.v1.saved_model.load` into a Session, run through callables.
+`tf.saved_model.load` hides faults that the server has (it loads a Keras 3 model inside a
+`tf.Module`, which fails in the server). This uses the server's own loader,
+`tf.compat.v1.saved_model.load` into a Session, run through callables.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from pathlib import Path
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.util import deprecation
 
+from mtl_tf.backend.session import session_callable, silence_deprecations
 from serving.protocol import signatures
 from serving.protocol.protos import meta_graph_pb2, tensor_pb2, types_pb2
 from serving.protocol.tensors import dtype_code, from_proto
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: the code and message TF Serving gives."""
+    """A request that cannot be answered, with the code and message of TF Serving."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -32,14 +31,14 @@ class RequestError(Exception):
 
 
 class LoadedModel:
-    """A SavedModel in a Session of its own, on the CPU.
+    """A SavedModel in its own Session, on the CPU.
 
     Args:
         path: the version's folder.
-        threads: width of the intra-op and inter-op pools; 0 lets TensorFlow choose. With 1 a
-            request runs on the thread that asks: waking one of a pool takes longer than a
-            small request's arithmetic. The intra-op pool is one for the process, as wide as
-            its first session asked.
+        threads: size of the intra-op and inter-op pools; 0 lets TensorFlow choose. With 1 a
+            request runs on the calling thread: waking a thread of a pool takes longer than
+            a small request's arithmetic. All models of a process share one intra-op pool,
+            as large as its first session asked for.
 
     >>> LoadedModel("/no/such/model")  # doctest: +ELLIPSIS, +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
@@ -55,8 +54,8 @@ class LoadedModel:
         )
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
-        # Deprecated for training code, but it is the loader that the server has.
-        with graph.as_default(), deprecation.silence():
+        # Deprecated for training code, but it is the server's loader.
+        with graph.as_default(), silence_deprecations():
             self.meta_graph = tf.compat.v1.saved_model.load(
                 self._session, [tf.saved_model.SERVING], str(path)
             )
@@ -65,7 +64,7 @@ class LoadedModel:
 
     @property
     def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
-        """What can be asked, by signature name."""
+        """The signatures by name."""
         return self.meta_graph.signature_def
 
     def predict(
@@ -74,7 +73,7 @@ class LoadedModel:
         inputs: Mapping[str, tensor_pb2.TensorProto],
         output_filter: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """The outputs for one request; raises `RequestError` as TF Serving would."""
+        """Return the outputs for one request; raise `RequestError` where TF Serving refuses it."""
         signature = self.signature(signature_name)
         arrays = _parse_inputs(signature, inputs)
         _check_outputs(signature, output_filter)
@@ -90,7 +89,7 @@ class LoadedModel:
     def run(
         self, signature_name: str, arrays: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
     ) -> dict[str, np.ndarray]:
-        """The named outputs (all by default) for arrays that fit the signature."""
+        """Return the named outputs (all by default) for arrays that fit the signature."""
         names, call = self.runner(signature_name, outputs)
         try:
             values = call(*(arrays[name] for name in names))
@@ -103,7 +102,7 @@ class LoadedModel:
     def runner(
         self, signature_name: str, outputs: Sequence[str] = ()
     ) -> tuple[list[str], Callable[..., list[np.ndarray]]]:
-        """The inputs' names in feeding order, and the callable that takes them; made once."""
+        """Return the names of the inputs in feeding order, and a callable that takes them."""
         signature = self.signature(signature_name)
         outputs = list(outputs) or sorted(signature.outputs)
         # The server sorts feeds by tensor name; its messages count arguments in that order.
@@ -111,15 +110,13 @@ class LoadedModel:
         key = (signature_name, *outputs)
         with self._lock:
             if key not in self._callables:
-                options = config_pb2.CallableOptions(
-                    feed=[signature.inputs[name].name for name in names],
-                    fetch=[signature.outputs[name].name for name in outputs],
-                )
-                self._callables[key] = self._session._make_callable_from_options(options)
+                feeds = [signature.inputs[name].name for name in names]
+                fetches = [signature.outputs[name].name for name in outputs]
+                self._callables[key] = session_callable(self._session, feeds, fetches)
             return names, self._callables[key]
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
-        """The signature of that name; an empty name means `serving_default`."""
+        """Return the signature `name`; an empty name means `serving_default`."""
         name = name or signatures.DEFAULT
         if name not in self.signatures:
             raise RequestError(
@@ -138,7 +135,7 @@ def _invalid(message: str) -> RequestError:
 def _parse_inputs(
     signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tensor_pb2.TensorProto]
 ) -> dict[str, np.ndarray]:
-    """Checks and order of checks as in TF Serving's `PreProcessPrediction`."""
+    """Parse the inputs; the checks and their order are TF Serving's (`PreProcessPrediction`)."""
     wanted, sent, defaults = set(signature.inputs), set(inputs), set(signature.defaults)
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
         raise _invalid(

@@ -1,8 +1,8 @@
-"""The warm-up file: requests that TF Serving runs before it calls a version available.
+"""The warm-up file: requests that TF Serving runs before a version becomes available.
 
 Without it the first request of each size pays for TensorFlow's set-up (measured at batch
-1: 113 ms without, 11 ms with). A record that fails makes the version fail its load,
-instead of its first user.
+1: 113 ms without, 11 ms with). If one of them fails, the version fails to load, before a
+user can meet the fault.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_RECORDS = 1000  # TF Serving's own limit: one more and the version fails to 
 def predict_request(
     name: str, signature: str, arrays: Mapping[str, np.ndarray]
 ) -> predict_pb2.PredictRequest:
-    """A request for the model called `name`."""
+    """Return a request to the model `name`."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
     request.model_spec.signature_name = signature
@@ -35,7 +35,7 @@ def predict_request(
 
 
 def write(version: Path, requests: Iterable[predict_pb2.PredictRequest]) -> int:
-    """Writes `requests` as the warm-up file of a version folder; gives their number."""
+    """Write `requests` as the warm-up file of a version folder; return their number."""
     records = [_record(request) for request in requests]
     if len(records) > MAX_RECORDS:
         raise ValueError(
@@ -49,9 +49,10 @@ def write(version: Path, requests: Iterable[predict_pb2.PredictRequest]) -> int:
 
 
 def replay(model: LoadedModel, version: Path) -> int:
-    """Runs a version's warm-up requests, if it has any; gives their number.
+    """Run a version's warm-up requests, if it has any; return their number.
 
-    Raises `RequestError` when one fails, as TF Serving does.
+    Raises:
+        RequestError: One fails; TF Serving does not load the version then.
     """
     count = 0
     for request in read(version):
@@ -61,7 +62,7 @@ def replay(model: LoadedModel, version: Path) -> int:
 
 
 def read(version: Path) -> Iterator[predict_pb2.PredictRequest]:
-    """The warm-up requests of a version; none if it has no such file."""
+    """Yield the warm-up requests of a version; none if it has no such file."""
     path = version / FILE
     if not path.exists():
         return

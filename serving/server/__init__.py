@@ -1,4 +1,4 @@
-"""The local server: a stand-in for TF Serving in development and tests."""
+"""The local server, which replaces TF Serving in development and tests."""
 
 from serving.server.server import LocalServer, main
 

@@ -1,4 +1,4 @@
-"""TF Serving's server configuration, as protos and as the text files its flags take.
+"""TF Serving's server configuration, as protos and as the text files of its flags.
 
 | flag of tensorflow_model_server | written by |
 |---|---|
@@ -31,9 +31,9 @@ def model_config(
     versions: Sequence[int] = (),
     labels: Mapping[str, int] | None = None,
 ) -> pb.ModelConfig:
-    """One model's entry: the `latest` n versions, or exactly these `versions`.
+    """Return one model's entry: its `latest` n versions, or exactly these `versions`.
 
-    `labels` (canary, stable) name versions for clients; each must be served.
+    `labels` (canary, stable) name versions for clients; each of them must be served.
 
     >>> print(model_config("shop", "/models/shop", labels={"stable": 3}, versions=[3]))
     name: "shop"
@@ -59,7 +59,7 @@ def model_config(
     for label, version in (labels or {}).items():
         if versions and version not in versions:
             raise UserError(
-                f"label `{label}` names version {version}, which is not among the served "
+                f"label `{label}` is for version {version}, which is not among the served "
                 f"versions {list(versions)}; add it to `versions`"
             )
         config.version_labels[label] = version
@@ -67,36 +67,39 @@ def model_config(
 
 
 def server_config(models: Iterable[pb.ModelConfig]) -> pb.ModelServerConfig:
-    """The whole server's configuration."""
+    """Return the configuration of a server with these models."""
     return pb.ModelServerConfig(model_config_list=pb.ModelConfigList(config=models))
 
 
 def models_folder(named: str | Path) -> Path:
-    """The folder of models of that name; `UserError` if it has none.
+    """Return a folder of models as a `Path`.
 
-    A `Path` of nothing would be the working folder, and nothing is what an unset variable
-    of a shell leaves.
+    Raises:
+        UserError: The name is empty, as from an unset shell variable; as a `Path` it would
+            mean the working folder.
     """
     if named == "":
-        raise UserError("expected a folder of models. Received an empty text; name one")
+        raise UserError("expected a folder of models. Received: ''")
     return Path(named)
 
 
 def folder_config(folder: str | Path, base_path: str | Path | None = None) -> pb.ModelServerConfig:
-    """Every model in `folder`, each with its latest version.
+    """Return the configuration of all models in `folder`, each with its latest version.
 
-    `base_path` is where the server sees `folder`, when that is elsewhere (a container).
+    `base_path` is the path of `folder` for the server, if that is another (in a container).
     """
     folder = models_folder(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of models; export a model into it first")
+        raise UserError(
+            f"{folder}: this folder of models does not exist; export a model into it first"
+        )
     inside = Path(base_path) if base_path else folder.absolute()
     names = sorted(path.name for path in folder.iterdir() if versions_in(path))
     return server_config(model_config(name, inside / name) for name in names)
 
 
 def versions_in(folder: Path) -> dict[int, Path]:
-    """A model's versions on disk: the sub-folders TF Serving would see, named by integers."""
+    """Return a model's versions on disk: the subfolders that are named by integers."""
     if not folder.is_dir():
         return {}
     named = (p for p in folder.iterdir() if p.name.isascii() and p.name.isdecimal() and p.is_dir())
@@ -104,7 +107,7 @@ def versions_in(folder: Path) -> dict[int, Path]:
 
 
 def read_config(path: str | Path) -> pb.ModelServerConfig:
-    """The configuration in a text file, as `--model_config_file` takes it."""
+    """Read the configuration in a text file of `--model_config_file`."""
     try:
         config: pb.ModelServerConfig = text_format.Parse(
             Path(path).read_text(encoding="utf-8"), pb.ModelServerConfig()
@@ -117,12 +120,12 @@ def read_config(path: str | Path) -> pb.ModelServerConfig:
 
 
 def config_text(config: pb.ModelServerConfig) -> str:
-    """The text that `--model_config_file` takes."""
+    """Return the text for `--model_config_file`."""
     return text_format.MessageToString(config)
 
 
 def write(folder: str | Path, config: pb.ModelServerConfig) -> Path:
-    """Writes `models.config`, `batching.config` and `monitoring.config` into `folder`."""
+    """Write `models.config`, `batching.config` and `monitoring.config` into `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
@@ -137,11 +140,11 @@ def write(folder: str | Path, config: pb.ModelServerConfig) -> Path:
 def batching_text(
     batch_sizes: Sequence[int] = (64, 512), timeout_micros: int = 1000, threads: int = 2
 ) -> str:
-    """The text that `--batching_parameters_file` takes.
+    """Return the text for `--batching_parameters_file`.
 
-    Requests are padded to one of `batch_sizes`; a request larger than the last one is
-    refused. Worth it for many small requests; one large request per query is faster
-    without batching. Empty requests hang under batching: `serving.client` never sends any.
+    Requests are padded to one of `batch_sizes`; one that is larger than the last is refused.
+    Batching helps with many small requests; one large request per query is faster without.
+    Empty requests hang under batching: `serving.client` never sends any.
 
     >>> print(batching_text([8]), end="")
     max_batch_size { value: 8 }

@@ -1,7 +1,7 @@
-"""Which versions of which models are served: loads, swaps, keeps the old one when in doubt.
+"""The served versions of all models: load new ones, unload old ones.
 
-The rules are TF Serving's: a new version is loaded and warmed up before the old one goes;
-a version that fails to load stays failed, and the old one stays in service.
+The rules are TF Serving's: a new version is loaded and warmed up before the old one is
+unloaded; a version that fails to load is not tried again, and the old one is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """Where one version of a model stands."""
+    """The state of one version of a model; `code` and `message` say why it failed."""
 
     state: int
     model: LoadedModel | None = None
@@ -38,8 +38,8 @@ class ModelStore:
     """The served versions of every model in a configuration.
 
     Args:
-        config: called on every `poll`; gives the configuration of that moment.
-        threads: of each model, as `LoadedModel` takes them.
+        config: called on every `poll`; returns the current configuration.
+        threads: of each model, see `LoadedModel`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ModelStore:
         self._polling = threading.Lock()
 
     def poll(self) -> None:
-        """Looks once; loads what is new, then unloads what is no longer wanted."""
+        """Load the versions that are new, then unload those that are no longer configured."""
         with self._polling:
             configs = {entry.name: entry for entry in self.config().model_config_list.config}
             for name in [name for name in self._models if name not in configs]:
@@ -62,10 +62,14 @@ class ModelStore:
             self._labels = {name: dict(entry.version_labels) for name, entry in configs.items()}
 
     def find(self, spec: model_pb2.ModelSpec) -> tuple[int, LoadedModel]:
-        """The version asked for, and its model; raises `RequestError` as TF Serving would."""
+        """Return the number of the version that `spec` names, and its model.
+
+        Raises:
+            RequestError: It is not available; code and message are TF Serving's.
+        """
         if not spec.name:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-        versions = dict(self._models.get(spec.name, {}))  # a poll may add to it meanwhile
+        versions = dict(self._models.get(spec.name, {}))  # a copy: a poll may add to it
         available = {number: entry.model for number, entry in versions.items() if entry.model}
         wanted = self._number(spec)
         number = max(available, default=None) if wanted is None else wanted
@@ -77,7 +81,7 @@ class ModelStore:
         return number, available[number]
 
     def status(self, spec: model_pb2.ModelSpec) -> dict[int, Version]:
-        """Every known version of a model (or the one asked for), newest first."""
+        """Return the known versions of a model, newest first, or only the one `spec` names."""
         versions = dict(self._models.get(spec.name, {}))
         number = self._number(spec)
         if number is not None and number not in versions:
@@ -96,7 +100,7 @@ class ModelStore:
         }
 
     def names(self) -> list[str]:
-        """The models that are or were served."""
+        """Return the names of the models that are or were served."""
         return sorted(self._models)
 
     def _number(self, spec: model_pb2.ModelSpec) -> int | None:
@@ -114,7 +118,7 @@ class ModelStore:
     def _poll_model(self, name: str, config: model_server_config_pb2.ModelConfig) -> None:
         base = Path(config.base_path)
         if not base.is_dir():
-            return  # perhaps unreachable for a moment: keep what is served
+            return  # perhaps unreachable for a moment: keep the loaded versions
         found = versions_in(base)
         wanted = _aspired(config, found)
         versions = self._models.setdefault(name, {})
@@ -134,7 +138,7 @@ class ModelStore:
             failed = Version(State.END, None, error.code.value[0], error.message)
         except tf.errors.OpError as error:
             failed = Version(State.END, None, error.error_code, error.message)
-        except Exception as error:  # whatever a broken folder may cause: the old one must stay
+        except Exception as error:  # a broken folder may cause any; the old version must be kept
             code = grpc.StatusCode.NOT_FOUND if isinstance(error, OSError) else _UNKNOWN
             failed = Version(State.END, None, code.value[0], str(error))
         else:
@@ -144,7 +148,7 @@ class ModelStore:
         return failed
 
     def _unload_all_but(self, name: str, wanted: set[int]) -> None:
-        # A request that runs now holds its model; the session goes with the last of them.
+        # Running requests hold a reference; the session is closed after the last one.
         for number, version in self._models[name].items():
             if number not in wanted and version.model is not None:
                 self._models[name][number] = Version(State.END)

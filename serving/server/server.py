@@ -1,6 +1,6 @@
-"""A local stand-in for TF Serving: the same protocol, loader and answers, for development.
+"""A local server with TF Serving's protocol, loader and answers, for development.
 
-Not for production: TF Serving is the engine there. `python -m serving.server --help`.
+Use TF Serving itself in production. `python -m serving.server --help` lists the options.
 """
 
 from __future__ import annotations
@@ -34,23 +34,25 @@ _log = logging.getLogger(__name__)
 
 
 class LocalServer:
-    """Serves the models of a folder, or of a TF Serving configuration, over gRPC.
+    """Serve the models of a folder, or of a TF Serving configuration, over gRPC.
 
-    The port opens after every model has loaded; afterwards new versions are swapped in
-    while requests run, and a version that fails to load leaves the old one serving.
+    The port opens after every model has loaded. New versions then replace old ones while
+    requests run; if a version fails to load, the old one is kept.
 
     Args:
-        models: folder of models, `NAME/VERSION/` inside; new models are found too.
-        host, port: where to listen; port 0 takes a free one. There is no authentication:
-            listen on other than the own machine only in a trusted network.
-        config: instead of `models`, a configuration as TF Serving takes it.
-        poll_seconds: how often the folders are looked at.
-        threads: width of each model's thread pools; 0 lets TensorFlow choose. With 1 there
-            are none: a request runs on the thread it came in on.
+        models: folder of models, `NAME/VERSION/` inside; new models are found, too.
+        host: address to listen on. There is no authentication: use another than this
+            machine's own only in a trusted network.
+        port: to listen on; 0 takes a free one.
+        config: TF Serving's configuration, instead of `models`.
+        poll_seconds: time between two looks for new versions.
+        threads: size of each model's thread pools; 0 lets TensorFlow choose. With 1 there
+            are no pools: a request runs on the thread that received it.
         max_message_bytes: larger requests are refused (RESOURCE_EXHAUSTED).
 
-    Raises `UserError` when there is nothing to serve, the newest version of a model cannot
-    be loaded, or the port is taken.
+    Raises:
+        UserError: An argument is wrong; or, by `start`, there is nothing to serve, the
+            newest version of a model cannot be loaded, or the port is taken.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class LocalServer:
         max_message_bytes: int = 256 << 20,
     ) -> None:
         if (models is None) == (config is None):
-            raise UserError("give either a folder of `models` or a `config`, not both or neither")
+            raise UserError("give either `models` or `config`")
         if not 0 <= port <= 65535:  # gRPC would take it modulo 65536
             raise UserError(f"`port` must be from 0 to 65535. Received: {port}")
         if not poll_seconds > 0:
@@ -85,7 +87,7 @@ class LocalServer:
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a taken port is an error, not a silent second server
+                ("grpc.so_reuseport", 0),  # make a taken port an error, not a second server
             ],
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -96,7 +98,7 @@ class LocalServer:
         )
 
     def start(self) -> LocalServer:
-        """Loads, warms up, then opens the port; `address` is known afterwards."""
+        """Load and warm up the models, then open the port; `address` has its number."""
         self.store.poll()
         _require_available(self.store)
         try:
@@ -112,9 +114,9 @@ class LocalServer:
         return self
 
     def stop(self, grace: float = 5.0) -> None:
-        """Closes the port, lets running requests end within `grace` seconds."""
+        """Close the port and wait `grace` seconds for running requests to end."""
         self._stopping.set()
-        # Not for ever: a request that nothing ends must not keep the process.
+        # Bounded: a request that never ends must not keep the process alive.
         self._server.stop(grace).wait(grace + 5)
         if self._poller.is_alive():
             self._poller.join(grace + 5)
@@ -129,33 +131,34 @@ class LocalServer:
         while not self._stopping.wait(self._poll_seconds):
             try:
                 self.store.poll()
-            except Exception:  # the folder may be gone for a moment; what is loaded still serves
-                _log.exception("looking for new versions failed; the loaded ones still serve")
+            except Exception:  # the folder may be unreachable for a moment
+                _log.exception("looking for new versions failed; still serving the loaded ones")
 
 
 def _require_available(store: ModelStore) -> None:
     if not store.names():
         raise UserError(
-            "nothing to serve: no model with a version (NAME/1/) there; export one first"
+            "nothing to serve: no model with a version (NAME/1/) found; export one first"
         )
     for name in store.names():
         try:
             versions = store.status(model_pb2.ModelSpec(name=name))
         except RequestError:
             raise UserError(
-                f"model `{name}` has none of the versions that its configuration asks for; "
+                f"model `{name}` has none of the versions that its configuration requests; "
                 "check `model_version_policy` and `base_path`"
             ) from None
         for number, version in versions.items():
             if version.code:
                 raise UserError(
                     f"model `{name}`, version {number} cannot be loaded "
-                    f"({version.message.splitlines()[0]}); repair it under a new number"
+                    f"({version.message.splitlines()[0]}); publish a corrected version under a "
+                    "new number"
                 )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`python -m serving.server`: serves until SIGTERM or SIGINT, then stops in good order."""
+    """Run `python -m serving.server`: serve until SIGTERM or SIGINT, then stop cleanly."""
     options = _parser().parse_args(argv)
     server = LocalServer(
         options.models,
@@ -165,18 +168,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         poll_seconds=options.poll_seconds,
         threads=options.threads,
     )
-    asked_to_stop = threading.Event()
+    stop_requested = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: asked_to_stop.set())
+        signal.signal(name, lambda *_: stop_requested.set())
     with server:
         names = ", ".join(server.store.names())
         print(f"serving {names} on {server.address} (Ctrl-C stops it)", flush=True)
-        asked_to_stop.wait()
-    _leave()
+        stop_requested.wait()
+    _exit_now()
 
 
-def _leave() -> None:
-    """Ends the process: returning would wait for requests that outlast the grace."""
+def _exit_now() -> None:
+    """End the process: returning would wait for requests that are still running."""
     sys.stdout.flush()
     logging.shutdown()
     os._exit(0)
@@ -188,16 +191,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--models", help="folder of models, NAME/VERSION/ inside")
-    source.add_argument("--config", help="text file, as TF Serving's --model_config_file")
+    source.add_argument("--config", help="text file, as for TF Serving's --model_config_file")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8500, help="0 takes a free one (%(default)s)")
     parser.add_argument(
-        "--poll-seconds", type=float, default=1.0, help="between looks for versions (%(default)s)"
+        "--port", type=int, default=8500, help="port to listen on; 0 takes a free one (%(default)s)"
+    )
+    parser.add_argument(
+        "--poll-seconds",
+        type=float,
+        default=1.0,
+        help="time between two looks for new versions (%(default)s)",
     )
     parser.add_argument(
         "--threads",
         type=int,
         default=0,
-        help="per model; 0 lets TensorFlow choose, 1 is fastest for small requests (%(default)s)",
+        help="threads per model; 0 lets TensorFlow choose, 1 suits small requests (%(default)s)",
     )
     return parser

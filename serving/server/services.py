@@ -1,4 +1,4 @@
-"""PredictionService and ModelService over a `ModelStore`, with TF Serving's answers."""
+"""PredictionService and ModelService on a `ModelStore`, with TF Serving's answers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _METADATA_FIELD = "signature_def"
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns `RequestError` into the call's status, and a fault of ours into INTERNAL."""
+def _handler(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a `RequestError` into the call's status, and any other error into INTERNAL."""
 
     @functools.wraps(method)
     def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -42,7 +42,7 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
             code, message = error.code, error.message
         except Exception:
             _log.exception("%s failed", method.__name__)
-            code, message = grpc.StatusCode.INTERNAL, "the server failed; its log says why"
+            code, message = grpc.StatusCode.INTERNAL, "the server failed; see its log"
         context.abort(code, message)
 
     return answer
@@ -55,14 +55,14 @@ def _spec_of(request: Any) -> model_pb2.ModelSpec:
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the tf.Example calls are not implemented."""
+    """Predict and GetModelMetadata; the calls with tf.Examples are not implemented."""
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
 
-    @_answers
+    @_handler
     def Predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        """The scores of one request."""
+        """Return the scores of one request."""
         spec = _spec_of(request)
         version, model = self._store.find(spec)
         outputs = model.predict(spec.signature_name, request.inputs, request.output_filter)
@@ -74,11 +74,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.outputs[name].CopyFrom(to_value_proto(array))
         return response
 
-    @_answers
+    @_handler
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of a version."""
+        """Return the signatures of a version."""
         spec = _spec_of(request)
         if not request.metadata_field:
             raise RequestError(
@@ -97,21 +97,21 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         response.metadata[_METADATA_FIELD].Pack(signatures)
         return response
 
-    @_answers
+    @_handler
     def Classify(self, request: object) -> None:
-        """Not implemented here; ask Predict."""
+        """Not implemented; use Predict."""
         raise RequestError(
             grpc.StatusCode.UNIMPLEMENTED, "Classify is not implemented; use Predict"
         )
 
-    @_answers
+    @_handler
     def Regress(self, request: object) -> None:
-        """Not implemented here; ask Predict."""
+        """Not implemented; use Predict."""
         raise RequestError(grpc.StatusCode.UNIMPLEMENTED, "Regress is not implemented; use Predict")
 
-    @_answers
+    @_handler
     def MultiInference(self, request: object) -> None:
-        """Not implemented here; ask Predict, which answers all tasks at once."""
+        """Not implemented; use Predict, which returns all tasks."""
         raise RequestError(
             grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not implemented; use Predict"
         )
@@ -123,11 +123,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, store: ModelStore) -> None:
         self._store = store
 
-    @_answers
+    @_handler
     def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Where each version of a model stands."""
+        """Return the state of each version of a model."""
         response = get_model_status_pb2.GetModelStatusResponse()
         for number, version in self._store.status(_spec_of(request)).items():
             entry = response.model_version_status.add(version=number, state=version.state)
@@ -135,11 +135,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             entry.status.error_message = version.message
         return response
 
-    @_answers
+    @_handler
     def HandleReloadConfigRequest(
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Serves the models of a new configuration instead."""
+        """Serve the models of a new configuration instead."""
         config = request.config
         if config.WhichOneof("config") != "model_config_list":
             raise RequestError(_INVALID, "only a model_config_list can be loaded")

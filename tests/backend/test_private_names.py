@@ -15,7 +15,6 @@ PRIVATE_MODULES = ("tensorflow.python", "keras.src", "tf_keras.src")
 PENDING = {
     "mtl_tf/compiler/capture/layers.py",
     "mtl_tf/compiler/capture/tracer.py",
-    "serving/runtime/loaded_model.py",
 }
 """Files that do not use the backend yet."""
 PUBLIC = {"_asdict", "_replace", "_fields", "_exit"}

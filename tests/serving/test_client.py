@@ -80,9 +80,10 @@ def test_no_rows_no_prediction(client, calls):
     assert "PredictRequest" not in calls
 
 
-def test_unread_and_absent_names_warn_once(client):
+def test_unused_columns_warn_once(client):
     sent = [{**row, "colour": "red"} for row in rows()]
-    with pytest.warns(UserWarning, match="model `m` does not read, so dropped: colour") as caught:
+    message = "model `m` does not use these columns, ignoring them: colour"
+    with pytest.warns(UserWarning, match=message) as caught:
         client.score("m", sent)
     assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
@@ -99,7 +100,10 @@ def test_unread_and_absent_names_warn_once(client):
         (lambda c: c.score("m", rows(), tasks=["buy"]), "no task `buy`; it has: a, b"),
         (lambda c: c.score("m", rows(), signature="rank"), "no signature `rank`; it has: "),
         (lambda c: c.score("m", rows(), version=1, label="x"), "give `version` or `label`"),
-        (lambda c: c.score("m", rows(), version=2**70), "`version` must be a number of a version"),
+        (
+            lambda c: c.score("m", rows(), version=2**70),
+            "`version` must be the number of a version",
+        ),
         (lambda c: c.score("m", rows(), version="1"), "number of a version. Received: '1'"),
         (lambda c: c.signatures("m", version=-1), "number of a version. Received: -1"),
         (lambda c: c.score("m", rows(), tasks=[]), "list of one name or more, or left out for all"),
@@ -110,7 +114,7 @@ def test_unread_and_absent_names_warn_once(client):
         (lambda c: c.score("m", rows(), signature="__saved_model_init_op"), "has no signature"),
         (
             lambda c: c.score("m", [{}]),
-            r"none of the model's inputs \(dense, ids\). Received: nothing",
+            r"inputs \(dense, ids\) are missing from every row. Received: nothing",
         ),
         (lambda c: c.score("m", [{"dense": [1, 2], "ids": 7}]), r"indices\[0\] = 7 is not in"),
         (lambda c: c.status("nope"), "Could not find any versions of model nope"),
@@ -127,7 +131,7 @@ def test_errors_are_sentences(server, client, ask, message):
     [
         ({"batch_size": 0}, "`batch_size` must be positive"),
         ({"timeout": 0}, "`timeout` must be positive"),
-        ({"address": ""}, "`address` must be host:port. Received an empty text"),
+        ({"address": ""}, "`address` must be host:port. Received: ''"),
         ({"schema": "/no/such.json"}, "cannot be read as a schema"),
     ],
 )
@@ -172,7 +176,7 @@ def test_a_new_version_with_another_signature(tmp_path, calls):
         other = save_toy(tmp_path / "staged", version=2, only_ids=True)
         other.rename(tmp_path / "m" / "2")
         server.store.poll()
-        with pytest.warns(UserWarning, match="does not read, so dropped: dense"):
+        with pytest.warns(UserWarning, match="does not use these columns, ignoring them: dense"):
             np.testing.assert_allclose(client.score("m", rows())["a"], [100, 200, 300])
 
 

@@ -32,14 +32,14 @@ def test_every_model_of_a_folder_and_back_from_text(tmp_path):
 def test_labels_name_served_versions():
     entry = config.model_config("m", "/m", versions=[3, 4], labels={"canary": 4})
     assert dict(entry.version_labels) == {"canary": 4}
-    with pytest.raises(UserError, match="label `canary` names version 5, which is not among"):
+    with pytest.raises(UserError, match="label `canary` is for version 5, which is not among"):
         config.model_config("m", "/m", versions=[3, 4], labels={"canary": 5})
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda path: config.folder_config(path / "none"), "no such folder of models"),
+        (lambda path: config.folder_config(path / "none"), "this folder of models does not exist"),
         (lambda path: config.read_config(path / "none"), "cannot be read"),
         (lambda path: config.read_config(path / "bad"), "not a model server configuration"),
         (lambda path: config.batching_text([0]), "`batch_sizes` must be positive"),

@@ -1,4 +1,4 @@
-"""A server's settings reach TensorFlow, and what the user has set stays."""
+"""A server's settings reach TensorFlow, and the user's own are kept."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.serving_toys import save_toy
 
 SHOWS = """
 from serving.runtime import environment
-environment.prepare()
+environment.apply_settings()
 import tensorflow
 from tensorflow.python.framework import test_util
 print(test_util.IsMklEnabled())
@@ -31,13 +31,13 @@ def test_tensorflow_runs_with_the_settings():
     assert done.stdout.split()[-1] == "False"
 
 
-def test_what_the_user_has_set_stays(monkeypatch):
+def test_the_users_own_setting_is_kept(monkeypatch):
     (name,) = environment.SETTINGS
     monkeypatch.setenv(name, "1")
-    environment.prepare()
+    environment.apply_settings()
     assert os.environ[name] == "1"
     monkeypatch.delenv(name)
-    environment.prepare()
+    environment.apply_settings()
     assert os.environ.pop(name) == "0"
 
 
@@ -49,7 +49,7 @@ def test_one_thread_a_request_is_the_callers_own(tmp_path):
     def name(thread):
         try:
             return (thread / "comm").read_text()
-        except OSError:  # it has just ended
+        except OSError:  # the thread has just ended
             return ""
 
     def pooled():

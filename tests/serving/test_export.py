@@ -69,14 +69,14 @@ def close_to(scores, truth):
 
 
 @pytest.mark.keras
-@pytest.mark.filterwarnings("ignore:model `shop` does not read")
+@pytest.mark.filterwarnings("ignore:model `shop` does not use")
 @pytest.mark.parametrize("signature", ["serving_default", "examples"])
 def test_served_scores_are_keras_scores(served, raw, truth, signature):
     close_to(served.score("shop", raw, signature=signature), truth)
 
 
 @pytest.mark.keras
-@pytest.mark.filterwarnings("ignore:model `shop` does not read")
+@pytest.mark.filterwarnings("ignore:model `shop` does not use")
 def test_ids_signature(served, features, truth):
     close_to(served.score("shop", features, signature="ids"), truth)
 
@@ -107,7 +107,7 @@ def test_rows_as_they_were_logged(served, run):
         arrays[name] = np.array(values, types[type(flat)])
     batch = probe_rows.record_batch(run.transform, arrays)
     outputs = run.model(apply_arrow(run.transform, batch), training=False)
-    message = "model `shop` does not read, so dropped: closed$"
+    message = "model `shop` does not use these columns, ignoring them: closed$"
     with Client(served.address, schema=SCHEMA) as client, pytest.warns(UserWarning, match=message):
         scores = client.score("shop", [logged])
     close_to(scores, {task: np.asarray(output)[:, 0] for task, output in outputs.items()})

@@ -24,7 +24,7 @@ def run():
         ({"name": "../escape"}, "a model's name must consist of letters"),
         ({"name": ".hidden"}, "a model's name must consist of letters"),
         ({"name": ""}, "a model's name must consist of letters, digits, .* Received: ''"),
-        ({"models": ""}, "expected a folder of models. Received an empty text"),
+        ({"models": ""}, "expected a folder of models. Received: ''"),
         ({"version": 0}, "`version` must be from 1 to 9223372036854775807. Received: 0"),
         ({"version": 2**63}, "`version` must be from 1 to 9223372036854775807"),
         ({"batch_sizes": [0]}, "`batch_sizes` must be positive"),

@@ -192,10 +192,10 @@ def test_latency_of_the_warm_up_requests(tmp_path, capsys):
 
 
 def test_latency_needs_a_model_with_requests(tmp_path):
-    with pytest.raises(UserError, match="no SavedModel there"):
+    with pytest.raises(UserError, match="not a SavedModel"):
         latency.main([str(tmp_path)])
     path = save_toy(tmp_path, only_ids=True)
-    with pytest.raises(UserError, match="has no warm-up requests to measure"):
+    with pytest.raises(UserError, match="there are no warm-up requests to measure"):
         latency.main([str(path)])
 
 

@@ -109,9 +109,9 @@ def test_what_a_side_lacks_or_should_not_have_is_said_once(served, run):
     with pytest.warns(UserWarning) as caught:
         served.rank("shop", {**context, "color": "red"}, [{**candidate, "country": "a"}])
     assert [str(warning.message) for warning in caught] == [
-        "model `shop` does not read, so dropped: country",
-        "model `shop` of the context, does not read, so dropped: color",
-        "model `shop` of the context, is sent as missing, in no row: price",
+        "model `shop` does not use these columns, ignoring them: country",
+        "model `shop` does not use these columns of the context, ignoring them: color",
+        "model `shop`: these inputs are missing from the context: price",
     ]
     assert {warning.filename for warning in caught} == {__file__}
 
@@ -123,7 +123,7 @@ def test_what_a_side_lacks_or_should_not_have_is_said_once(served, run):
         (lambda c, context, rows: c.score("shop", rows, signature="rank"), "call `Client.rank`"),
         (lambda c, context, rows: c.rank("shop", [context], rows), "`context` must be one row"),
         (lambda c, context, rows: c.rank("shop", {"age": 3}, rows),
-         r"the context has none of the model's inputs \(.*\). Received: age"),
+         r"all of the model's inputs \(.*\) are missing from the context. Received: age"),
         (lambda c, context, rows: c.rank("shop", {**context, "shop_id": "x"}, rows),
          "context, `shop_id`: expected a whole number. Received: 'x'"),
         (lambda c, context, rows: c.rank("shop", context, [{**rows[0], "age": "x"}]),

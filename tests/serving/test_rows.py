@@ -260,20 +260,19 @@ def test_no_rows_are_no_examples():
     assert rows.to_examples(no_rows, 0).shape == (0,)
 
 
-def test_remarks():
+def test_unused_and_missing_columns_are_named():
+    unused = "model `m` does not use these columns, ignoring them: "
     encoder = RowEncoder(SIGNATURES, "ids", SCHEMA)  # has no shop_id and no seen
     names = {"Country of user", "price", "tags", "tag weights", "shop", "clicked"}
-    assert encoder.input_warnings(names) == ["does not read, so dropped: shop"]
-    assert encoder.input_warnings({"price", "country", "tags"}) == [
-        "is sent as missing, in no row: tags__weights"
+    assert encoder.input_warnings("m", names) == [f"{unused}shop"]
+    assert encoder.input_warnings("m", {"price", "country", "tags"}) == [
+        "model `m`: these inputs are missing from every row: tags__weights"
     ]
-    with pytest.raises(UserError, match="the rows have none of the model's inputs"):
-        encoder.input_warnings({"colour"})
+    with pytest.raises(UserError, match=r"all of the model's inputs \(.*\) are missing from every"):
+        encoder.input_warnings("m", {"colour"})
     without_schema = RowEncoder(SIGNATURES, "ids")
-    assert without_schema.input_warnings({*IDS, None, 7}) == ["does not read, so dropped: 7, None"]
-    assert without_schema.input_warnings({*IDS, "shop", "x"}) == [
-        "does not read, so dropped: shop, x"
-    ]
+    assert without_schema.input_warnings("m", {*IDS, None, 7}) == [f"{unused}7, None"]
+    assert without_schema.input_warnings("m", {*IDS, "shop", "x"}) == [f"{unused}shop, x"]
 
 
 @pytest.mark.parametrize(

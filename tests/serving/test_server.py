@@ -75,9 +75,9 @@ def test_start_fails_on_a_failing_warmup(tmp_path):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (lambda folder: folder / "none", "no such folder of models"),
+        (lambda folder: folder / "none", "this folder of models does not exist"),
         (lambda folder: folder, "nothing to serve"),
-        (lambda folder: "", "expected a folder of models. Received an empty text"),
+        (lambda folder: "", "expected a folder of models. Received: ''"),
     ],
 )
 def test_nothing_to_serve(tmp_path, prepare, message):
