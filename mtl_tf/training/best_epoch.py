@@ -1,4 +1,4 @@
-"""Which epoch to keep, and whether another one is worth it: decided on the epochs' logs."""
+"""Model selection: which epoch to keep, and what to do next, decided on the epochs' logs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ Logs = Sequence[dict[str, float]]
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """Kept is the epoch with the smallest `val_objective`, and training ends by patience.
+    """The rule that selects an epoch and ends training.
 
-    With a target share of closed connections only epochs within 5 points of it are
-    compared; as long as there is none, kept is the one that comes nearest (of equally
-    near ones that with the smallest `val_objective`), and patience does not count. Without
-    validation rows the last epoch is the one to keep.
+    The epoch with the smallest `val_objective` is kept, and training ends by patience.
+    With a target sparsity only epochs within 5 points of it are compared; as long as there
+    are none, the epoch nearest to the target is kept (of equally near ones the one with the
+    smallest `val_objective`), and patience does not count. Without validation rows the
+    last epoch is kept.
 
-    Args:
-        epochs: how many there are at most, fine-tuning included.
+    Attributes:
+        epochs: the maximum number of epochs, fine-tuning included.
         patience: epochs without a better one, after which training ends.
-        fine_tune_epochs: the last ones, with gates and masks frozen.
-        target: the share of connections to close; None for the penalty alone.
-        validated: whether the logs have a `val_objective`.
+        fine_tune_epochs: the number of last epochs, with gates and masks frozen.
+        target: the target sparsity; None for the penalty alone.
+        validated: True if the logs have a `val_objective`.
 
     Example:
     >>> best = BestEpoch(epochs=9, patience=2)
     >>> logs = [{"val_objective": loss} for loss in (0.5, 0.3, 0.4)]
     >>> best.index_of_best(logs), best.next_step(logs)
-    (2, 'train')
+    (1, 'train')
     >>> best.next_step([*logs, {"val_objective": 0.3}])
     'stop'
     """
@@ -44,7 +45,7 @@ class BestEpoch:
 
     @classmethod
     def configured(cls, config: Any, validated: bool) -> BestEpoch:
-        """As the `training` and `model` parts of a configuration say."""
+        """Return the rule that the `training` and `model` parts of a configuration ask for."""
         training, gates = config.training, getattr(config.model, "gates", None)
         return cls(
             training.epochs,
@@ -55,50 +56,49 @@ class BestEpoch:
         )
 
     def index_of_best(self, logs: Logs) -> int:
-        """The epoch to keep, counted from 1."""
+        """Return the index in `logs` of the epoch to keep."""
         if not self.validated:
-            return len(logs)
-        misses = [0.0 if self._eligible(epoch) else self._distance(epoch) for epoch in logs]
+            return len(logs) - 1
+        misses = [0.0 if self._is_eligible(epoch) else self._distance(epoch) for epoch in logs]
         ranked = [(miss, epoch["val_objective"]) for miss, epoch in zip(misses, logs, strict=True)]
-        return 1 + ranked.index(min(ranked))
+        return ranked.index(min(ranked))
 
     def summary(self, logs: Logs) -> str:
-        """Which epoch is kept, in a line; how far it is from the target, if it misses it."""
+        """Return a sentence that names the kept epoch, and how far it misses the target."""
         best = self.index_of_best(logs)
-        line = f"kept epoch {best} of {len(logs)}"
-        if self._eligible(logs[best - 1]):
+        line = f"kept epoch {best + 1} of {len(logs)}"
+        if self._is_eligible(logs[best]):
             return line
         return (
-            f"{line}: {logs[best - 1]['gates_closed']:.0%} of the connections are closed, "
-            f"{self.target:.0%} were asked; train for more `epochs`, or raise `gate_learning_rate`"
+            f"{line}: sparsity is {logs[best]['gates_closed']:.0%} instead of the target of "
+            f"{self.target:.0%}; train for more `epochs`, or raise `gate_learning_rate`"
         )
 
     def next_step(
         self, logs: Logs, fine_tuned_from: int | None = None
     ) -> Literal["train", "fine_tune", "stop"]:
-        """What comes after these epochs; `fine_tune` freezes gates and masks first.
+        """Return what to do after these epochs; `fine_tune` is to freeze gates and masks first.
 
         Args:
-            logs: of the epochs that are done.
-            fine_tuned_from: how many of them came before fine-tuning; None if none came after.
+            logs: of the finished epochs.
+            fine_tuned_from: the number of epochs before fine-tuning; None if it has not begun.
         """
         if fine_tuned_from is None:
             if len(logs) < self.epochs - self.fine_tune_epochs and not self._stalls(logs, 0):
                 return "train"
             return "fine_tune" if self.fine_tune_epochs else "stop"
-        left = len(logs) < fine_tuned_from + self.fine_tune_epochs
-        return "train" if left and not self._stalls(logs, fine_tuned_from) else "stop"
+        unfinished = len(logs) < fine_tuned_from + self.fine_tune_epochs
+        return "train" if unfinished and not self._stalls(logs, fine_tuned_from) else "stop"
 
-    def _stalls(self, logs: Logs, begun: int) -> bool:
-        """Whether the last `patience` epochs, of those since `begun`, brought nothing better."""
-        if not self.validated or not any(map(self._eligible, logs)):
+    def _stalls(self, logs: Logs, start: int) -> bool:
+        """Return True if the last `patience` epochs since `start` were not better."""
+        if not self.validated or not any(map(self._is_eligible, logs)):
             return False
-        return len(logs) - max(self.index_of_best(logs), begun) >= self.patience
+        return len(logs) - max(self.index_of_best(logs) + 1, start) >= self.patience
 
-    def _eligible(self, epoch: dict[str, float]) -> bool:
-        """Not before the target share of connections is closed."""
+    def _is_eligible(self, epoch: dict[str, float]) -> bool:
         return self._distance(epoch) <= TOLERANCE
 
     def _distance(self, epoch: dict[str, float]) -> float:
-        closed = epoch.get("gates_closed")
-        return 0.0 if self.target is None or closed is None else abs(closed - self.target)
+        sparsity = epoch.get("gates_closed")
+        return 0.0 if self.target is None or sparsity is None else abs(sparsity - self.target)

@@ -11,27 +11,31 @@ from pathlib import Path
 import numpy as np
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.files import replacing
 from mtl_tf.runs.evaluator import Evaluator, task_loss
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.checkpoint import NotResumable, TrainingProgress
 from mtl_tf.training.gate_schedule import gates_of
 
-_FRAME = 1 << 20  # bytes, more than what HDF5 writes around the weights
+_HDF5_OVERHEAD = 1 << 20  # bytes, more than HDF5 writes around the weights
 
 
 class Validation(keras.callbacks.Callback):
-    """After each epoch, exact metrics on validation rows, added to the epoch's logs.
+    """Adds exact metrics on the validation rows to the logs of each epoch.
 
     `val_<metric>_<task>`, `val_loss` = Σ w_k L_k, and `val_objective` = `val_loss` + the
-    penalties, but those of gates with a target: where a share is closed because it was
-    asked for, it says nothing about which epoch is better. Put it before the callbacks
-    that read these.
+    penalties. With a target sparsity those of the gates are left out: they are closed
+    because it was asked for, which does not make an epoch better or worse.
+
+    Args:
+        evaluator: of the model that is trained.
+        has_target: True if gates are closed to a target sparsity.
     """
 
-    def __init__(self, evaluator: Evaluator, target: bool = False):
+    def __init__(self, evaluator: Evaluator, has_target: bool = False):
         super().__init__()
         self.evaluator = evaluator
-        self.target = target
+        self.has_target = has_target
 
     def on_epoch_end(self, epoch, logs=None):
         metrics = self.evaluator()
@@ -41,20 +45,20 @@ class Validation(keras.callbacks.Callback):
                     logs[f"val_{name}_{task}"] = value
         logs["val_loss"] = task_loss(metrics, self.evaluator.tasks)
         logs["val_objective"] = logs["val_loss"] + self.evaluator.penalty
-        if self.target:
+        if self.has_target:
             for gate in gates_of(self.model):
                 opened = float(np.sum(gate.open_probability()))
                 logs["val_objective"] -= gate.penalty * opened
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with an error as soon as an epoch's loss is no number."""
+    """Raises `NotResumable` after an epoch whose loss is NaN or infinite."""
 
     def on_epoch_end(self, epoch, logs=None):
         if not all(math.isfinite(logs[name]) for name in ("loss", "val_loss") if name in logs):
             raise NotResumable(
-                f"the loss is no number any more after epoch {epoch + 1}; lower "
-                "`training.learning_rate`, or look for huge numbers in the labels and fields"
+                f"loss became NaN or infinite in epoch {epoch + 1}; lower "
+                "`training.learning_rate`, or look for very large numbers in the labels and fields"
             )
 
 
@@ -62,9 +66,9 @@ class KeepBest(keras.callbacks.Callback):
     """Writes the weights of an epoch that is the best so far.
 
     Args:
-        path: the file; it is replaced as a whole.
+        path: the file; each write replaces it completely.
         progress: the epochs before.
-        best: compares them.
+        best: compares epochs.
     """
 
     def __init__(self, path: Path, progress: TrainingProgress, best: BestEpoch):
@@ -72,14 +76,13 @@ class KeepBest(keras.callbacks.Callback):
         self.path, self.progress, self.best = path, progress, best
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.best.index_of_best([*self.progress.epochs, logs]) == epoch + 1:
+        if self.best.index_of_best([*self.progress.epochs, logs]) == epoch:
             self._require_space()
-            part = self.path.with_name("part.weights.h5")
-            self.model.save_weights(str(part))
-            os.replace(part, self.path)
+            with replacing(self.path) as temporary:
+                self.model.save_weights(str(temporary))
 
     def _require_space(self) -> None:
-        # HDF5 takes the whole process down with it where a disk is full.
-        needed = sum(weight.nbytes for weight in self.model.get_weights()) + _FRAME
+        # On a full disk HDF5 aborts the whole process.
+        needed = sum(weight.nbytes for weight in self.model.get_weights()) + _HDF5_OVERHEAD
         if shutil.disk_usage(self.path.parent).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))

@@ -1,4 +1,4 @@
-"""A dataset against the configuration that is to be trained on it."""
+"""Checks of a dataset against the configuration that is to be trained on it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mtl_tf.records import DatasetInfo
 from mtl_tf.schema import Schema
 from mtl_tf.transform import Feature
 
-_MODEL_ONLY = {"embedding_dim", "weight", "pooling", "side"}  # do not touch the records
+_MODEL_ONLY = {"embedding_dim", "weight", "pooling", "side"}  # do not affect the records
 
 
 def check_schema(schema: Schema, info: DatasetInfo) -> None:
-    """Raises `UserError` unless the dataset was made of these fields and tasks.
+    """Raise `UserError` unless the dataset was made from these fields and tasks.
 
-    What only concerns the model may differ: embedding widths, pooling, sides, task weights.
+    Options of the model may differ: embedding widths, pooling, sides, task weights.
     """
     ours, theirs = schema.to_json(), info.schema.to_json()
     if set(ours["missing_values"]) != set(theirs["missing_values"]):
@@ -45,7 +45,7 @@ def check_schema(schema: Schema, info: DatasetInfo) -> None:
 
 
 def trained_tasks(schema: Schema, info: DatasetInfo, split: str) -> list[str]:
-    """The tasks of which a split has labels, and whose loss counts."""
+    """Return the names of the tasks with a weight above 0 and labels in a split."""
     if split not in info.splits:
         return []
     rows, labelled = info.splits[split].rows, info.splits[split].labelled
@@ -53,7 +53,7 @@ def trained_tasks(schema: Schema, info: DatasetInfo, split: str) -> list[str]:
 
 
 def check_labels(schema: Schema, info: DatasetInfo) -> None:
-    """Raises `UserError` where there is nothing to learn."""
+    """Raise `UserError` if no task has both a weight above 0 and labels in `train`."""
     if trained_tasks(schema, info, "train"):
         return
     labelled = info.split("train").labelled
@@ -68,7 +68,7 @@ def check_labels(schema: Schema, info: DatasetInfo) -> None:
 
 
 def features_for(schema: Schema, info: DatasetInfo) -> tuple[Feature, ...]:
-    """The dataset's features, with the embedding widths and poolings of `schema`."""
+    """Return the dataset's features, with the embedding widths and poolings of `schema`."""
     return tuple(
         _with_model_options(feature, schema.field(feature.name))
         for feature in info.transform.features

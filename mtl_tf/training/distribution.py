@@ -1,9 +1,9 @@
-"""Training on several devices or machines: one batch, in equal parts.
+"""Training on several devices or machines: every batch in equal parts.
 
 Every replica takes its part of the same global batch, in the same order whatever the
 number of replicas, so that no row is left out or taken twice and the loss is that of one
-worker. Each worker reads the whole split and keeps its part; reading costs a small
-part of what training does.
+worker. Each worker reads the whole split and keeps its part; reading takes a small
+fraction of the training time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import tensorflow as tf
 from mtl_tf.backend.keras import keras
 from mtl_tf.errors import UserError
 from mtl_tf.training.checkpoint import CheckpointFile, TrainingProgress
-from mtl_tf.training.loop import TrainingLoop
 
 STRATEGIES = ("mirrored", "multi_worker")
 
@@ -35,12 +34,17 @@ class Cluster:
     Args:
         strategy: `mirrored`, all GPUs of this machine, or all its logical CPUs where it
             has none; `multi_worker`, the workers that the environment variable TF_CONFIG
-            names, to be made before anything else is done with TensorFlow; None, this
+            names, to be created before anything else is done with TensorFlow; None, this
             process alone.
 
     Attributes:
-        chief: whether this process writes the run.
-        replicas: their number, over all workers.
+        name: the strategy's name, as given.
+        strategy: the `tf.distribute` strategy.
+        chief: True if this process writes the run.
+
+    Raises:
+        UserError: an unknown strategy, TF_CONFIG missing or wrong, or TensorFlow already
+            in use.
     """
 
     def __init__(self, strategy: str | None = None):
@@ -67,20 +71,21 @@ class Cluster:
 
     @property
     def replicas(self) -> int:
+        """The number of replicas, over all workers."""
         return self.strategy.num_replicas_in_sync
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Raises `UserError` unless every replica gets an equal part."""
+        """Raise `UserError` unless every replica gets an equal part of a batch."""
         rest = batch_size % self.replicas
         if rest:
             raise UserError(
                 f"`training.batch_size` is the global batch, of equal parts for "
-                f"{self.replicas} replicas; received {batch_size}, take "
+                f"{self.replicas} replicas; received {batch_size}, use "
                 f"{batch_size - rest + self.replicas}"
             )
 
     def from_chief(self, numbers: Sequence[float]) -> list[float]:
-        """The chief's numbers, on every worker."""
+        """Return the chief's numbers, on every worker."""
         if self.name != "multi_worker":
             return list(numbers)
         mine = tf.constant(numbers if self.chief else np.zeros(len(numbers)), tf.float64)
@@ -99,7 +104,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for what only the chief's copy is kept of."""
+        """Yield a folder for files of which only the chief's copy is kept."""
         folder = Path(tempfile.mkdtemp(prefix="mtl_tf-worker-"))
         try:
             yield folder
@@ -107,35 +112,37 @@ class Cluster:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def progress_of_chief(cluster: Cluster, state: CheckpointFile, folder: Path) -> TrainingProgress:
-    """Where all begin: where the chief was interrupted, if it was.
+def progress_of_chief(
+    cluster: Cluster, checkpoint: CheckpointFile, folder: Path
+) -> TrainingProgress:
+    """Return where all workers start: where the chief was interrupted, if it was.
 
     Args:
         cluster: the replicas.
-        state: the chief's, wherever this worker finds it.
-        folder: this worker's own, which gets the files to go on writing.
+        checkpoint: the chief's file, wherever this worker finds it.
+        folder: this worker's own, which gets copies of the files to continue writing.
 
     Raises:
-        UserError: the chief resumes, and this worker does not see from where.
+        UserError: the chief resumes from a checkpoint that this worker does not see.
     """
-    mine = (state.position() if cluster.chief else None) or TrainingProgress()
-    begin = cluster.from_chief([mine.epoch, mine.step])
-    if cluster.chief or not any(begin):
+    mine = (checkpoint.progress() if cluster.chief else None) or TrainingProgress()
+    start = cluster.from_chief([mine.epoch, mine.step])
+    if cluster.chief or not any(start):
         return mine
-    seen = state.position() or TrainingProgress()
-    if [seen.epoch, seen.step] != begin:
+    seen = checkpoint.progress() or TrainingProgress()
+    if [seen.epoch, seen.step] != start:
         raise UserError(
-            f"{state.path}: the chief resumes from it, this worker does not see it; put the run "
-            "folder where every worker finds it, or start with `--restart`"
+            f"{checkpoint.path}: the chief resumes from it, but this worker does not see it; put "
+            "the run folder where every worker finds it, or start with `--restart`"
         )
-    # What the chief goes on writing, this worker goes on writing in its own folder.
-    shutil.copytree(state.path.parent / "checkpoints", folder / "checkpoints")
-    shutil.copy(state.path.parent / "gates.csv", folder)
+    # The files that the chief continues, this worker continues in its own folder.
+    shutil.copytree(checkpoint.path.parent / "checkpoints", folder / "checkpoints")
+    shutil.copy(checkpoint.path.parent / "gates.csv", folder)
     return seen
 
 
 class BroadcastLogs(keras.callbacks.Callback):
-    """Gives every worker the chief's figures: on these they decide when to stop."""
+    """Replaces every worker's logs by the chief's, so that all decide alike when to stop."""
 
     def __init__(self, cluster: Cluster):
         super().__init__()
@@ -143,14 +150,12 @@ class BroadcastLogs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         names = sorted(logs)
-        for name, value in zip(
-            names, self.cluster.from_chief([float(logs[name]) for name in names]), strict=True
-        ):
-            logs[name] = value
+        values = self.cluster.from_chief([float(logs[name]) for name in names])
+        logs.update(zip(names, values, strict=True))
 
 
-class DistributedLoop(TrainingLoop):
-    """`TrainingLoop` with steps of its own instead of `fit`.
+class DistributedFit:
+    """Trains an epoch with steps of its own instead of Keras' `fit` (a `FitEpoch`).
 
     Keras 3.15 cannot `fit` on several workers (it takes the values of all replicas for a
     tensor), nor take several steps per execution on mirrored devices (TensorFlow loses an
@@ -158,14 +163,14 @@ class DistributedLoop(TrainingLoop):
 
     Args:
         cluster: the replicas.
-        per_execution: steps between two looks of the callbacks.
+        model: the compiled model.
+        steps_per_execution: steps between callbacks.
     """
 
-    def __init__(self, cluster: Cluster, per_execution: int, *arguments: Any, **named: Any):
-        super().__init__(*arguments, **named)
-        self.cluster = cluster
-        self.per_execution = per_execution
-        strategy, model = cluster.strategy, self.model
+    def __init__(self, cluster: Cluster, model: Any, steps_per_execution: int):
+        self.strategy = cluster.strategy
+        self.steps_per_execution = steps_per_execution
+        strategy = cluster.strategy
 
         @tf.function
         def execute(batch):
@@ -173,14 +178,14 @@ class DistributedLoop(TrainingLoop):
 
         self._execute = execute
 
-    def fit(self, batches: Any, epoch: int, callbacks: Any = None) -> None:
-        self.model.reset_metrics()
+    def __call__(self, model: Any, batches: Any, epoch: int, callbacks: Any = None) -> None:
+        model.reset_metrics()
         if callbacks:
             callbacks.on_epoch_begin(epoch)
         steps, done = int(batches.cardinality()), 0
         iterator = iter(self._shared(batches))
         while done < steps:
-            count = min(self.per_execution, steps - done)
+            count = min(self.steps_per_execution, steps - done)
             if callbacks:
                 callbacks.on_train_batch_begin(done)
             for _ in range(count):
@@ -189,32 +194,33 @@ class DistributedLoop(TrainingLoop):
             if callbacks:
                 callbacks.on_train_batch_end(done - 1, {})
         if callbacks:
-            logs = self._logs()
-            self.model.weighting.end_epoch()
+            logs = _logs(model)
+            model.weighting.end_epoch()
             callbacks.on_epoch_end(epoch, logs)
 
     def _shared(self, batches: tf.data.Dataset) -> Any:
-        """The batches, each in as many parts as there are replicas."""
+        """Return the batches, each in as many parts as there are replicas."""
         options = tf.data.Options()
-        # Every worker reads all and keeps its part; by files, workers could get unequal ones.
+        # Every worker reads all rows and keeps its part; by files, parts could be unequal.
         policy = tf.data.experimental.AutoShardPolicy.DATA
         options.experimental_distribute.auto_shard_policy = policy
-        return self.cluster.strategy.experimental_distribute_dataset(batches.with_options(options))
+        return self.strategy.experimental_distribute_dataset(batches.with_options(options))
 
-    def _logs(self) -> dict[str, float]:
-        """An epoch's figures: the metrics over all replicas, and the tasks' last weights."""
-        weighting = self.model.weighting
-        weights = zip(weighting.tasks, np.asarray(weighting.current()).ravel(), strict=True)
-        logs = {f"weight_{task}": weight for task, weight in weights}
-        return {name: float(x) for name, x in {**logs, **self.model.get_metrics_result()}.items()}
+
+def _logs(model: Any) -> dict[str, float]:
+    """Return an epoch's logs: the metrics over all replicas, and the tasks' last weights."""
+    weighting = model.weighting
+    weights = zip(weighting.tasks, np.asarray(weighting.current()).ravel(), strict=True)
+    logs = {f"weight_{task}": weight for task, weight in weights}
+    return {name: float(x) for name, x in {**logs, **model.get_metrics_result()}.items()}
 
 
 @functools.cache
 def _mirrored(*devices: str) -> Any:
-    """One strategy for all trainings of a process.
+    """Return one strategy for all trainings of a process.
 
-    Another one on the same devices would number its sums over replicas from 1 again, and
-    TensorFlow take them for those of the first, whose shapes differ.
+    A second one on the same devices would number its sums over replicas from 1 again, and
+    TensorFlow would take them for those of the first, whose shapes differ.
     """
     return tf.distribute.MirroredStrategy(devices)
 

@@ -1,9 +1,9 @@
-"""How hard gates and masks are pressed to close, from step to step."""
+"""The schedule of the penalties that close gates and masks, from step to step."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,53 +12,54 @@ from mtl_tf.layers import FieldMask, HardConcreteGate
 from mtl_tf.training.checkpoint import TrainingProgress
 
 TOLERANCE = 0.05
-"""How far from the target share an epoch may be and still be kept."""
+"""How far an epoch's sparsity may be from the target for the epoch to be kept."""
 
-_RISE = 1.05  # of the pressure, per step in which too few gates are closed
-_LARGEST = 1e4
+_RISE = 1.05  # of the penalty scale, per step in which too few gates are closed
+_MAX_SCALE = 1e4
 
 
 def gates_of(model: keras.Model) -> list[HardConcreteGate]:
-    """The gates of a model, in the order of its layers."""
+    """Return the gates of a model, in the order of its layers."""
     found = (getattr(layer, "gate", None) for layer in model.layers)
     return [gate for gate in found if isinstance(gate, HardConcreteGate)]
 
 
 def masks_of(model: keras.Model) -> list[FieldMask]:
-    """The field masks of a model."""
+    """Return the field masks of a model."""
     return [layer for layer in model.layers if isinstance(layer, FieldMask)]
 
 
 def sparsity(model: keras.Model) -> float:
-    """The share of connections that are closed; of a vector gate the units closed count.
+    """Return the share of a model's connections that are closed, from 0 to 1.
 
-    A gate is closed where its value in evaluation is exactly 0: what the export removes.
-    Every connection counts the same, whatever the number of its units.
+    A gate is closed if its value in evaluation is exactly 0, which the export removes. Every
+    connection counts the same, whatever the number of its units; a vector gate counts by
+    the share of its units that are closed.
     """
-    closed, shares, *_ = _pooled(gates_of(model))
-    return float(np.sum(shares[closed]))
+    units = _units_of(gates_of(model))
+    return float(np.sum(units.share[units.closed]))
 
 
 class GateSchedule(keras.callbacks.Callback):
     """Sets the `penalty_scale` of gates and masks after every execution of steps.
 
-    Warm-up: the pressure of all rises from 0 to 1 in `warm_up` steps, so that the tasks
-    speak before the penalty does.
+    Warm-up: all scales rise from 0 to 1 in `warm_up` steps, so that the tasks shape the
+    model before the penalty does.
 
-    With a `target`, the gates of least log α that make up the target share of all
-    connections are pressed to close, and no others. Their pressure μ rises by 5 % per
-    step for as long as too few are closed (dual ascent on the constraint "this share is
-    closed"; a step back is not needed, because pressing harder closes no others), and is
-    divided by the slope of P(z≠0), which vanishes for the gates that are wide open. During
-    the warm-up, and at least the first epoch, the share rises as the square of the time,
-    to the target. Gates beyond the share that closed by themselves are pressed to open.
-    Ranking over all layers leaves it to training which layer is closed more.
+    With a `target` only the gates of least log α that together make up the target share of
+    all connections are closed. Their scale μ rises by 5 % per step for as long as too few
+    are closed (dual ascent on the constraint "this share is closed"; it never needs to
+    fall, because a larger penalty closes no other gates), and is divided by the slope of
+    P(z≠0), which vanishes for gates that are wide open. During the warm-up, and at least
+    the first epoch, the share rises to the target as the square of the time. Gates beyond
+    the share that closed by themselves are opened, by a negative scale. Gates are ranked
+    over all layers, so that training decides which layer becomes sparser.
 
     Args:
         steps: per epoch.
         warm_up: in steps.
-        target: share of connections to close, in (0, 1); None for the penalty alone.
-        progress: where the training is; holds μ.
+        target: the target sparsity, in (0, 1); None for the penalty alone.
+        progress: of the training; holds μ.
     """
 
     def __init__(
@@ -67,19 +68,20 @@ class GateSchedule(keras.callbacks.Callback):
         super().__init__()
         self.steps, self.warm_up, self.target = steps, warm_up, target
         self.progress = progress
-        self._begin = 0
+        self._first = 0  # steps before those that the current `fit` counts
+        self._done = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._begin = self._done = epoch * self.steps + self.progress.step
-        self._press(self._done)
+        self._first = self._done = epoch * self.steps + self.progress.step
+        self._set_scales(self._done)
 
     def on_train_batch_end(self, batch, logs=None):
-        done = self._begin + batch + 1
+        done = self._first + batch + 1
         if self.target is not None or self._done < self.warm_up:
-            self._press(done)
+            self._set_scales(done)
         self._done = done
 
-    def _press(self, done: int) -> None:
+    def _set_scales(self, done: int) -> None:
         if self.progress.fine_tuned_from is not None:
             return
         ramp = min(1.0, done / self.warm_up) if self.warm_up else 1.0
@@ -88,35 +90,40 @@ class GateSchedule(keras.callbacks.Callback):
         gates = gates_of(self.model)
         if self.target is not None and gates:
             reached = min(1.0, done / max(self.warm_up, self.steps))
-            pressures = self._towards(gates, self.target * reached**2, done - self._done)
+            scales = self._towards(gates, self.target * reached**2, done - self._done)
         else:
-            pressures = [np.full(gate.shape, ramp, np.float32) for gate in gates]
-        for gate, pressure in zip(gates, pressures, strict=True):
-            gate.penalty_scale.assign(pressure)
+            scales = [np.full(gate.shape, ramp, np.float32) for gate in gates]
+        for gate, scale in zip(gates, scales, strict=True):
+            gate.penalty_scale.assign(scale)
 
     def _towards(self, gates: list[Any], target: float, steps: int) -> list[Any]:
-        """The pressure of every gate, for a share `target` of them to close."""
-        closed, shares, log_alpha, slopes = _pooled(gates)
-        order = np.argsort(log_alpha, kind="stable")
-        reached = np.cumsum(shares[order])
+        """Return the scale of every gate, `steps` steps later, for this share to close."""
+        units = _units_of(gates)
+        order = np.argsort(units.log_alpha, kind="stable")
+        reached = np.cumsum(units.share[order])
         chosen = np.zeros(len(order), bool)
-        chosen[order] = reached <= target + shares[order] / 2  # to the nearest gate
-        pressure = self.progress.controller.get("pressure", 1.0)
-        if not closed[chosen].all():
-            pressure = min(pressure * _RISE**steps, _LARGEST)
-        self.progress.controller["pressure"] = pressure
-        pressed = np.where(chosen, pressure, np.where(closed, -pressure, 0.0)) / slopes
+        chosen[order] = reached <= target + units.share[order] / 2  # to the nearest gate
+        scale = self.progress.penalty_scale
+        if not units.closed[chosen].all():
+            scale = min(scale * _RISE**steps, _MAX_SCALE)
+        self.progress.penalty_scale = scale
+        scales = np.where(chosen, scale, np.where(units.closed, -scale, 0.0)) / units.slope
         parts = np.split(
-            pressed.astype(np.float32), np.cumsum([math.prod(gate.shape) for gate in gates])[:-1]
+            scales.astype(np.float32), np.cumsum([math.prod(gate.shape) for gate in gates])[:-1]
         )
         return [part.reshape(gate.shape) for part, gate in zip(parts, gates, strict=True)]
 
 
-def _pooled(gates: list[Any]) -> tuple[Any, Any, Any, Any]:
-    """Of all gates, flat: closed?, the share of all connections, log α, the slope of P(z≠0).
+class _Units(NamedTuple):
+    """The units of all gates, each array flat."""
 
-    The slope is relative to its largest value, and at least 1 %.
-    """
+    closed: Any  # True if the value in evaluation is exactly 0
+    share: Any  # of all connections
+    log_alpha: Any
+    slope: Any  # of P(z≠0), relative to its largest value, and at least 1 %
+
+
+def _units_of(gates: list[Any]) -> _Units:
     connections = sum(math.prod(gate.shape[:2]) for gate in gates)
     closed, shares, log_alpha = [np.zeros(0, bool)], [np.zeros(0)], [np.zeros(0)]
     slopes = [np.zeros(0)]
@@ -127,4 +134,4 @@ def _pooled(gates: list[Any]) -> tuple[Any, Any, Any, Any]:
         log_alpha.append(np.asarray(gate.log_alpha.numpy()).ravel())
         opened = np.asarray(gate.open_probability()).ravel()
         slopes.append(np.maximum(4 * opened * (1 - opened), 0.01))
-    return tuple(np.concatenate(parts) for parts in (closed, shares, log_alpha, slopes))
+    return _Units(*(np.concatenate(parts) for parts in (closed, shares, log_alpha, slopes)))

@@ -1,98 +1,106 @@
-"""What a training made: as an object, and as the run folder's `run.json`."""
+"""The run folder while it is being made: staged, locked, resumable, renamed at the end."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-from dataclasses import dataclass
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
+from mtl_tf.errors import UserError
+from mtl_tf.files import locked, move_into_place, read_json, remove_temporary_files, write_json
+from mtl_tf.training.checkpoint import STATE_FILE, NotResumable
+from mtl_tf.training.fingerprint import difference
 
-import mtl_tf
-from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.config import Config
-from mtl_tf.records import DatasetInfo
-from mtl_tf.runs.evaluator import Metrics
-from mtl_tf.runs.run import FORMAT
+BEST_WEIGHTS = Path("checkpoints") / "best.weights.h5"
+_FINGERPRINT_FILE = "made_of.json"
+_LOCK_FILE = "lock"
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What `train` made.
+def staging_path(target: Path) -> Path:
+    """Return the folder in which the run `target` is made: `.NAME.partial` beside it."""
+    return target.parent / f".{target.name}.partial"
 
-    Attributes:
-        run: the run folder.
-        metrics: by task, on the validation rows, with the weights that were kept.
-        best_epoch: the epoch they come from, counted from 1.
-        epochs: the logs of each epoch.
-        seconds: wall time of the whole training.
-        chief: False in a worker that only helped; what it wrote is gone.
+
+@contextlib.contextmanager
+def staged_run(target: Path, fingerprint: Mapping[str, Any], restart: bool) -> Iterator[Path]:
+    """Yield the folder to make a run in, as an interrupted training left it; then rename it.
+
+    After an exception the folder is kept if it has a checkpoint to resume from, except
+    after a `NotResumable`.
+
+    Args:
+        target: the run folder.
+        fingerprint: what decides the result (see `mtl_tf.training.fingerprint`).
+        restart: discard an interrupted training.
+
+    Raises:
+        UserError: another process is training this run, an unfinished training has
+            another fingerprint, or `target` was created in the meantime.
     """
-
-    run: Path
-    metrics: Metrics
-    best_epoch: int
-    epochs: tuple[dict[str, float], ...]
-    seconds: float
-    chief: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dict; `bars` holds the figures to compare over time."""
-        bars = {
-            f"{name}_{task}": value
-            for task, values in self.metrics.items()
-            for name, value in values.items()
-            if name != "rows"
-        }
-        steady = [epoch["rows_per_second"] for epoch in self.epochs[1:] or self.epochs]
-        bars |= {"seconds": self.seconds, "rows_per_second": float(np.median(steady))}
-        return {
-            "bars": bars,
-            "run": str(self.run),
-            "metrics": self.metrics,
-            "best_epoch": self.best_epoch,
-            "epochs": list(self.epochs),
-        }
-
-
-def fingerprint(config: Config, info: DatasetInfo) -> dict[str, Any]:
-    """What decides the result of a training."""
-    parts = config.to_json()
-    del parts["training"]["save_steps"]
-    return {**parts, "dataset": _fingerprint(info), "keras": 2 if LEGACY else 3}
+    folder = staging_path(target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be created ({error.strerror}); name another run folder"
+        ) from None
+    with _only_process(target, folder):
+        _prepare(target, folder, fingerprint, restart)
+        made: Path | None = None
+        try:
+            yield folder
+            made = move_into_place(folder, target)
+        except NotResumable:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            if made is None and not (folder / STATE_FILE).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+        for name in (_FINGERPRINT_FILE, STATE_FILE, _LOCK_FILE):  # of unfinished runs only
+            (made / name).unlink(missing_ok=True)
+        if made != target:
+            raise UserError(
+                f"{target}: was created during training and left untouched; this run was "
+                f"saved to {made}"
+            )
 
 
-def run_json(
-    config: Config, info: DatasetInfo, parameters: int, result: RunResult
-) -> dict[str, Any]:
-    """The content of `run.json`."""
-    return {
-        "format": FORMAT,
-        "config": config.to_json(),
-        "keras_2": LEGACY,
-        "versions": {
-            "mtl_tf": mtl_tf.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "seed": config.training.seed,
-        "data": {
-            "folder": str(info.folder.resolve()),
-            "sha256": _fingerprint(info),
-            "rows": {name: split.rows for name, split in info.splits.items()},
-        },
-        "parameters": parameters,
-        "best_epoch": result.best_epoch,
-        "metrics": result.metrics,
-        "epochs": [{"epoch": i, **epoch} for i, epoch in enumerate(result.epochs, start=1)],
-        "seconds": result.seconds,
-    }
+@contextlib.contextmanager
+def _only_process(target: Path, folder: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / _LOCK_FILE, wait=False))
+        except BlockingIOError:
+            raise UserError(
+                f"{target}: another process is training this run; wait for it, or name another "
+                "run folder"
+            ) from None
+        yield
 
 
-def _fingerprint(info: DatasetInfo) -> str:
-    return hashlib.sha256((info.folder / "dataset.json").read_bytes()).hexdigest()
+def _prepare(target: Path, folder: Path, fingerprint: Mapping[str, Any], restart: bool) -> None:
+    """Empty the folder, or check that the unfinished training in it is the one asked for."""
+    if restart or not (folder / STATE_FILE).is_file():
+        _empty(folder)
+        write_json(folder / _FINGERPRINT_FILE, fingerprint)
+        return
+    remove_temporary_files(folder)
+    remove_temporary_files(folder / BEST_WEIGHTS.parent)
+    before = read_json(folder / _FINGERPRINT_FILE, "start again with `--restart`")
+    changed = difference(before, fingerprint)
+    if changed:
+        raise UserError(
+            f"{target}: an unfinished training run with different settings exists ({changed}); "
+            "restore these settings, or discard it with `--restart`"
+        )
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK_FILE:
+            os.unlink(path)

@@ -1,4 +1,4 @@
-"""What is open and closed after each epoch: recorded, and closed for good."""
+"""The gates and masks after each epoch: a record of what is open, and closing what hardly is."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
 
 
 class SharingLog(keras.callbacks.Callback):
-    """After each epoch, one line per connection and per field and reader, in a CSV file.
+    """Appends to a CSV file, after each epoch, a line per connection and per field and reader.
 
     Columns: epoch, layer, to, from, open, closed. For a connection, `open` is the mean of
     P(z≠0) over its gates, and `closed` the share of them that are exactly 0 in
     evaluation. For a field and its reader, `open` is the mean mask over some rows, and
-    `closed` the share of these rows whose mask is 0. The logs get the means of `closed`:
-    `gates_closed` and `masks_closed`. `rows` holds the last epoch's lines, without the
-    epoch, by kind: `gates` and `masks`.
+    `closed` the share of these rows whose mask is 0. The means of `closed`, which is the
+    sparsity, are added to the logs: `gates_closed` and `masks_closed`.
 
     Args:
         path: the file.
-        cells: names of MSSM's cells; what is not MSSM's has numbers.
+        sub_networks: names of MSSM's sub-networks; those of other models have numbers.
         fields: names of the fields.
-        features: model inputs of some rows, to see masks on.
-        done: epochs whose lines in the file are kept, from before an interruption.
+        features: model inputs of some rows, to compute masks on.
+        epochs_done: the epochs before an interruption, whose lines in the file are kept.
+
+    Attributes:
+        rows: the last epoch's lines, without the epoch, by kind: `gates` and `masks`.
     """
 
     def __init__(
         self,
         path: Path,
-        cells: Sequence[str],
+        sub_networks: Sequence[str],
         fields: Sequence[str],
         features: Any,
-        done: int = 0,
+        epochs_done: int = 0,
     ):
         super().__init__()
-        self.done = done
-        self.path = path
-        self.cells = tuple(cells)
+        self.path, self.epochs_done = path, epochs_done
+        self.sub_networks = tuple(sub_networks)
         self.fields = tuple(fields)
         self.rows: dict[str, list[Any]] = {"gates": [], "masks": []}
-        self._seen = _MaskProbe(features)
+        self._probe = _MaskProbe(features)
 
     def on_train_begin(self, logs=None):
         kept: list[Any] = [("epoch", "layer", "to", "from", "open", "closed")]
-        if self.done:
+        if self.epochs_done:
             with self.path.open(newline="", encoding="utf-8") as file:
-                kept += [line for line in list(csv.reader(file))[1:] if int(line[0]) <= self.done]
+                lines = list(csv.reader(file))[1:]
+            kept += [line for line in lines if int(line[0]) <= self.epochs_done]
         with self.path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(kept)
 
@@ -74,42 +76,41 @@ class SharingLog(keras.callbacks.Callback):
             if not isinstance(gate, HardConcreteGate):
                 continue
             opened, value = gate.open_probability().numpy(), gate.inference_gate().numpy()
-            cells = self.cells if isinstance(layer, CellSparseSharing) else ()
+            known = self.sub_networks if isinstance(layer, CellSparseSharing) else ()
             for to, source in np.ndindex(*gate.shape[:2]):
-                names = (_name(cells, to), _name(cells, source))
+                names = (_name(known, to), _name(known, source))
                 closed = np.mean(value[to, source] == 0)
                 yield layer.name, *names, float(np.mean(opened[to, source])), float(closed)
 
     def _masks(self) -> Iterator[tuple[str, str, str, float, float]]:
-        for layer, masks in self._seen.masks(self.model):
+        for layer, masks in self._probe.masks(self.model):
             for reader, field in np.ndindex(*masks.shape[1:]):
                 mask = masks[:, reader, field]
-                names = (_name(self.cells, reader), self.fields[field])
+                names = (_name(self.sub_networks, reader), self.fields[field])
                 yield layer.name, *names, float(mask.mean()), float(np.mean(mask == 0))
 
 
 class CloseFields(keras.callbacks.Callback):
-    """After each epoch, closes for good the fields that readers hardly let through.
+    """Closes permanently, after each epoch, the fields that readers hardly let through.
 
-    The masks' penalty closes a field for the values that occur. Those that no batch has
-    shown keep their first vector, and a few rare ones stay ajar: where the mean mask over
-    some rows is below `below`, g becomes 0 and with it the mask of whatever the field may
-    hold. There its gradient is 0 too; so that the optimizer's momentum does not move it
-    either, that becomes 0 as well. Put it before validation, which then measures what will
-    be served.
+    The masks' penalty closes a field for the values that occur in training. Values in no
+    batch keep their initial vector, and a few rare ones stay slightly open: if the mean
+    mask over some rows is less than `below`, g is set to 0, and with it the mask of every
+    value. Its gradient is 0 there; the optimizer's momentum is set to 0 too, so that it
+    does not update g either.
 
     Args:
-        below: smallest mean mask that stays open; 0 closes nothing.
+        below: the smallest mean mask of an open field; 0 closes nothing.
         features: model inputs of some rows.
     """
 
     def __init__(self, below: float, features: Any):
         super().__init__()
         self.below = below
-        self._seen = _MaskProbe(features)
+        self._probe = _MaskProbe(features)
 
     def on_epoch_end(self, epoch, logs=None):
-        for layer, masks in self._seen.masks(self.model):
+        for layer, masks in self._probe.masks(self.model):
             if not layer.frozen.numpy():
                 closed = masks.mean(axis=0) < self.below
                 layer.close(closed)
@@ -119,14 +120,14 @@ class CloseFields(keras.callbacks.Callback):
 
 
 class _MaskProbe:
-    """The field masks on some rows."""
+    """Computes the field masks of a model on some rows."""
 
     def __init__(self, features: Any):
         self.features = features
         self._vectors: dict[str, keras.Model] = {}
 
     def masks(self, model: keras.Model) -> Iterator[tuple[FieldMask, np.ndarray]]:
-        """Every mask layer with its masks, (rows, readers, fields)."""
+        """Yield every mask layer with its masks, (rows, readers, fields)."""
         for layer in model.layers:
             if isinstance(layer, FieldMask):
                 if layer.name not in self._vectors:
@@ -135,5 +136,5 @@ class _MaskProbe:
                 yield layer, layer.masks(vectors).numpy()
 
 
-def _name(cells: Sequence[str], index: int) -> str:
-    return cells[index] if index < len(cells) else str(index)
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else str(index)

@@ -1,4 +1,4 @@
-"""TensorBoard: what is open and closed after each epoch, as scalars and a picture."""
+"""Gates and masks in TensorBoard: scalars and a heat map after each epoch."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from mtl_tf.training.sharing_log import SharingLog
 
 
 class SharingBoard(keras.callbacks.Callback):
-    """After each epoch, the lines of a `SharingLog` for TensorBoard.
+    """Writes the last epoch's lines of a `SharingLog` for TensorBoard.
 
     Scalars `gates/<layer>/<to> ← <from>`, the mean P(z≠0) of a connection, and
     `masks/<reader>`, the mean mask over all fields; the image `masks`, the heat map of
-    field × reader. Put it after the record.
+    field × reader.
 
     Args:
         folder: of the event file.
-        record: whose lines to show.
+        sharing_log: has recorded the epoch.
     """
 
-    def __init__(self, folder: Path, record: SharingLog):
+    def __init__(self, folder: Path, sharing_log: SharingLog):
         super().__init__()
         self.folder = folder
-        self.record = record
+        self.sharing_log = sharing_log
 
     def on_train_begin(self, logs=None):
         self._writer = tf.summary.create_file_writer(str(self.folder))
 
     def on_epoch_end(self, epoch, logs=None):
         with self._writer.as_default(step=epoch):
-            for layer, to, source, opened, _ in self.record.rows["gates"]:
+            for layer, to, source, opened, _ in self.sharing_log.rows["gates"]:
                 tf.summary.scalar(f"gates/{layer}/{to} ← {source}", opened)
-            if self.record.rows["masks"]:
+            if self.sharing_log.rows["masks"]:
                 self._masks()
 
     def on_train_end(self, logs=None):
         self._writer.close()
 
     def _masks(self) -> None:
-        from mtl_tf.plots import MaskCell, mask_heatmap  # matplotlib, which serving never needs
+        from mtl_tf.plots import MaskCell, mask_heatmap  # imports matplotlib
         from mtl_tf.plots.style import png
 
         readers: dict[str, dict[str, MaskCell]] = {}
-        for _, reader, field, opened, closed in self.record.rows["masks"]:
+        for _, reader, field, opened, closed in self.sharing_log.rows["masks"]:
             readers.setdefault(reader, {})[field] = MaskCell(opened, 1 - closed)
         for reader, fields in readers.items():
             mean = sum(cell.mean for cell in fields.values()) / len(fields)

@@ -1,8 +1,8 @@
-"""Values that training never saw add nothing to a score.
+"""Untrained ids: values in no training row add nothing to a score.
 
-The row of an id that no training example has keeps its random start, and field masks
-start open: every unknown or missing value that first comes in production would be
-scored with noise, and no field could close for all of its ids. So such rows become
+The embedding of an id in no training row would keep its random initial value, and field
+masks start open: every unknown or missing value that first occurs in production would add
+noise to the score, and no field could close for all of its ids. So these rows are set to
 zero: the mask relu(tanh(g·0)) is 0, and so is what the field contributes.
 """
 
@@ -18,7 +18,7 @@ from mtl_tf.layers import FieldEmbedding
 
 
 def untrained_ids(features: Sequence[Any], batches: Iterable[Any]) -> dict[str, np.ndarray]:
-    """Table → the ids that no batch holds, of any field that uses the table.
+    """Return by table the ids in no batch, in any field that uses the table.
 
     Args:
         features: the model's features (`name`, `kind`, `table`, `size`).
@@ -33,9 +33,8 @@ def untrained_ids(features: Sequence[Any], batches: Iterable[Any]) -> dict[str, 
     return {table: np.flatnonzero(~found) for table, found in seen.items()}
 
 
-def zero_unseen_rows(model: keras.Model, unseen: Mapping[str, np.ndarray]) -> int:
-    """Sets the embedding rows of these ids to zero; gives their number."""
-    silenced = 0
+def zero_unseen_rows(model: keras.Model, unseen: Mapping[str, np.ndarray]) -> None:
+    """Set the embedding rows of these ids, by table, to zero."""
     for layer in model.layers:
         if not isinstance(layer, FieldEmbedding):
             continue
@@ -43,7 +42,5 @@ def zero_unseen_rows(model: keras.Model, unseen: Mapping[str, np.ndarray]) -> in
         for feature in {f["table"]: f for f in layer.features if "table" in f}.values():
             rows = layer.offsets[feature["table"]] + unseen[feature["table"]]
             values[str(feature["dim"])][rows] = 0.0
-            silenced += len(rows)
         for dim, variable in layer.tables.items():
             variable.assign(values[dim])
-    return silenced

@@ -13,7 +13,8 @@ from mtl_tf.backend.keras import keras
 from mtl_tf.config import load_config
 from mtl_tf.errors import DataError, UserError
 from mtl_tf.training import load_run, train
-from mtl_tf.training.checkpoint import CheckpointFile, NotResumable, TrainingProgress, staged_run
+from mtl_tf.training.checkpoint import CheckpointFile, NotResumable, TrainingProgress
+from mtl_tf.training.run_folder import staged_run
 from tests.support.processes import command, finish, killed, start
 from tests.support.training_data import LIGHT, config, write
 
@@ -106,15 +107,15 @@ def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp
     _interrupted(data, run, (1, 0), monkeypatch)
     for options, difference in (
         ({"training": {"epochs": 4}}, "`training.epochs` was 3, now 4"),
-        ({"model": {"units": [12, 6]}}, "`model.units` was another"),
+        ({"model": {"units": [12, 6]}}, "`model.units` has changed"),
         ({"model": {"gates": {"penalty": 0.5}}}, "`model.gates.penalty` was 0.001, now 0.5"),
     ):
         with pytest.raises(UserError) as error:
             train(config(**options), data, run, progress=False)
-        assert f"({difference}); give what it was started with, or" in str(error.value)
+        assert f"({difference}); restore these settings, or" in str(error.value)
         assert "`--restart`" in str(error.value)
     other = write(tmp_path / "other", {"train": 300, "eval": 50})
-    with pytest.raises(UserError, match=r"\(`dataset` was another\); give"):
+    with pytest.raises(UserError, match=r"\(`dataset` has changed\); restore"):
         train(config(), other, run, progress=False)
     assert train(config(), other, run, progress=False, restart=True).run == run
     assert not (tmp_path / ".run.partial").exists()
@@ -135,7 +136,7 @@ def test_a_broken_state_is_a_sentence(name, content, tmp_path):
         (folder / each).write_bytes(content if each == name else b"{}")
     broken = pytest.raises(UserError, match=rf"{name}: cannot be read .* with `--restart`")
     with broken, staged_run(tmp_path / "run", {}, restart=False):
-        CheckpointFile(folder).position()
+        CheckpointFile(folder).progress()
     assert (folder / name).read_bytes() == content
 
 
@@ -151,7 +152,7 @@ def test_broken_best_weights_are_a_sentence(data, tmp_path, monkeypatch):
     [
         (UserError("one device too many"), True),
         (DataError("a file of the dataset is damaged"), True),
-        (NotResumable("the loss is no number any more"), False),
+        (NotResumable("loss became NaN or infinite"), False),
     ],
 )
 def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
@@ -167,7 +168,7 @@ def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
 def test_two_trainings_do_not_make_the_same_run(tmp_path):
     run = tmp_path / "run"
     second = staged_run(run, {}, restart=True)
-    busy = pytest.raises(UserError, match="another training is making it right now")
+    busy = pytest.raises(UserError, match="another process is training this run")
     with staged_run(run, {}, restart=False), busy:
         second.__enter__()
     assert run.is_dir()
@@ -177,12 +178,12 @@ def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
-    state = CheckpointFile(tmp_path)
-    state.save(TrainingProgress(step=3), model)
+    checkpoint = CheckpointFile(tmp_path)
+    checkpoint.save(TrainingProgress(step=3), model)
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space")))
     with pytest.raises(OSError, match="no space"):
-        state.save(TrainingProgress(step=4), model)
-    assert state.position().step == 3
+        checkpoint.save(TrainingProgress(step=4), model)
+    assert checkpoint.progress().step == 3
 
 
 def test_a_finished_run_whose_last_rename_fails_is_kept(tmp_path, monkeypatch):
@@ -203,12 +204,12 @@ def test_a_finished_run_whose_last_rename_fails_is_kept(tmp_path, monkeypatch):
 def test_a_folder_that_came_to_be_meanwhile_stays_and_so_does_the_run(tmp_path):
     run = tmp_path / "run"
     with (
-        pytest.raises(UserError, match="stays as it is; the finished run is in") as told,
+        pytest.raises(UserError, match="created during training and left untouched") as told,
         staged_run(run, {}, restart=False) as folder,
     ):
         (folder / "model.keras").write_text("trained")
         run.mkdir()
-        (run / "letter.txt").write_text("dear")
+        (run / "letter.txt").write_text("keep")
     assert [path.name for path in run.iterdir()] == ["letter.txt"]
     kept = Path(str(told.value).rpartition(" ")[2])
     assert [path.name for path in kept.iterdir()] == ["model.keras"]

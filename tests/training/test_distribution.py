@@ -196,5 +196,5 @@ def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
     cluster = Cluster()
     cluster.check_batch_size(1)
     three = type("Three", (Cluster,), {"replicas": 3})()
-    with pytest.raises(UserError, match="3 replicas; received 100, take 102"):
+    with pytest.raises(UserError, match="3 replicas; received 100, use 102"):
         three.check_batch_size(100)

@@ -42,7 +42,7 @@ def test_refused(data, tmp_path, model, training, schema, message):
 
 def test_a_place_where_nothing_can_be_made(data, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file/run: cannot be made there .*; name another"):
+    with pytest.raises(UserError, match=r"file/run: cannot be created .*; name another"):
         train(config(LIGHT, ONCE), data, tmp_path / "file" / "run", progress=False)
 
 

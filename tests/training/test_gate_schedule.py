@@ -110,7 +110,7 @@ def test_closed_counts_connections_whatever_their_width():
     assert sparsity(vectors) == pytest.approx(0.5 / 6)
 
 
-def _pressures(model, done, **options):
+def _scales(model, done, **options):
     schedule = GateSchedule(steps=10, progress=TrainingProgress(), **options)
     schedule.set_model(model)
     schedule.on_epoch_begin(0)
@@ -122,11 +122,11 @@ def _pressures(model, done, **options):
 def test_the_penalty_rises_in_the_warm_up():
     model = _model("mssm")
     for done, expected in ((0, 0.0), (5, 0.25), (20, 1.0), (30, 1.0)):
-        (pressure,) = _pressures(model, done, warm_up=20, target=None)
+        (pressure,) = _scales(model, done, warm_up=20, target=None)
         assert (pressure == expected).all()
         (mask,) = masks_of(model)
         assert mask.penalty_scale.numpy() == expected
-    (pressure,) = _pressures(model, 0, warm_up=0, target=None)
+    (pressure,) = _scales(model, 0, warm_up=0, target=None)
     assert (pressure == 1).all()
 
 
@@ -138,17 +138,17 @@ def test_a_target_presses_the_least_gates_of_all_layers_and_opens_those_beyond()
     first.log_alpha.assign(alphas[:16].reshape(4, 4))
     last.log_alpha.assign(alphas[16:].reshape(2, 4))
     for target, count in ((0.25, 6), (0.5, 12)):
-        found = _pressures(model, 10, warm_up=0, target=target)
+        found = _scales(model, 10, warm_up=0, target=target)
         pressed = np.concatenate([x.ravel() for x in found])
         least = alphas <= np.sort(alphas)[count - 1]
         p = np.concatenate([np.asarray(gate.open_probability()).ravel() for gate in (first, last)])
         force = pressed * 4 * p * (1 - p)  # on log α, relative to the penalty's largest
         assert force[least] == pytest.approx([1.05**10] * count)
         assert (force[~least] == 0).all()
-    found = _pressures(model, 10, warm_up=0, target=0.04)  # one of 24; three are closed
+    found = _scales(model, 10, warm_up=0, target=0.04)  # one of 24; three are closed
     pressed = np.concatenate([x.ravel() for x in found])
     assert sorted(np.sign(pressed)) == [-1.0] * 2 + [0.0] * 21 + [1.0]
-    found = _pressures(model, 10, warm_up=20, target=0.5)  # half way: a quarter of the share
+    found = _scales(model, 10, warm_up=20, target=0.5)  # half way: a quarter of the share
     assert sum((x > 0).sum() for x in found) == 3
 
 

@@ -63,7 +63,7 @@ def test_an_existing_run_is_left_alone(data, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_with_a_sentence_and_nothing_left(data, tmp_path):
-    with pytest.raises(DataError, match="no number any more after epoch 1; lower"):
+    with pytest.raises(DataError, match="loss became NaN or infinite in epoch 1; lower"):
         train(config(LIGHT, {"learning_rate": 1e30}), data, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
 

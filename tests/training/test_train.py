@@ -153,12 +153,14 @@ def test_gates_csv_says_what_was_open(result):
 def test_progress_is_plain_lines_off_a_terminal(reported):
     result, out, err = reported
     groups, header, *lines, kept = err.rstrip().splitlines()
-    assert groups.split() == ["click", "watch", "closed"]
-    titles = "epoch loss val loss auc logloss mse mae gates masks rows/s"
+    assert groups.split() == ["*", "best", "so", "far", "click", "watch", "sparsity"]
+    titles = "epoch loss val loss auc logloss mse gates masks seconds"
     assert header.split() == titles.split()
     assert groups.index("click") + len("click") == header.index("logloss") + len("logloss")
     assert [line.split()[0] for line in lines] == ["1", "2"]
-    assert all(len(line) == len(header) for line in lines)
+    assert all(len(line) == len(header) <= 100 for line in lines)
+    marked = [line for line in lines if "*" in line]
+    assert marked[-1].split()[0] == str(result.best_epoch)
     assert kept.startswith(f"kept epoch {result.best_epoch} of 2")
     assert "\x1b" not in err
     assert out == ""

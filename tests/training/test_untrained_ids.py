@@ -48,7 +48,7 @@ def test_exactly_these_rows_become_zero():
     )
     model = keras.Model(inputs, layer(inputs))
     before = {name: np.array(layer.table(name)) for name in ("city", "tags", "shop")}
-    assert zero_unseen_rows(model, untrained_ids(FEATURES, BATCHES)) == 3
+    zero_unseen_rows(model, untrained_ids(FEATURES, BATCHES))
     for name, row in (("city", 2), ("tags", 1), ("shop", 0)):
         after = np.array(layer.table(name))
         assert not after[row].any()
