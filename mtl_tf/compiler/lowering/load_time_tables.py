@@ -34,7 +34,7 @@ class MadeTable(tf.saved_model.experimental.TrackableResource):
         self._make, self._shape, self._dtype = make, shape, dtype
         with tf.init_scope():  # outside of the function being traced
             _ = self.resource_handle
-            self._initialize()
+            tf.function(self._initialize, autograph=False)()
 
     def __call__(self) -> tf.Tensor:
         """The table; not copied."""
