@@ -125,46 +125,47 @@ class _Joining:
 
     def __init__(self, groups: Sequence[Group], batch: int) -> None:
         self.batch = batch
-        self.found: dict[int, Group] = dict(enumerate(groups))  # place -> group, oldest first
+        self.found: dict[int, Group] = dict(enumerate(groups))
+        self.order = np.arange(len(groups))  # the places that hold a group, oldest first
         self.extents = _Extents.of(groups)
         self.now = self.extents.microseconds(batch)
         # By place of the earlier and of the later group; −∞ where there is no such pair.
-        self.gains = np.stack([self._gains_with(place) for place in self.found])
-        self.gains[np.tril_indices_from(self.gains)] = -np.inf
+        self.gains = np.full((len(groups), len(groups)), -np.inf)
+        for place in range(len(groups) - 1):
+            later = np.arange(place + 1, len(groups))
+            self.gains[place, later] = self._gains(place, later)
         self.most = self.gains.max(axis=1)  # at least what each place's best pair saves
 
     def groups(self) -> list[Group]:
         """Return the groups after all joins that save time, in the order they were made."""
         while (pair := self._best_pair()) is not None:
             self._join(*pair)
-        return [*self.found.values()]
+        return [self.found[place] for place in self.order.tolist()]
 
     def _best_pair(self) -> tuple[int, int] | None:
-        places = np.array([*self.found], np.int64)
-        while (best := self.most.max()) > 0:
-            one = places[self.most[places] == best][-1]
-            gains = self.gains[one, places]
-            self.most[one] = gains.max()  # less where its best partner was joined with another
-            if self.most[one] == best:
-                return int(one), int(places[gains == best][-1])
+        while (best := self.most.max(initial=0)) > 0:
+            for one in reversed(self.order[self.most[self.order] == best].tolist()):
+                self.most[one] = self.gains[one].max()  # less if its best partner is gone
+                if self.most[one] == best:
+                    return one, int(self.order[self.gains[one, self.order] == best][-1])
         return None
 
     def _join(self, one: int, two: int) -> None:
         both = self.extents.union(one, np.array([two]))
         self.extents.put(one, both)
         self.now[one] = both.microseconds(self.batch)[0]
-        self.found[one] = self.found.pop(one) + self.found.pop(two)
-        self.gains[[one, two]] = self.gains[:, two] = -np.inf
-        self.gains[:, one] = self._gains_with(one)
-        self.most = np.maximum(self.most, self.gains[:, one])
+        self.found[one] = self.found[one] + self.found.pop(two)
+        earlier = self.order[(self.order != one) & (self.order != two)]
+        self.order = np.append(earlier, one)
+        self.gains[[one, two]] = self.gains[:, [one, two]] = -np.inf
+        self.gains[earlier, one] = gains = self._gains(one, earlier)
+        self.most[earlier] = np.maximum(self.most[earlier], gains)
         self.most[[one, two]] = -np.inf
 
-    def _gains_with(self, place: int) -> Array:
-        """What joining the group with each other one would save."""
-        others = np.array([other for other in self.found if other != place], np.int64)
+    def _gains(self, place: int, others: Array) -> Array:
+        """What joining the group with each of the others would save."""
         together = self.extents.union(place, others).microseconds(self.batch)
-        gains = np.full(len(self.now), -np.inf)
-        gains[others] = self.now[place] + self.now[others] - together
+        gains: Array = self.now[place] + self.now[others] - together
         return gains
 
 
