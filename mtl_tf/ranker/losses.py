@@ -18,7 +18,7 @@ _LOSSES = {
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
-class LabelledMean(keras.losses.Loss):
+class MaskedMeanLoss(keras.losses.Loss):
     """Mean loss over the examples that have a label: Σ w·ℓ / Σ w, and 0 where Σ w = 0.
 
     Keras' own mean divides by the batch's size, so that a task whose label is rare
@@ -32,13 +32,13 @@ class LabelledMean(keras.losses.Loss):
             a sigmoid) or `regression` (squared error).
 
     Example:
-    >>> loss = LabelledMean("regression")
+    >>> loss = MaskedMeanLoss("regression")
     >>> float(loss(tf.constant([[1.0], [9.0]]), tf.constant([[3.0], [0.0]]),
     ...            sample_weight=tf.constant([1.0, 0.0])))
     4.0
     """
 
-    def __init__(self, kind: str = "binary", name: str = "labelled_mean", **kwargs: Any):
+    def __init__(self, kind: str = "binary", name: str = "masked_mean_loss", **kwargs: Any):
         super().__init__(name=name)
         if kind not in _LOSSES:
             raise ValueError(f"`kind` must be one of {tuple(_LOSSES)}. Received: kind={kind!r}")
@@ -64,7 +64,11 @@ class LabelledMean(keras.losses.Loss):
         return {"kind": self.kind, "name": self.name}
 
 
-def losses_for(tasks: Iterable[Task]) -> tuple[dict[str, LabelledMean], dict[str, float]]:
+# The name under which models compiled before hold it.
+keras.saving.get_custom_objects()["mtl_tf>LabelledMean"] = MaskedMeanLoss
+
+
+def losses_for(tasks: Iterable[Task]) -> tuple[dict[str, MaskedMeanLoss], dict[str, float]]:
     """`loss` and `loss_weights` for `model.compile`, by task name.
 
     Example:
@@ -73,5 +77,5 @@ def losses_for(tasks: Iterable[Task]) -> tuple[dict[str, LabelledMean], dict[str
     ('binary', {'click': 2.0})
     """
     tasks = tuple(tasks)
-    losses = {task.name: LabelledMean(task.kind, name=f"{task.name}_loss") for task in tasks}
+    losses = {task.name: MaskedMeanLoss(task.kind, name=f"{task.name}_loss") for task in tasks}
     return losses, {task.name: task.weight for task in tasks}

@@ -17,13 +17,13 @@ from mtl_tf.backend.optimizer_slots import slots, unwrapped
 from mtl_tf.backend.replicas import update_on_replicas
 from mtl_tf.backend.variables import resource
 from mtl_tf.ranker.optimizers.adam import Adam
-from mtl_tf.ranker.task_reach import Reach
+from mtl_tf.ranker.task_reach import TaskReach
 
 
-class Hold:
-    """Remembers what no labelled task reaches, until `release` gives it back its bits.
+class MaskedUpdate:
+    """Remembers what no labelled task reaches, until `restore` gives it back its bits.
 
-    Slices are held one by one. A variable that the optimizer moves by rows is left to
+    TaskSlices are held one by one. A variable that the optimizer moves by rows is left to
     it: there a row without a gradient keeps its bits anyway.
 
     Args:
@@ -33,7 +33,7 @@ class Hold:
         labelled: whether the batch has a label of each task, `(tasks,)` booleans.
     """
 
-    def __init__(self, optimizer: Any, variables: Sequence[Any], reach: Reach, labelled: Any):
+    def __init__(self, optimizer: Any, variables: Sequence[Any], reach: TaskReach, labelled: Any):
         with tf.init_scope():
             if LEGACY or not optimizer.built:
                 optimizer.build(variables)
@@ -42,12 +42,12 @@ class Hold:
         for variable in variables:
             if isinstance(adam, Adam) and adam.is_row_sparse(variable):
                 continue
-            moves = reach.of(variable).alive(labelled, len(variable.shape))
+            moves = reach.of(variable).is_updated(labelled, len(variable.shape))
             for held in (variable, *slots(optimizer, variable)):
                 held = resource(held)
                 self._held.append((held, moves, tf.identity(held)))
 
-    def release(self) -> None:
+    def restore(self) -> None:
         """Puts back what must not have moved."""
         update_on_replicas(_choose, self._held)
 

@@ -12,9 +12,9 @@ from mtl_tf.backend.compiled import build_losses, has_metrics
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
 from mtl_tf.ranker.loss_weighting import Batch, Fixed, Weighting
-from mtl_tf.ranker.masked_update import Hold
-from mtl_tf.ranker.task_reach import Reach
-from mtl_tf.ranker.xla_loop import OneProgram
+from mtl_tf.ranker.masked_update import MaskedUpdate
+from mtl_tf.ranker.task_reach import TaskReach
+from mtl_tf.ranker.xla_loop import CompiledTrainLoop
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -34,8 +34,8 @@ class Ranker(keras.Model):
     takes no part in the step, and what no labelled task reaches keeps its bits, and so do
     its moments in the optimizer; neither momentum nor weight decay nor a penalty moves it.
     That is the task's tower, and its own slice of whatever lies side by side in one
-    variable, such as the experts, gates and masks that it alone reads (see `Reach`). With
-    losses that ignore what has no weight, such as `LabelledMean`, nothing becomes NaN
+    variable, such as the experts, gates and masks that it alone reads (see `TaskReach`). With
+    losses that ignore what has no weight, such as `MaskedMeanLoss`, nothing becomes NaN
     either, whatever stands in the place of the labels.
 
     Example:
@@ -112,17 +112,17 @@ class Ranker(keras.Model):
         return {**self._logs(x, y, y_pred, sample_weight), **self._step.logs()}
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras' own, or `OneProgram` where it can take its place."""
+        """Keras' own, or `CompiledTrainLoop` where it can take its place."""
         if self.train_function is not None and not force:
             return self.train_function
         made = super().make_train_function(force=True)
         if self._one_program():
             self.optimizer.build(self.trainable_variables)
-            self.train_function = OneProgram(
+            self.train_function = CompiledTrainLoop(
                 self.train_step,
                 lambda: {**self.get_metrics_result(), **self._step.logs()},
                 self.steps_per_execution,
-                otherwise=self.train_function,
+                fallback=self.train_function,
             )
         return made if LEGACY else self.train_function
 
@@ -199,7 +199,7 @@ class _Step:
         self.model = model
         self.losses = {name: _loss(loss) for name, loss in losses.items() if loss is not None}
         self.weighting = weighting
-        self.reach = Reach(model, tuple(self.losses))
+        self.reach = TaskReach(model, tuple(self.losses))
         kinds = [getattr(loss, "kind", "binary") for loss in self.losses.values()]
         weighting.build(
             tuple(self.losses),
@@ -237,9 +237,9 @@ class _Step:
         gradients = self.weighting.gradients(batch, variables)
         if hasattr(optimizer, "get_unscaled_gradients"):  # in Keras 3 the optimizer does it
             gradients = optimizer.get_unscaled_gradients(gradients)
-        hold = Hold(optimizer, variables, self.reach, batch.labelled)
+        update = MaskedUpdate(optimizer, variables, self.reach, batch.labelled)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        hold.release()
+        update.restore()
 
     def logs(self) -> dict[str, Any]:
         weights = tf.unstack(self.weighting.current(), len(self.losses))

@@ -25,7 +25,7 @@ Tasks = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Slices:
+class TaskSlices:
     """The tasks that a variable reaches: `(tasks,)`, or `(slices, tasks)` along `axis`."""
 
     tasks: Tasks
@@ -37,7 +37,7 @@ class Slices:
             return marks
         return tf.reshape(marks, [-1 if axis == self.axis else 1 for axis in range(rank)])
 
-    def alive(self, labelled: Any, rank: int) -> Any:
+    def is_updated(self, labelled: Any, rank: int) -> Any:
         """Whether a labelled task is reached; broadcasts to the variable."""
         return self.along(tf.reduce_any(tf.constant(self.tasks) & labelled, axis=-1), rank)
 
@@ -47,8 +47,8 @@ class Slices:
         return self.tasks.sum(axis=-1) > 1
 
 
-class Reach:
-    """The `Slices` of every variable of a functional model.
+class TaskReach:
+    """The `TaskSlices` of every variable of a functional model.
 
     Args:
         model: its outputs are a dict by task.
@@ -56,17 +56,17 @@ class Reach:
 
     Example:
     >>> inputs = keras.Input((2,))
-    >>> below, own = keras.layers.Dense(3), keras.layers.Dense(1)
-    >>> x = below(inputs)
+    >>> shared, own = keras.layers.Dense(3), keras.layers.Dense(1)
+    >>> x = shared(inputs)
     >>> model = keras.Model(inputs, {"click": own(x), "buy": keras.layers.Dense(1)(x)})
-    >>> reach = Reach(model, ["click", "buy"])
-    >>> reach.of(below.kernel).tasks.tolist(), reach.of(own.kernel).tasks.tolist()
+    >>> reach = TaskReach(model, ["click", "buy"])
+    >>> reach.of(shared.kernel).tasks.tolist(), reach.of(own.kernel).tasks.tolist()
     ([True, True], [True, False])
     """
 
     def __init__(self, model: keras.Model, tasks: Sequence[str]):
         self._all = np.ones(len(tasks), bool)
-        self._found: dict[int, Slices] = {}
+        self._found: dict[int, TaskSlices] = {}
         self._layers: list[Any] = []
         known: dict[int, Tasks] = {}
         scores = [model.output[task] for task in tasks]
@@ -75,23 +75,23 @@ class Reach:
         for call in calls_above(scores):
             tops = [known[id(tensor)] for tensor in call.outputs if id(tensor) in known]
             top = tops[0] if len(tops) == 1 else _any(*tops)
-            down = below(call.layer, top, call.inputs)
+            down = propagate(call.layer, top, call.inputs)
             for tensor, reached in zip(call.inputs, down.inputs, strict=True):
                 known[id(tensor)] = known.get(id(tensor), False) | reached
             self._add(call.layer, down)
 
-    def _add(self, layer: Any, down: Below) -> None:
+    def _add(self, layer: Any, down: Propagated) -> None:
         own = {id(variable): slices for variable, slices in down.slices}
         for variable in layer.trainable_variables:
-            slices = own.get(id(variable), Slices(down.rest))
+            slices = own.get(id(variable), TaskSlices(down.rest))
             before = self._found.get(id(variable), slices)
             axis = slices.axis if before.axis is None else before.axis
-            self._found[id(variable)] = Slices(before.tasks | slices.tasks, axis)
+            self._found[id(variable)] = TaskSlices(before.tasks | slices.tasks, axis)
         self._layers.append(layer)
 
-    def of(self, variable: Any) -> Slices:
+    def of(self, variable: Any) -> TaskSlices:
         """What a trainable variable reaches; all tasks, if it is in no layer of the graph."""
-        return self._found.get(id(variable), Slices(self._all))
+        return self._found.get(id(variable), TaskSlices(self._all))
 
     def last_shared(self) -> list[Any]:
         """The shared variables, but for gates, of the last layer that has any."""
@@ -107,7 +107,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Below:
+class Propagated:
     """What lies below a layer's output, whose tasks are known.
 
     Attributes:
@@ -117,72 +117,72 @@ class Below:
     """
 
     inputs: Sequence[Tasks]
-    slices: Sequence[tuple[Any, Slices]]
+    slices: Sequence[tuple[Any, TaskSlices]]
     rest: Tasks
 
 
 @singledispatch
-def below(layer: Any, top: Tasks, inputs: Sequence[Any]) -> Below:
+def propagate(layer: Any, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     """What a layer's output needs; of an unknown layer, every part needs every other."""
-    return Below([_any(top)] * len(inputs), (), _any(top))
+    return Propagated([_any(top)] * len(inputs), (), _any(top))
 
 
-def _rows(variables: Sequence[Any], top: Tasks) -> list[tuple[Any, Slices]]:
-    return [(variable, Slices(top, 0)) for variable in variables if variable is not None]
+def _rows(variables: Sequence[Any], top: Tasks) -> list[tuple[Any, TaskSlices]]:
+    return [(variable, TaskSlices(top, 0)) for variable in variables if variable is not None]
 
 
-@below.register
-def _(layer: layers.SubNetworks, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.SubNetworks, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     top = _per_cell(top, layer.num_sub_networks)
     down = top if len(inputs[0].shape) == 3 else _any(top)
-    return Below([down], _rows([layer.kernel, layer.bias], top), _any(top))
+    return Propagated([down], _rows([layer.kernel, layer.bias], top), _any(top))
 
 
-@below.register
-def _(layer: layers.CellSparseSharing, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.CellSparseSharing, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     top = _per_cell(top, layer.num_sub_networks)
     rows = _rows([layer.kernel, layer.bias, layer.gate.log_alpha], top)
-    return Below([_any(top)], rows, _any(top))
+    return Propagated([_any(top)], rows, _any(top))
 
 
-@below.register
-def _(layer: layers.SubNetworkRouting, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.SubNetworkRouting, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     rows = _rows([layer.kernel, layer.gate.log_alpha], _per_cell(top, layer.num_outputs))
-    return Below([_any(top)], rows, _any(top))
+    return Propagated([_any(top)], rows, _any(top))
 
 
-@below.register
-def _(layer: layers.CrossStitch, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.CrossStitch, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     rows = _rows([layer.alpha], _per_cell(top, layer.alpha.shape[0]))
-    return Below([_any(top)], rows, _any(top))
+    return Propagated([_any(top)], rows, _any(top))
 
 
-@below.register
-def _(layer: layers.Sluice, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.Sluice, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     top = np.repeat(_per_cell(top, layer.num_tasks), layer.num_subspaces, axis=0)
-    return Below([_any(top)], _rows([layer.alpha], top), _any(top))
+    return Propagated([_any(top)], _rows([layer.alpha], top), _any(top))
 
 
-@below.register
-def _(layer: layers.LevelMixture, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.LevelMixture, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     top = _per_cell(top, layer.beta.shape[0])
-    return Below([top] * len(inputs), _rows([layer.beta], top), _any(top))
+    return Propagated([top] * len(inputs), _rows([layer.beta], top), _any(top))
 
 
-@below.register
-def _(layer: layers.RepeatBranches, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.RepeatBranches, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     top = _per_cell(top, sum(layer.counts))
     branches = np.split(top, np.cumsum(layer.counts)[:-1])
-    return Below([np.stack([branch.any(axis=0) for branch in branches])], (), _any(top))
+    return Propagated([np.stack([branch.any(axis=0) for branch in branches])], (), _any(top))
 
 
-@below.register
-def _(layer: layers.FieldMask, top: Tasks, inputs: Sequence[Any]) -> Below:
-    return Below([_any(top)], _rows([layer.g], _per_cell(top, layer.num_readers)), _any(top))
+@propagate.register
+def _(layer: layers.FieldMask, top: Tasks, inputs: Sequence[Any]) -> Propagated:
+    return Propagated([_any(top)], _rows([layer.g], _per_cell(top, layer.num_readers)), _any(top))
 
 
-@below.register
-def _(layer: layers.ExpertMixture, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.ExpertMixture, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     top = _per_cell(top, len(layer.reads))
     experts = np.zeros((inputs[0].shape[1], top.shape[1]), bool)
     for tasks, reads in zip(top, layer.reads, strict=True):
@@ -192,14 +192,14 @@ def _(layer: layers.ExpertMixture, top: Tasks, inputs: Sequence[Any]) -> Below:
         gates = np.zeros((inputs[1].shape[1], top.shape[1]), bool)
         gates[: len(top)] = top
     columns = np.repeat(top, [len(reads) for reads in layer.reads], axis=0)
-    return Below([experts, gates], [(layer.kernel, Slices(columns, 1))], _any(top))
+    return Propagated([experts, gates], [(layer.kernel, TaskSlices(columns, 1))], _any(top))
 
 
-@below.register
-def _(layer: layers.Tower, top: Tasks, inputs: Sequence[Any]) -> Below:
+@propagate.register
+def _(layer: layers.Tower, top: Tasks, inputs: Sequence[Any]) -> Propagated:
     cells = np.zeros((inputs[0].shape[1], len(_any(top))), bool)
     cells[layer.sub_network] = _any(top)
-    return Below([cells], (), _any(top))
+    return Propagated([cells], (), _any(top))
 
 
 def _any(*tops: Tasks) -> Tasks:

@@ -1,4 +1,4 @@
-"""`OneProgram`: the steps of one execution as one compiled program."""
+"""`CompiledTrainLoop`: the steps of one execution as one compiled program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 
-class OneProgram:
+class CompiledTrainLoop:
     """Keras' training function where XLA compiles and an execution is several steps.
 
     Keras compiles a step and loops around it. Between two steps it takes a batch, looks up
@@ -21,7 +21,7 @@ class OneProgram:
         step: trains on a batch.
         logs: what is logged after the last step, from variables alone.
         steps: of an execution.
-        otherwise: Keras' own function, for an iterator whose batches differ in shape.
+        fallback: Keras' own function, for an iterator whose batches differ in shape.
     """
 
     def __init__(
@@ -29,9 +29,9 @@ class OneProgram:
         step: Callable[[Any], Any],
         logs: Callable[[], dict[str, Any]],
         steps: int,
-        otherwise: Callable[[Any], Any],
+        fallback: Callable[[Any], Any],
     ):
-        self._otherwise = otherwise
+        self._otherwise = fallback
 
         @tf.function(jit_compile=True, autograph=False)
         def program(count: Any, batches: Any) -> Any:

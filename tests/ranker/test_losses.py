@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import Tower
-from mtl_tf.ranker.losses import LabelledMean, losses_for
+from mtl_tf.ranker.losses import MaskedMeanLoss, losses_for
 from mtl_tf.schema import Task
 
 pytestmark = pytest.mark.keras
@@ -25,7 +25,7 @@ def _each(kind, labels, scores):
 
 def _loss(kind, labels, scores, weights=None):
     weights = None if weights is None else tf.constant(weights)
-    loss = LabelledMean(kind)
+    loss = MaskedMeanLoss(kind)
     return float(loss(tf.constant(labels), tf.constant(scores), sample_weight=weights))
 
 
@@ -53,7 +53,7 @@ def test_unlabelled_rows_add_nothing_whatever_they_hold(kind):
 def test_a_batch_without_labels_costs_nothing_and_moves_nothing(kind):
     scores = tf.Variable(SCORES)
     with tf.GradientTape() as tape:
-        loss = LabelledMean(kind)(
+        loss = MaskedMeanLoss(kind)(
             tf.constant(LABELS * np.float32("nan")), scores, sample_weight=tf.zeros(8)
         )
     assert float(loss) == 0
@@ -70,7 +70,7 @@ def test_cross_entropy_is_computed_on_the_logits_of_a_tower(jit_compile):
     @tf.function(jit_compile=jit_compile)
     def step(x, y):
         with tf.GradientTape() as tape:
-            loss = LabelledMean("binary")(y, tower(x), sample_weight=tf.ones(2))
+            loss = MaskedMeanLoss("binary")(y, tower(x), sample_weight=tf.ones(2))
         return loss, tape.gradient(loss, tower.trainable_variables[-1])
 
     loss, gradient = step(tf.constant([[[1.0]], [[-1.0]]]), tf.constant([[0.0], [0.0]]))
@@ -108,4 +108,4 @@ def test_losses_follow_the_tasks():
 
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match=r"`kind` must be one of .* Received: kind='ranking'"):
-        LabelledMean("ranking")
+        MaskedMeanLoss("ranking")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtl_tf.ranker.loss_weighting import PCGrad
 from mtl_tf.ranker.loss_weighting.pcgrad import surgery
 from mtl_tf.ranker.loss_weighting.products import inner_products
-from mtl_tf.ranker.task_reach import Slices
+from mtl_tf.ranker.task_reach import TaskSlices
 from tests.support.weighting_toy import BATCHES, KINDS, NAMES, RATE, WEIGHTS, Toy, how
 
 pytestmark = pytest.mark.keras
@@ -92,7 +92,7 @@ def test_inner_products_of_sparse_gradients_sum_duplicates():
         sparse.append(
             tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(indices), (6, 3))
         )
-    slices = Slices(np.array([True, True, True]))
+    slices = TaskSlices(np.array([True, True, True]))
     flat = np.concatenate([table.reshape(2, -1), np.zeros((1, 18))])
     found = tf.function(lambda: inner_products([*sparse, None], slices), jit_compile=True)()
     np.testing.assert_allclose(found, flat @ flat.T, rtol=1e-5, atol=1e-6)

@@ -10,7 +10,7 @@ from mtl_tf.models import build_model
 from mtl_tf.ranker import Ranker
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker.optimizers import Adam
-from mtl_tf.ranker.task_reach import Reach
+from mtl_tf.ranker.task_reach import TaskReach
 from mtl_tf.schema import Task
 from tests.support import architectures as arch
 
@@ -81,7 +81,7 @@ def reached(model):
 @pytest.mark.parametrize("name", arch.ROWS)
 def test_reach_is_what_gradients_reach(name):
     model = arch.build(arch.ROWS[name].config)
-    reach, truth = Reach(model, NAMES), reached(model)
+    reach, truth = TaskReach(model, NAMES), reached(model)
     for column, task in enumerate(NAMES):
         for variable, found in zip(model.trainable_variables, truth[task], strict=True):
             slices = reach.of(variable)
@@ -107,7 +107,7 @@ def test_reach_is_what_gradients_reach(name):
 def test_without_labels_a_task_keeps_its_bits(name, how):
     model = compiled(name, Adam(0.01, weight_decay=0.1), **how)
     fit(model, batch(), batch(seed=3), batch(seed=6))
-    reach = Reach(model, NAMES)
+    reach = TaskReach(model, NAMES)
     (before, moments_before) = state(model)
     fit(model, batch(without=["buy"], seed=9))
     (after, moments_after) = state(model)

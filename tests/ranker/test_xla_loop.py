@@ -8,7 +8,7 @@ from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.ranker import Ranker
 from mtl_tf.ranker.loss_weighting import GradNorm, PCGrad
 from mtl_tf.ranker.losses import losses_for
-from mtl_tf.ranker.xla_loop import OneProgram
+from mtl_tf.ranker.xla_loop import CompiledTrainLoop
 from mtl_tf.training import train
 from tests.support import architectures as arch
 from tests.support.training_data import LIGHT, config, write
@@ -57,10 +57,10 @@ def test_it_trains_as_single_steps_do(name, weighting):
     data = batches(10)
     options = {"weighting": weighting and weighting()}
     one, history = fitted(data, name, **options)
-    assert isinstance(one.train_function, OneProgram)
+    assert isinstance(one.train_function, CompiledTrainLoop)
     options = {"weighting": weighting and weighting()}
     other, expected = fitted(data, name, steps=1, **options)
-    assert not isinstance(other.train_function, OneProgram)
+    assert not isinstance(other.train_function, CompiledTrainLoop)
     assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 10
     assert_alike(one, other)
     assert history.keys() == expected.keys()
@@ -108,7 +108,7 @@ def test_metrics_of_the_users_go_the_way_of_keras():
     model.compile("sgd", {"click": "mse"}, metrics=metrics, jit_compile=True, steps_per_execution=2)
     data = tf.data.Dataset.from_tensors((tf.ones((4, 2)), {"click": tf.ones((4, 1))})).repeat(3)
     history = model.fit(data, verbose=0).history
-    assert not isinstance(model.train_function, OneProgram)
+    assert not isinstance(model.train_function, CompiledTrainLoop)
     assert any("mae" in name or "mean_absolute" in name for name in history), list(history)
     assert int(model.optimizer.iterations) == 3
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtl_tf.backend.keras import keras
 from mtl_tf.backend.replicas import replica_variable
 from mtl_tf.errors import UserError
-from mtl_tf.ranker.loss_weighting.adam import Learned
+from mtl_tf.ranker.loss_weighting.adam_state import AdamState
 from mtl_tf.ranker.loss_weighting.products import inner_products, loss_gradients
 from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
@@ -64,7 +64,7 @@ class GradNorm(Weighting):
                 "`gradnorm` needs a layer that several tasks share, and this model has none. "
                 "Use another strategy or another architecture"
             )
-        self._v = Learned(tf.ones(len(self.tasks)), self.learning_rate, "balance")
+        self._v = AdamState(tf.ones(len(self.tasks)), self.learning_rate, "balance")
         self._first = replica_variable(tf.zeros(len(self.tasks)), "first_loss")
 
     @property

@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.replicas import sum_over_replicas
-from mtl_tf.ranker.task_reach import Slices
+from mtl_tf.ranker.task_reach import TaskSlices
 
 
-def inner_products(gradients: Sequence[Any], slices: Slices) -> Any:
+def inner_products(gradients: Sequence[Any], slices: TaskSlices) -> Any:
     """⟨g_i, g_j⟩ of one variable, `(tasks, tasks)`, over its shared slices.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.ranker.loss_weighting.adam import Learned
+from mtl_tf.ranker.loss_weighting.adam_state import AdamState
 from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 
@@ -39,7 +39,7 @@ class Uncertainty(Weighting):
         self.learning_rate = learning_rate
 
     def _create(self) -> None:
-        self._s = Learned(tf.zeros(len(self.tasks)), self.learning_rate, "log_variance")
+        self._s = AdamState(tf.zeros(len(self.tasks)), self.learning_rate, "log_variance")
         self._a = tf.constant([0.5 if kind == "regression" else 1.0 for kind in self.kinds])
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_tf.ranker.task_reach import Reach
+from mtl_tf.ranker.task_reach import TaskReach
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Weighting(tf.Module):
         tasks: Sequence[str],
         weights: Sequence[float],
         kinds: Sequence[str],
-        reach: Reach,
+        reach: TaskReach,
     ) -> None:
         """Creates the variables; `compile` calls it."""
         self.tasks = tuple(tasks)

@@ -11,7 +11,7 @@ from mtl_tf.backend.replicas import replica_variable
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 
 
-class Learned(tf.Module):
+class AdamState(tf.Module):
     """One number per task, moved by Adam, each counting its own steps.
 
         m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²
