@@ -1,8 +1,8 @@
-"""Holding what a step must not move: variables, and their moments in the optimizer.
+"""`MaskedUpdate`: undo an optimizer's step where no labelled task asked for it.
 
 An optimizer moves a variable whose gradient is 0 all the same, by its momentum and its
-weight decay (tensorflow issue 12453), and there is no way to tell it not to: in a
-compiled step it must be given a gradient. So what it did is undone.
+weight decay (tensorflow issue 12453), and a compiled step must give every variable a
+gradient. So the step is made, and then undone where it must not show.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from mtl_tf.ranker.task_reach import TaskReach
 
 
 class MaskedUpdate:
-    """Remembers what no labelled task reaches, until `restore` gives it back its bits.
+    """Restrict a step to the variables, and slices of them, that a labelled task reaches.
 
-    TaskSlices are held one by one. A variable that the optimizer moves by rows is left to
-    it: there a row without a gradient keeps its bits anyway.
+    Created before the step, it reads the variables and their optimizer slots; `restore`
+    after the step puts the values back that must not have changed. Tables that are updated
+    row by row are left out: a row without a gradient keeps its bits anyway.
 
     Args:
         optimizer: a Keras optimizer.
         variables: the trainable variables.
         reach: the tasks that they reach.
-        labelled: whether the batch has a label of each task, `(tasks,)` booleans.
+        labelled: True for each task that the batch has a label of, `(tasks,)` booleans.
     """
 
     def __init__(self, optimizer: Any, variables: Sequence[Any], reach: TaskReach, labelled: Any):
         with tf.init_scope():
             if LEGACY or not optimizer.built:
                 optimizer.build(variables)
-        self._held = []  # (variable, whether it moves, value before)
         adam = unwrapped(optimizer)
+        self._before = []  # (variable or slot, where it is updated, its value)
         for variable in variables:
             if isinstance(adam, Adam) and adam.is_row_sparse(variable):
                 continue
-            moves = reach.of(variable).is_updated(labelled, len(variable.shape))
-            for held in (variable, *slots(optimizer, variable)):
-                held = resource(held)
-                self._held.append((held, moves, tf.identity(held)))
+            updated = reach.of(variable).is_updated(labelled, len(variable.shape))
+            for each in map(resource, (variable, *slots(optimizer, variable))):
+                self._before.append((each, updated, tf.identity(each)))
 
     def restore(self) -> None:
-        """Puts back what must not have moved."""
-        update_on_replicas(_choose, self._held)
+        """Put the values back that the step must not have changed, bit for bit."""
+        update_on_replicas(_restore, self._before)
 
 
-def _choose(variable: Any, moves: Any, before: Any) -> None:
-    variable.assign(tf.where(moves, variable, before))
+def _restore(variable: Any, updated: Any, before: Any) -> None:
+    variable.assign(tf.where(updated, variable, before))

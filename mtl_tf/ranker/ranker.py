@@ -10,10 +10,9 @@ import tensorflow as tf
 
 from mtl_tf.backend.compiled import build_losses, has_metrics
 from mtl_tf.backend.keras import LEGACY, keras
-from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
-from mtl_tf.ranker.loss_weighting import Batch, Fixed, Weighting
-from mtl_tf.ranker.masked_update import MaskedUpdate
-from mtl_tf.ranker.task_reach import TaskReach
+from mtl_tf.backend.replicas import num_replicas
+from mtl_tf.ranker.loss_weighting import Fixed, Weighting
+from mtl_tf.ranker.step import TrainStep
 from mtl_tf.ranker.xla_loop import CompiledTrainLoop
 
 
@@ -30,13 +29,12 @@ class Ranker(keras.Model):
     `loss` is Σ_k w_k L_k + penalties with these fixed weights, whatever the strategy, so
     that runs compare; `weight_<task>` are the c_k of the last step.
 
-    Guaranteed, for a task of which a batch holds no label (or whose loss weight is 0): it
-    takes no part in the step, and what no labelled task reaches keeps its bits, and so do
-    its moments in the optimizer; neither momentum nor weight decay nor a penalty moves it.
-    That is the task's tower, and its own slice of whatever lies side by side in one
-    variable, such as the experts, gates and masks that it alone reads (see `TaskReach`). With
-    losses that ignore what has no weight, such as `MaskedMeanLoss`, nothing becomes NaN
-    either, whatever stands in the place of the labels.
+    A batch without labels for a task (or a loss weight of 0) leaves that task unchanged,
+    bit for bit: its tower, its slice of every variable that holds several sub-networks, such
+    as the experts, gates and masks that it alone reads (see `TaskReach`), and their moments
+    in the optimizer. Neither momentum nor weight decay nor a penalty updates them. With
+    losses that ignore examples of weight 0, such as `MaskedMeanLoss`, missing labels may
+    hold anything, NaN included.
 
     Example:
     >>> inputs = keras.Input((2,))
@@ -48,8 +46,8 @@ class Ranker(keras.Model):
     ['loss', 'weight_click']
 
     Attributes:
-        unpack: what makes `(x, y, weights)` of an element of the training data, within the
-            compiled step; None, the default, where an element is that.
+        unpack: function from an element of the training data to `(x, y, weights)`, called
+            within the compiled step; None, the default, where an element is such a tuple.
     """
 
     unpack: Callable[[Any], Any] | None = None
@@ -62,13 +60,17 @@ class Ranker(keras.Model):
         weighting: Weighting | None = None,
         **kwargs: Any,
     ) -> None:
-        """Keras' own, and `weighting`.
+        """Configure training, as Keras does, and the loss weighting.
 
         Args:
             optimizer: as with Keras.
-            loss: by task, for the step above; anything else trains as Keras does.
+            loss: a dict by task, for the step above; anything else trains as Keras does.
             weighting: a strategy of `mtl_tf.ranker.loss_weighting`; None is `Fixed`.
             args, kwargs: as with Keras, such as `loss_weights`, by task, and `jit_compile`.
+
+        Raises:
+            ValueError: `loss` names no output, or there is a `weighting` without a dict of
+                losses.
         """
         if LEGACY and isinstance(self.output, Mapping):
             # Keras 2 would log what it measures under the names of the layers.
@@ -78,21 +80,20 @@ class Ranker(keras.Model):
         if isinstance(loss, Mapping) and isinstance(self.output, Mapping):
             weights = inspect.signature(super().compile).bind(optimizer, loss, *args, **kwargs)
             weights = weights.arguments.get("loss_weights") or {}
-            step = _Step(self, loss, weights, weighting or Fixed())
+            step = TrainStep(self, loss, weights, weighting or Fixed())
             self._build_losses(loss)
         elif weighting is not None:
             raise ValueError(
                 "`weighting` needs `loss`, a dict by task, and a model whose outputs are one. "
                 f"Received: loss={loss}"
             )
-        # Past Keras' tracking: what a step needs is no part of the model's weights.
+        # Past Keras' tracking: a strategy's variables are not weights of the model.
         object.__setattr__(self, "_step", step)
 
     def _build_losses(self, loss: Mapping[str, Any]) -> None:
-        """Keras' means of the losses: a step that creates variables is traced a second time."""
-        if any(loss.get(name) is None for name in self.output):
-            return  # Keras matches labels to losses once it sees them
-        build_losses(self)
+        """Create the variables of Keras' losses now, where it does not need labels for that."""
+        if all(loss.get(name) is not None for name in self.output):
+            build_losses(self)
 
     @property
     def weighting(self) -> Weighting | None:
@@ -112,11 +113,11 @@ class Ranker(keras.Model):
         return {**self._logs(x, y, y_pred, sample_weight), **self._step.logs()}
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras' own, or `CompiledTrainLoop` where it can take its place."""
+        """Create Keras' own function, or a `CompiledTrainLoop` where one can replace it."""
         if self.train_function is not None and not force:
             return self.train_function
         made = super().make_train_function(force=True)
-        if self._one_program():
+        if self._can_compile_loop():
             self.optimizer.build(self.trainable_variables)
             self.train_function = CompiledTrainLoop(
                 self.train_step,
@@ -126,8 +127,8 @@ class Ranker(keras.Model):
             )
         return made if LEGACY else self.train_function
 
-    def _one_program(self) -> bool:
-        """Keras 2 counts the steps of an execution itself; metrics come to be in a step."""
+    def _can_compile_loop(self) -> bool:
+        """Keras 2 counts the steps of an execution itself; metrics are created in a step."""
         return (
             not LEGACY
             and self._step is not None
@@ -140,10 +141,10 @@ class Ranker(keras.Model):
 
     @property
     def losses(self) -> list[Any]:
-        """What the layers add to the loss: on this replica.
+        """The losses that the layers added on this replica.
 
         The replicas of one machine take turns within a step, wherever they wait for each
-        other, and Keras keeps what they all added in one list.
+        other, and Keras keeps the losses of all of them in one list.
         """
         found = super().losses
         if num_replicas() == 1:
@@ -152,7 +153,7 @@ class Ranker(keras.Model):
         return [loss for loss in found if loss.device == here]
 
     def _logs(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
-        """Keras' own: `loss`, `<task>_loss` and the compiled metrics."""
+        """`loss`, `<task>_loss` and the compiled metrics, as Keras logs them."""
         loss = self.compute_loss(x, y, y_pred, sample_weight)
         if not LEGACY:  # Keras 2 has done it
             rows = tf.shape(tf.nest.flatten(x)[0])[0]
@@ -184,81 +185,6 @@ class Ranker(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
 
-class _Step:
-    """What a compiled `Ranker` does with a batch."""
-
-    def __init__(
-        self, model: Ranker, losses: Mapping[str, Any], weights: Any, weighting: Weighting
-    ):
-        unknown = [name for name in losses if name not in model.output]
-        if unknown:
-            raise ValueError(
-                f"`loss` must name outputs of the model, {list(model.output)}. "
-                f"Received: loss for `{unknown[0]}`"
-            )
-        self.model = model
-        self.losses = {name: _loss(loss) for name, loss in losses.items() if loss is not None}
-        self.weighting = weighting
-        self.reach = TaskReach(model, tuple(self.losses))
-        kinds = [getattr(loss, "kind", "binary") for loss in self.losses.values()]
-        weighting.build(
-            tuple(self.losses),
-            [weights.get(name, 1.0) for name in self.losses],
-            kinds,
-            self.reach,
-        )
-
-    def batch(self, tape: Any, y: Any, y_pred: Any, sample_weight: Any, penalties: Any) -> Batch:
-        """The losses of a batch; within the tape."""
-        losses, labelled = [], []
-        for name, loss in self.losses.items():
-            weight = sample_weight
-            if isinstance(weight, Mapping):
-                weight = weight.get(name)
-            value = loss(y[name], y_pred[name], sample_weight=weight)
-            losses.append(value / num_replicas() if LEGACY else value)
-            labelled.append(weight is None or tf.reduce_any(weight > 0))
-        trained = tf.constant(self.weighting.task_weights) > 0
-        penalty = tf.add_n([tf.cast(x, tf.float32) for x in penalties] or [tf.constant(0.0)])
-        scaled = "get_scaled_loss" if LEGACY else "scale_loss"
-        scale = getattr(self.model.optimizer, scaled, lambda loss: loss)(tf.constant(1.0))
-        return Batch(
-            tape,
-            losses,
-            sum_over_replicas(tf.stop_gradient(tf.stack(losses))),
-            (sum_over_replicas(tf.cast(tf.stack(labelled), tf.float32)) > 0) & trained,
-            penalty / num_replicas(),
-            scale,
-        )
-
-    def apply(self, batch: Batch) -> None:
-        """One application of the optimizer."""
-        variables, optimizer = self.model.trainable_variables, self.model.optimizer
-        gradients = self.weighting.gradients(batch, variables)
-        if hasattr(optimizer, "get_unscaled_gradients"):  # in Keras 3 the optimizer does it
-            gradients = optimizer.get_unscaled_gradients(gradients)
-        update = MaskedUpdate(optimizer, variables, self.reach, batch.labelled)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        update.restore()
-
-    def logs(self) -> dict[str, Any]:
-        weights = tf.unstack(self.weighting.current(), len(self.losses))
-        return {f"weight_{name}": x for name, x in zip(self.losses, weights, strict=True)}
-
-
 class _EndOfEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.model.weighting.end_epoch()
-
-
-class _Mean(keras.losses.Loss):
-    """A loss function as a loss object: its mean."""
-
-    def __init__(self, function: Any):
-        super().__init__(name="mean")  # no scope may be called what Keras makes of `_Mean`
-        self.call = function
-
-
-def _loss(loss: Any) -> Any:
-    found = keras.losses.get(loss)
-    return found if isinstance(found, keras.losses.Loss) else _Mean(found)

@@ -1,4 +1,4 @@
-"""`CompiledTrainLoop`: the steps of one execution as one compiled program."""
+"""`CompiledTrainLoop`: the steps of one execution as one XLA program."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import tensorflow as tf
 
 
 class CompiledTrainLoop:
-    """Keras' training function where XLA compiles and an execution is several steps.
+    """A training function whose loop over the steps of an execution is compiled as well.
 
     Keras compiles a step and loops around it. Between two steps it takes a batch, looks up
     the program and hands it some hundred tensors, for a twentieth to a tenth of a step's
-    time, in which nothing computes. So here the loop is inside: an execution draws its
-    batches, stacks them, and is one call. An epoch's last one may be shorter; it runs the
-    same program, which is told how many of its batches count.
+    time, in which nothing computes. Here an execution draws its batches, stacks them, and is
+    one call. The last execution of an epoch may have fewer batches: it runs the same program
+    with their number as an argument.
 
     Args:
         step: trains on a batch.
-        logs: what is logged after the last step, from variables alone.
-        steps: of an execution.
-        fallback: Keras' own function, for an iterator whose batches differ in shape.
+        logs: returns the logs after the last step, from variables alone.
+        steps: number of steps of an execution.
+        fallback: Keras' own training function, for batches of unknown or varying shape.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class CompiledTrainLoop:
         steps: int,
         fallback: Callable[[Any], Any],
     ):
-        self._otherwise = fallback
+        self._fallback = fallback
 
         @tf.function(jit_compile=True, autograph=False)
         def program(count: Any, batches: Any) -> Any:
@@ -50,36 +50,36 @@ class CompiledTrainLoop:
         self._execute = execute
 
     def __call__(self, iterator: Any) -> dict[str, Any]:
-        """Trains on the next batches; `StopIteration` if there are none."""
-        if not _alike(iterator):
-            return self._otherwise(iterator)
+        """Train on the next batches and return the logs; `StopIteration` if none are left."""
+        if not _can_be_stacked(iterator):
+            return self._fallback(iterator)
         count, logs = self._execute(iterator)
         if int(count) == 0:
             raise StopIteration
         return logs
 
 
-def _alike(iterator: Any) -> bool:
-    """Whether all its batches are tensors of known shapes, and so can be stacked."""
+def _can_be_stacked(iterator: Any) -> bool:
+    """Return True if all batches are tensors of the same, known shapes."""
     specs = tf.nest.flatten(getattr(iterator, "element_spec", None))
     return all(isinstance(x, tf.TensorSpec) and x.shape.is_fully_defined() for x in specs)
 
 
-def _draw(iterator: Any, most: int) -> tuple[Any, Any]:
-    """Up to `most` batches, stacked, and their number; zeros stand for missing ones."""
+def _draw(iterator: Any, limit: int) -> tuple[Any, Any]:
+    """Up to `limit` batches: their number, and all of them stacked, padded by zeros."""
     specs = tf.nest.flatten(iterator.element_spec)
 
-    def more(count: Any, batch: Any, _: Any) -> Any:
-        return (count < most) & batch.has_value()
+    def has_next(count: Any, batch: Any, _: Any) -> Any:
+        return (count < limit) & batch.has_value()
 
-    def keep(count: Any, batch: Any, kept: Any) -> Any:
+    def write(count: Any, batch: Any, stacks: Any) -> Any:
         values = tf.nest.flatten(batch.get_value())
-        kept = [array.write(count, value) for array, value in zip(kept, values, strict=True)]
-        # Not one too many: it is the next execution's.
-        batch = tf.cond(count + 1 < most, iterator.get_next_as_optional, lambda: batch)
-        return count + 1, batch, kept
+        stacks = [stack.write(count, value) for stack, value in zip(stacks, values, strict=True)]
+        # Not one batch too many: it belongs to the next execution.
+        batch = tf.cond(count + 1 < limit, iterator.get_next_as_optional, lambda: batch)
+        return count + 1, batch, stacks
 
-    empty = [tf.TensorArray(spec.dtype, size=most, element_shape=spec.shape) for spec in specs]
-    count, _, kept = tf.while_loop(more, keep, [0, iterator.get_next_as_optional(), empty])
-    stacked = [array.stack() for array in kept]
+    empty = [tf.TensorArray(spec.dtype, size=limit, element_shape=spec.shape) for spec in specs]
+    count, _, stacks = tf.while_loop(has_next, write, [0, iterator.get_next_as_optional(), empty])
+    stacked = [stack.stack() for stack in stacks]
     return count, tf.nest.pack_sequence_as(iterator.element_spec, stacked)

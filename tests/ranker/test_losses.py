@@ -109,3 +109,11 @@ def test_losses_follow_the_tasks():
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match=r"`kind` must be one of .* Received: kind='ranking'"):
         MaskedMeanLoss("ranking")
+
+
+def test_the_name_in_models_saved_before_still_loads():
+    saved = keras.saving.serialize_keras_object(MaskedMeanLoss("regression", name="price_loss"))
+    saved |= {"class_name": "LabelledMean", "registered_name": "mtl_tf>LabelledMean"}
+    loss = keras.saving.deserialize_keras_object(saved)
+    assert isinstance(loss, MaskedMeanLoss)
+    assert loss.get_config() == {"kind": "regression", "name": "price_loss"}

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mtl_tf.ranker.loss_weighting import PCGrad
 from mtl_tf.ranker.loss_weighting.pcgrad import surgery
 from mtl_tf.ranker.loss_weighting.products import inner_products
-from mtl_tf.ranker.task_reach import TaskSlices
+from mtl_tf.ranker.propagate import TaskSlices
 from tests.support.weighting_toy import BATCHES, KINDS, NAMES, RATE, WEIGHTS, Toy, how
 
 pytestmark = pytest.mark.keras

@@ -117,7 +117,7 @@ def test_without_labels_a_task_keeps_its_bits(name, how):
     for index, variable in enumerate(model.trainable_variables):
         slices = reach.of(variable)
         alive = (slices.tasks & labelled).any(axis=-1)
-        alive = np.broadcast_to(slices.along(alive, len(variable.shape)), variable.shape)
+        alive = np.broadcast_to(slices.broadcast(alive, len(variable.shape)), variable.shape)
         pairs = [(before[index][1], after[index][1])]
         pairs += [
             (old[index], new[index])

@@ -103,12 +103,12 @@ def surgery(products: Any, order: Any) -> Any:
 def _combined(gradients: Sequence[Any], shares: Sequence[Any], slices: Any) -> Any:
     """Σ share · gradient over the tasks on shared slices, the plain sum on the others."""
     plain = [1.0 / num_replicas()] * len(gradients)
-    if not slices.shared.any():
+    if not slices.is_shared.any():
         return _weighted(gradients, plain)
     found = _weighted(gradients, shares)
-    if slices.shared.all() or found is None:
+    if slices.is_shared.all() or found is None:
         return found
-    marks = slices.along(tf.constant(slices.shared), len(found.shape))
+    marks = slices.broadcast(tf.constant(slices.is_shared), len(found.shape))
     return tf.where(marks, found, _weighted(gradients, plain))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_tf.backend.replicas import sum_over_replicas
-from mtl_tf.ranker.task_reach import TaskSlices
+from mtl_tf.ranker.propagate import TaskSlices
 
 
 def inner_products(gradients: Sequence[Any], slices: TaskSlices) -> Any:
@@ -19,7 +19,7 @@ def inner_products(gradients: Sequence[Any], slices: TaskSlices) -> Any:
         slices: what the variable reaches; what only one task reaches does not count.
     """
     found = [gradient for gradient in gradients if gradient is not None]
-    if not found or not slices.shared.any():
+    if not found or not slices.is_shared.any():
         return tf.zeros((len(gradients), len(gradients)))
     if all(isinstance(gradient, tf.IndexedSlices) for gradient in found):
         dense = _rows(gradients)
@@ -29,8 +29,8 @@ def inner_products(gradients: Sequence[Any], slices: TaskSlices) -> Any:
             tf.zeros_like(like) if gradient is None else tf.convert_to_tensor(gradient)
             for gradient in gradients
         ]
-        if not slices.shared.all():
-            marks = slices.along(tf.constant(slices.shared, like.dtype), len(like.shape))
+        if not slices.is_shared.all():
+            marks = slices.broadcast(tf.constant(slices.is_shared, like.dtype), len(like.shape))
             dense = [marks * gradient for gradient in dense]
     flat = tf.stack([tf.reshape(tf.cast(x, tf.float32), (-1,)) for x in dense])
     return tf.matmul(flat, flat, transpose_b=True)
