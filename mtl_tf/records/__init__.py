@@ -1,8 +1,8 @@
 """TFRecord shards of tf.Examples: the only code that knows their format.
 
-Written without TensorFlow (`encode_blocks`, `encode_rows`, `frame`), described by
-`dataset.json` (`load_info`), and read as a fast, shuffled `tf.data.Dataset` (`dataset`; packed,
-for training: `PackedRows`).
+They are written without TensorFlow (`encode_blocks`, `encode_rows`, `frame`), described by
+`dataset.json` (`load_info`), and read as a fast, shuffled `tf.data.Dataset` (`dataset`), or
+packed, for training (`PackedRows`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The names here that need TensorFlow, which takes seconds to import.
+    # These need TensorFlow, which takes seconds to import.
     if name == "dataset":
         from mtl_tf.records.read import dataset
 

@@ -1,9 +1,9 @@
-"""Model inputs, as NumPy columns, to the bytes of TFRecord shards.
+"""From model inputs, as NumPy columns, to the bytes of TFRecord shards.
 
-A `row` record is one tf.Example a row, as everyone reads them. A `block` record is one
-tf.Example for many rows, with every column end to end in one list: several times faster
-to read. In both, a bag holds its ids without the padding behind them; a block adds
-`<name>/lengths`, the number of ids of each row.
+A `row` record is one tf.Example per row, the usual form. A `block` record is one tf.Example
+for many rows, with every column end to end in one list: several times faster to read. In
+both, multivalued ids are stored without padding; a block adds `<name>/lengths`, the number
+of ids of each row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from isal import igzip
 from mtl_tf.records import wire
 
 _CRC_DELTA = 0xA282EAD8
-_CACHED_ROWS = 1 << 10  # so many rows are put together at once
+_CACHED_ROWS = 1 << 10  # rows assembled at once, so that they stay in the cache
 
 
 class _Column(NamedTuple):
-    """A feature's values end to end; `lengths` per row, None where each row has one."""
+    """A feature's values end to end; `lengths` per row, None if each row has one value."""
 
     key: str
     values: np.ndarray
@@ -33,11 +33,11 @@ class _Column(NamedTuple):
 
 
 def encode_blocks(arrays: Mapping[str, np.ndarray], block_rows: int = 512) -> list[bytes]:
-    """Serialized Examples of `block_rows` rows each (the last one has what is left).
+    """Return serialized Examples of `block_rows` rows each; the last one may have fewer.
 
     Args:
         arrays: Columns of equal length: int32 ids or float32 numbers of shape (rows,);
-            bags, int32 of shape (rows, max_values), padded with -1, and their
+            multivalued ids, int32 of shape (rows, max_values), padded with -1, and their
             `<name>__weights`, float32.
         block_rows: Rows per Example.
     """
@@ -51,16 +51,16 @@ def encode_blocks(arrays: Mapping[str, np.ndarray], block_rows: int = 512) -> li
 
 
 def encode_rows(arrays: Mapping[str, np.ndarray]) -> list[bytes]:
-    """Serialized Examples, one a row; `arrays` as in `encode_blocks`."""
+    """Return serialized Examples, one per row; `arrays` as in `encode_blocks`."""
     rows = _row_count(arrays)
     columns = list(_columns(arrays))
     same_size = _same_size_rows([column for column in columns if column.lengths is None], rows)
-    bags = [
+    multivalued = [
         list(_entries(column, np.arange(rows), rows))
         for column in columns
         if column.lengths is not None
     ]
-    return [wire.concat(parts) for parts in zip(same_size, *bags, strict=True)]
+    return [wire.concat(parts) for parts in zip(same_size, *multivalued, strict=True)]
 
 
 def _row_count(arrays: Mapping[str, np.ndarray]) -> int:
@@ -89,7 +89,7 @@ def _with_lengths(columns: Iterator[_Column]) -> Iterator[_Column]:
 
 
 def _entries(column: _Column, starts: np.ndarray, rows: int) -> Iterator[bytes]:
-    """Map entries of the records that begin at rows `starts`."""
+    """Yield the map entries of the records that begin at rows `starts`."""
     data, kind, sizes = _packed(column.values)
     # Values before each row, then bytes before each value.
     before = np.arange(rows + 1) if column.lengths is None else _before(column.lengths)
@@ -115,13 +115,13 @@ def _before(lengths: np.ndarray) -> np.ndarray:
 
 
 def _same_size_rows(columns: Sequence[_Column], rows: int) -> list[bytes]:
-    """The map entries of all single-valued columns, joined, per row."""
+    """Return the map entries of all single-valued columns, joined, per row."""
     heads, cells = [], []
     for key, values, _ in columns:
         cell, kind = _fixed_size(key, values)
         heads.append(wire.feature_head(key, kind, cell.shape[1]))
         cells.append(cell)
-    # One row with zeros for values, repeated; then the values, column by column.
+    # Repeat one row with zeros for values, then fill in the values column by column.
     parts = zip(heads, cells, strict=True)
     template = b"".join(head + bytes(cell.shape[1]) for head, cell in parts)
     joined = np.empty((rows, len(template)), np.uint8)
@@ -135,7 +135,7 @@ def _same_size_rows(columns: Sequence[_Column], rows: int) -> list[bytes]:
 
 
 def _fixed_size(key: str, values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Packed values, (rows, bytes), that all take the same number of bytes."""
+    """Return packed values, (rows, bytes), each of the same number of bytes."""
     if values.dtype.kind == "f":
         return _floats(values)[:, None].view(np.uint8), wire.FLOAT_LIST
     if (values < 0).any():
@@ -144,9 +144,9 @@ def _fixed_size(key: str, values: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def frame(records: Sequence[bytes], compress: bool = False) -> bytes:
-    """Records in TFRecord framing; with `compress`, as one member of a gzip file.
+    """Return records in TFRecord framing; with `compress`, as one member of a gzip file.
 
-    The bytes of several calls can simply be put one after the other in a file. See
+    A file is the concatenation of the bytes of any number of calls. See
     tensorflow/core/lib/io/record_writer.h: length, its masked CRC-32C, data, its masked
     CRC-32C, all little-endian.
     """
@@ -155,7 +155,7 @@ def frame(records: Sequence[bytes], compress: bool = False) -> bytes:
         length = struct.pack("<Q", len(record))
         parts += [length, _masked_crc(length), record, _masked_crc(record)]
     data = b"".join(parts)
-    # TensorFlow takes an empty member for the end of the file.
+    # TensorFlow treats an empty member as the end of the file.
     return igzip.compress(data, 1, mtime=0) if compress and data else data
 
 

@@ -1,4 +1,4 @@
-"""`dataset.json`: what a dataset folder holds."""
+"""`dataset.json`, the description of a dataset folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split: rows, shard files, and per task the labelled rows and the sum of labels."""
+    """One split: rows, shard files, and labelled rows and sum of labels by task."""
 
     rows: int
     files: tuple[str, ...]
@@ -30,11 +30,11 @@ class DatasetInfo:
     """A dataset folder, or a run folder, which holds a copy of its `dataset.json`.
 
     Attributes:
-        folder: Where it was read from.
+        folder: The folder.
         transform: The fitted transform.
-        splits: What each split holds, by name.
+        splits: The splits by name.
         layout: `"block"` or `"row"`.
-        raw: The whole of `dataset.json`.
+        raw: The whole content of `dataset.json`.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class DatasetInfo:
 
     @property
     def schema(self) -> Schema:
-        """Fields and tasks."""
+        """The schema of the dataset."""
         return self.transform.schema
 
     @property
@@ -54,7 +54,7 @@ class DatasetInfo:
         return self.raw["compression"]
 
     def split(self, name: str) -> SplitInfo:
-        """The split of that name; it must have rows."""
+        """Return the split of that name; raise `UserError` if it is unknown or has no rows."""
         if name not in self.splits:
             known = ", ".join(self.splits)
             raise UserError(f"{self.folder}: no split `{name}`; choose one of: {known}")
@@ -67,10 +67,10 @@ class DatasetInfo:
 
 
 def load_info(folder: str | Path) -> DatasetInfo:
-    """What the `dataset.json` in `folder` says, with the vocabularies beside it.
+    """Read the `dataset.json` in `folder`, and the vocabularies beside it.
 
     Raises:
-        UserError: `folder` is not there, or holds no readable `dataset.json`.
+        UserError: `folder` does not exist, or has no readable `dataset.json`.
     """
     folder = Path(folder)
     raw = _read(folder)
@@ -104,7 +104,7 @@ def _split(entry: Mapping[str, Any]) -> SplitInfo:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; `mtl-tf preprocess` makes a dataset folder")
+        raise UserError(f"{folder}: no such folder; `mtl-tf preprocess` creates a dataset folder")
     if not path.exists():
         raise UserError(
             f"{folder}: expected a dataset or run folder, with a dataset.json in it; found none"

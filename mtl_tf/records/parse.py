@@ -1,4 +1,4 @@
-"""Serialized tf.Examples of either layout as columns, and columns as `fit` takes them."""
+"""From serialized tf.Examples of either layout to columns, and to the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ Columns = dict[str, tf.Tensor]
 
 
 def parser(info: DatasetInfo) -> Parser:
-    """That of the dataset's layout."""
+    """Return the parser of the dataset's layout."""
     return BlockParser(info) if info.layout == "block" else RowParser(info)
 
 
 class Parser:
-    """A batch of serialized Examples -> its rows' columns.
+    """Maps a batch of serialized Examples to its rows' columns, named as in the files.
 
-    Called, it gives ids as int64 `(rows,)`, numbers, labels and weights as float32
-    `(rows,)`, and bags `(rows, max_values)`, by the names that they have in the files.
+    Ids are int64 `(rows,)`; numbers, labels and weights float32 `(rows,)`; multivalued ids
+    and their weights `(rows, max_values)`.
     """
 
     def __init__(self, info: DatasetInfo):
         self.features = info.transform.features
         self.tasks = info.schema.task_names
-        self.bags = [feature for feature in self.features if feature.kind == "bag"]
+        self.multivalued = [feature for feature in self.features if feature.kind == "bag"]
         self.singles = {
             feature.name: tf.float32 if feature.kind == "number" else tf.int64
             for feature in self.features
@@ -38,21 +38,21 @@ class Parser:
         raise NotImplementedError
 
     def ragged(self, dtypes: dict[str, tf.DType]) -> dict[str, tf.io.RaggedFeature]:
-        """How tf.io.parse_example reads lists: those of `dtypes` and the bags."""
+        """Return the specs of lists for `tf.io.parse_example`: of `dtypes` and multivalued ones."""
         dtypes = dict(dtypes)
-        for bag in self.bags:
-            dtypes[bag.name] = tf.int64
-            if bag.weighted:
-                dtypes[f"{bag.name}__weights"] = tf.float32
+        for each in self.multivalued:
+            dtypes[each.name] = tf.int64
+            if each.weighted:
+                dtypes[f"{each.name}__weights"] = tf.float32
         return {
             name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
             for name, dtype in dtypes.items()
         }
 
     def structure(self, columns: Columns) -> tuple[Columns, Columns, Columns]:
-        """(features, labels, weights) of dense columns."""
+        """Return (features, labels, weights) of dense columns."""
         names = [feature.name for feature in self.features]
-        names += [f"{bag.name}__weights" for bag in self.bags if bag.weighted]
+        names += [f"{each.name}__weights" for each in self.multivalued if each.weighted]
         features = {
             name: tf.cast(columns[name], tf.int32)
             if columns[name].dtype == tf.int64
@@ -64,33 +64,33 @@ class Parser:
 
 
 class RowParser(Parser):
-    """A batch of serialized rows."""
+    """Parses serialized rows."""
 
     def __call__(self, serialized: tf.Tensor) -> Columns:
         specs = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in self.singles.items()}
         columns = tf.io.parse_example(serialized, specs | self.ragged({}))
-        for bag in self.bags:
-            _pad(columns, bag, columns[bag.name].row_lengths())
+        for each in self.multivalued:
+            _pad(columns, each, columns[each.name].row_lengths())
         return columns
 
 
 class BlockParser(Parser):
-    """A batch of serialized blocks; their rows come out in one piece."""
+    """Parses serialized blocks; their rows are joined."""
 
     def __call__(self, serialized: tf.Tensor) -> Columns:
-        dtypes = self.singles | {f"{bag.name}/lengths": tf.int64 for bag in self.bags}
+        dtypes = self.singles | {f"{each.name}/lengths": tf.int64 for each in self.multivalued}
         columns = tf.io.parse_example(serialized, self.ragged(dtypes))
         columns = {name: column.flat_values for name, column in columns.items()}
-        for bag in self.bags:
-            _pad(columns, bag, columns[f"{bag.name}/lengths"])
+        for each in self.multivalued:
+            _pad(columns, each, columns[f"{each.name}/lengths"])
         return columns
 
 
-def _pad(columns: Columns, bag: Feature, lengths: tf.Tensor) -> None:
-    """Make the bag's ids, and its weights, dense: (rows, max_values)."""
-    for name, padding in ((bag.name, -1), (f"{bag.name}__weights", 0.0)):
+def _pad(columns: Columns, feature: Feature, lengths: tf.Tensor) -> None:
+    """Make multivalued ids, and their weights, dense: (rows, max_values)."""
+    for name, padding in ((feature.name, -1), (f"{feature.name}__weights", 0.0)):
         if name in columns:
             values = columns[name]
             flat = values.flat_values if isinstance(values, tf.RaggedTensor) else values
             ragged = tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
-            columns[name] = ragged.to_tensor(padding, shape=[None, bag.max_values])
+            columns[name] = ragged.to_tensor(padding, shape=[None, feature.max_values])

@@ -1,4 +1,4 @@
-"""TFRecord shards as a `tf.data.Dataset`: well shuffled, fast, and the same for one seed."""
+"""TFRecord shards as a `tf.data.Dataset`: well shuffled, fast, and repeatable by seed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mtl_tf.records.info import DatasetInfo, load_info
 from mtl_tf.records.parse import parser
 
 PREFETCHED = 16
-"""Batches that wait to be taken."""
+"""Number of batches prepared in advance."""
 
 _OPEN_SHARDS = 16
-_BUFFERED_ROWS = 1 << 16  # serialized, a record is drawn from these
-_MIXED_ROWS = 1 << 14  # decoded, these are permuted row by row
+_BUFFERED_ROWS = 1 << 16  # serialized rows, from which records are drawn
+_MIXED_ROWS = 1 << 14  # decoded rows, which are permuted
 _PARALLEL = min(8, os.cpu_count() or 1)  # files read, and elements decoded, at a time
 
 
@@ -33,27 +33,27 @@ def dataset(
     repeat: bool = False,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of `(features, labels, weights)` for Keras `fit` and `evaluate`.
+    """Return batches of `(features, labels, weights)` for Keras `fit` and `evaluate`.
 
     Args:
         folder: A dataset folder, as the preprocessing job writes it.
         split: `"train"`, `"eval"` or `"test"`.
         batch_size: Rows per batch.
-        shuffle: Visit shards and records in random order and mix the rows of many
-            records. Every pass has its own order; the same `seed` gives the same passes.
-            Otherwise rows come in the order of the files.
-        seed: Of the order.
-        repeat: Go on for ever.
-        drop_remainder: Leave out a last batch of fewer rows.
+        shuffle: Read shards and records in random order and mix the rows of many records.
+            Every pass has its own order; the same `seed` repeats the same passes. Otherwise
+            rows are in the order of the files.
+        seed: Seed of the order.
+        repeat: Repeat the passes without end.
+        drop_remainder: Omit a last batch of fewer rows.
 
     Returns:
         A dataset of three dicts: features by field name (int32 ids of shape (batch,),
-        float32 numbers of shape (batch,), bags of shape (batch, max_values)); labels by
-        task, float32 of shape (batch, 1); weights by task, float32 of shape (batch,), 0
+        float32 numbers of shape (batch,), multivalued ids of shape (batch, max_values));
+        labels by task, float32 of shape (batch, 1); weights by task, float32 of shape (batch,), 0
         where a row has no label.
 
     Raises:
-        UserError: No dataset in `folder`, no such split, no rows in it, a file missing.
+        UserError: No dataset in `folder`, an unknown or empty split, or a missing file.
     """
     if batch_size < 1:
         raise UserError(f"`batch_size` must be positive. Received: batch_size={batch_size}")
@@ -74,14 +74,14 @@ def parse_records(
     element: Callable[[tf.Tensor], Any],
     seed: int | None,
 ) -> tf.data.Dataset:
-    """What `element` makes of serialized Examples, many rows each; shuffled with a `seed`."""
+    """Map many serialized Examples at a time with `element`; with a `seed`, shuffled."""
     records = _records(info, split, seed)
     if info.layout == "row":
         return records.batch(batch_size).map(element, num_parallel_calls=_PARALLEL)
     blocks = records.batch(max(1, _MIXED_ROWS // _record_rows(info)))
     if seed is None:
         return blocks.map(element, num_parallel_calls=_PARALLEL)
-    # Random numbers of their own for every element of every pass.
+    # Different random numbers for every element of every pass.
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
     return tf.data.Dataset.zip(blocks, seeds).map(
         lambda block, numbers: _permute(element(block), numbers),
@@ -96,9 +96,9 @@ def finalize_batches(
     drop_remainder: bool,
     repeat: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of elements that hold `count` rows in all."""
+    """Rebatch elements, which have `count` rows in total."""
     batches = rows.rebatch(batch_size, drop_remainder=drop_remainder)
-    # Keras plans an epoch by it; and a file cut short is an error, not a shorter epoch.
+    # Keras needs it to plan an epoch; and a truncated file is an error, not a short epoch.
     number = count // batch_size if drop_remainder else -(-count // batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(number))
     batches = batches.repeat() if repeat else batches
@@ -107,7 +107,7 @@ def finalize_batches(
 
 @contextlib.contextmanager
 def translate_read_errors(folder: str | Path) -> Iterator[None]:
-    """A damaged file, which TensorFlow finds where rows are read, as a `DataError`."""
+    """Translate TensorFlow's errors about damaged files into a `DataError`."""
     try:
         yield
     except tf.errors.DataLossError as error:
@@ -122,17 +122,17 @@ def translate_read_errors(folder: str | Path) -> Iterator[None]:
 
 
 def corrupt_dataset(folder: str | Path, problem: str) -> DataError:
-    """What to raise where a file of the dataset is not what was written."""
+    """Return the error for a file of the dataset that is not as it was written."""
     return DataError(
-        f"{folder}: a file of it is damaged ({problem}); restore it, or preprocess the data again"
+        f"{folder}: a file is damaged ({problem}); restore it, or preprocess the data again"
     )
 
 
 def options() -> tf.data.Options:
-    """No autotuning.
+    """Return options without autotuning.
 
-    Its thread looks at the pipeline 10, 30, 70, …, 5,110, 10,230 ms after the start, and the
-    end of an iterator at times waits for the next look: an epoch of 6 s then takes 10.
+    Autotuning wakes up 10, 30, 70, …, 5,110, 10,230 ms after the start, and the end of an
+    iterator sometimes waits for that: an epoch of 6 s then takes 10.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -140,7 +140,7 @@ def options() -> tf.data.Options:
 
 
 def _records(info: DatasetInfo, split: str, seed: int | None) -> tf.data.Dataset:
-    """Serialized Examples, in the order of the files or, with a `seed`, shuffled."""
+    """Return serialized Examples in the order of the files or, with a `seed`, shuffled."""
     paths = [info.folder / name for name in info.split(split).files]
     for path in paths:
         if not path.is_file():

@@ -18,7 +18,7 @@ _FIRST = 0x0A  # field 1, length-delimited
 
 
 def varint(value: int) -> bytes:
-    """One non-negative number.
+    """Return the bytes of one non-negative number.
 
     >>> varint(300).hex()
     'ac02'
@@ -32,9 +32,9 @@ def varint(value: int) -> bytes:
 
 
 def varints(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers, end to end as bytes, and how many bytes each takes.
+    """Return the bytes of integers, end to end, and how many bytes each has.
 
-    A negative number takes ten, as in the format.
+    A negative number has ten, as in the format.
 
     >>> data, sizes = varints(np.array([1, 300]))
     >>> data.tobytes().hex(), sizes.tolist()
@@ -63,16 +63,16 @@ def _interleaved(columns: list[np.ndarray]) -> np.ndarray:
 
 
 def fixed_varints(values: np.ndarray) -> np.ndarray:
-    """Numbers 0 … 2³⁵−1 as five bytes each, shape (n, 5).
+    """Return numbers 0 … 2³⁵−1 as five bytes each, shape (n, 5).
 
-    Longer than need be, which the format allows: every row then has the same length.
+    They are longer than needed, which the format allows: so every row has the same length.
     """
     groups = values.astype(np.int64)[:, None] >> np.arange(0, 35, 7)
     return (groups & 0x7F | np.array([0x80, 0x80, 0x80, 0x80, 0])).astype(np.uint8)
 
 
 def feature_head(key: str, kind: int, size: int) -> bytes:
-    """What precedes `size` bytes of packed values in the entry `key` of a Features map."""
+    """Return the bytes before `size` bytes of packed values in entry `key` of Features."""
     packed = bytes([_FIRST]) + varint(size)
     listed = bytes([kind]) + varint(len(packed) + size) + packed
     name = key.encode()
@@ -82,11 +82,11 @@ def feature_head(key: str, kind: int, size: int) -> bytes:
 
 @lru_cache(maxsize=1 << 16)
 def example_head(size: int) -> bytes:
-    """What precedes `size` bytes of a Features message in an Example."""
+    """Return the bytes before `size` bytes of a Features message in an Example."""
     return bytes([_FIRST]) + varint(size)
 
 
 def concat(parts: Sequence[bytes]) -> bytes:
-    """An Example of complete map entries."""
+    """Return an Example of complete map entries."""
     body = b"".join(parts)
     return example_head(len(body)) + body

@@ -1,7 +1,7 @@
 """The schema: which columns are read, and which tasks are learned.
 
-Declared once, by hand, in YAML (or in Python), validated here, and carried
-inside every artefact that follows from it. Nothing in this module reads data.
+It is declared once, by hand, in YAML (or in Python), validated here, and stored in every
+artifact. Nothing in this package reads data.
 """
 
 from mtl_tf.schema.fields import CategoricalField, Field, MultivaluedField, NumericField

@@ -1,4 +1,4 @@
-"""The base of everything a person writes in a configuration file."""
+"""The base class of all parts of a configuration file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StrictModel(pydantic.BaseModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _only_known_options(cls, data: Any) -> Any:
-        # Ahead of pydantic's own check, which cannot say which options there are.
+        # Before pydantic's own check, which cannot list the options there are.
         if isinstance(data, dict):
             refuse_unknown(data, cls.model_fields)
             for name, value in data.items():
@@ -28,12 +28,12 @@ class StrictModel(pydantic.BaseModel):
 
 
 def _holds_bool(value: Any) -> bool:
-    """Whether there is a bool in it, which pydantic would take for the number 1 or 0."""
+    """Return True if `value` holds a bool, which pydantic would read as the number 1 or 0."""
     return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_bool, value)))
 
 
 def _takes_numbers(annotation: Any) -> bool:
-    """Numbers, and no bools."""
+    """Return True if an annotation allows numbers, but not bools."""
     kinds = set(_kinds(annotation))
     return bool(kinds & {int, float}) and bool not in kinds
 
@@ -44,7 +44,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def refuse_unknown(given: Iterable[Any], known: Iterable[str]) -> None:
-    """A `ValueError` for the first of `given` that is not in `known`."""
+    """Raise a `ValueError` for the first of `given` that is not in `known`."""
     known = tuple(known)
     for name in given:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Fields: what is read of a row, and how it becomes ids or numbers."""
+"""Fields: which values of a row are read, and how they become ids or numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from mtl_tf.schema.names import Name
 
 
 class _FieldBase(StrictModel):
-    """What every field has.
+    """The options of every field.
 
     `side`: in a request that ranks many candidates for one user, a `context` field has
-    one value for all of them, a `candidate` field one for each. Training ignores it.
+    one value for the whole request, a `candidate` field one per candidate. Training
+    ignores it.
     """
 
     name: Name
@@ -33,7 +34,7 @@ class _FieldBase(StrictModel):
 
 
 class _IdField(_FieldBase):
-    """What `categorical` and `multivalued` fields share: how a value becomes an id."""
+    """The options of `categorical` and `multivalued` fields: how a value becomes an id."""
 
     dtype: Literal["string", "integer"] = "string"
     min_count: int = _F(default=1, ge=1)
@@ -70,11 +71,11 @@ class CategoricalField(_IdField):
 
 
 class MultivaluedField(_IdField):
-    """A bag of categories per row, pooled to one vector.
+    """Several categories per row, pooled to one vector.
 
-    In CSV a cell holds the values joined by `separator`; in JSON and Parquet it is
-    a list. `weights_column` holds one weight per value. Values beyond `max_values`
-    are dropped (and counted). A missing cell is an empty bag; its vector is zero.
+    In CSV, a cell holds the values joined by `separator`; in JSON and Parquet it is a
+    list. `weights_column` holds one weight per value. Values beyond `max_values` are
+    dropped (and counted). The vector of a missing or empty cell is zero.
     """
 
     kind: Literal["multivalued"] = "multivalued"
@@ -88,7 +89,7 @@ class NumericField(_FieldBase):
     """One number per row.
 
     `transform`: `standardize` ((x − mean) / std), `log` (sign(x)·log(1+|x|), then
-    standardised) or `quantile` (the index of the bucket that holds x, an id).
+    standardized) or `quantile` (the index of the bucket that holds x, an id).
     `missing`: `own_id` (quantile only, its default), `mean` (the default of the
     other two), `fill` (with `fill_value`) or `reject`.
     """
@@ -121,14 +122,14 @@ Field = Annotated[
 
 
 def check_sharing(field: Field, fields: Iterable[Field]) -> None:
-    """A `ValueError` where `field` cannot use the table that it names, of one of `fields`."""
+    """Raise a `ValueError` if `field` cannot share the table of the one of `fields` it names."""
     other_name = getattr(field, "shared_with", None)
     if other_name is None:
         return
     other = next((f for f in fields if f.name == other_name), None)
     if not isinstance(other, _IdField) or other is field:
         raise ValueError(
-            f"field `{field.name}`: `shared_with: {other_name}` names no other categorical "
+            f"field `{field.name}`: `shared_with: {other_name}` is not another categorical "
             "or multivalued field"
         )
     if other.shared_with is not None:

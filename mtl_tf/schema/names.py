@@ -1,4 +1,4 @@
-"""Names of fields and tasks, and the answer to one that is not known."""
+"""Names of fields and tasks, and the error for an unknown one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Name = Annotated[
 
 
 def can_be_input(name: str) -> bool:
-    """Whether a served signature can have an input of that name.
+    """Return True if a served signature can have an input of that name.
 
-    TensorFlow makes it a parameter of a Python function that has `self` already.
+    TensorFlow makes it a parameter of a Python function that already has a `self`.
     """
     return name != "self" and not keyword.iskeyword(name)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a field or task of no such name; names the closest one."""
+    """Return the sentence for an unknown field or task, with the closest known name."""
     known = tuple(known)
     return f"Unknown {what} `{name}`.{did_you_mean(name, known)} Known: {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""The schema as a whole: fields and tasks that agree with each other."""
+"""The whole schema: fields and tasks, checked against each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mtl_tf.schema.tasks import Task, check_product
 
 
 class Schema(StrictModel):
-    """Fields and tasks of one data set.
+    """The fields and tasks of one dataset.
 
     Example:
     >>> schema = Schema.model_validate({
@@ -59,13 +59,13 @@ class Schema(StrictModel):
                     )
             if not can_be_input(field.name):
                 raise ValueError(
-                    f"field `{field.name}`: TensorFlow takes no input of that name; choose "
-                    "another name"
+                    f"field `{field.name}`: TensorFlow does not allow an input of that name; "
+                    "choose another"
                 )
             if field.name.endswith("__weights"):
                 raise ValueError(
-                    f"field `{field.name}`: names that end in `__weights` are those of the "
-                    "weights of multivalued fields; choose another name"
+                    f"field `{field.name}`: names that end in `__weights` are reserved for "
+                    "the weights of multivalued fields; choose another name"
                 )
             check_sharing(field, self.fields)
         for task in self.tasks:
@@ -73,14 +73,14 @@ class Schema(StrictModel):
         return self
 
     def field(self, name: str) -> Field:
-        """The field of that name."""
+        """Return the field of that name."""
         for field in self.fields:
             if field.name == name:
                 return field
         raise UserError(unknown("field", name, [field.name for field in self.fields]))
 
     def task(self, name: str) -> Task:
-        """The task of that name."""
+        """Return the task of that name."""
         for task in self.tasks:
             if task.name == name:
                 return task
@@ -88,6 +88,7 @@ class Schema(StrictModel):
 
     @property
     def task_names(self) -> tuple[str, ...]:
+        """The tasks' names, in order."""
         return tuple(task.name for task in self.tasks)
 
     @property
@@ -102,16 +103,16 @@ class Schema(StrictModel):
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     def table_of(self, field: Field) -> str:
-        """Name of the field whose vocabulary and embedding table this field uses."""
+        """Return the name of the field whose vocabulary and embedding table this field uses."""
         return getattr(field, "shared_with", None) or field.name
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict; `Schema.from_json` gives the same schema back."""
+        """Return a plain dict, from which `Schema.from_json` restores the schema."""
         return self.model_dump(mode="json", exclude_defaults=False)
 
     @classmethod
     def from_json(cls, data: dict[str, Any], source: str = "schema") -> Schema:
-        """The schema held by `data`; errors name `source`, the entry and the fix."""
+        """Return the schema in `data`; errors name `source`, the entry and the fix."""
         try:
             return cls.model_validate(data)
         except pydantic.ValidationError as error:

@@ -1,4 +1,4 @@
-"""The split: which rows are trained on, which are measured."""
+"""The split: which rows are for training, which for evaluation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SPLITS = ("train", "eval", "test")
 class Split(StrictModel):
     """Which share of the rows goes to `eval` and `test`; the rest is `train`.
 
-    A row's split is a hash of its `key` columns (all that the schema reads when there
-    is no key), so it never depends on order, file or number of workers, and equal rows
-    never sit on both sides. An input file given as `test=FILE` (or `train=`,
-    `eval=`) goes there whole; plain files are split among the splits that have no
-    file of their own.
+    A row's split follows from a hash of its `key` columns (without a key, of all columns
+    that the schema reads), so it never depends on order, file or number of workers, and
+    equal rows are always in the same split. All rows of an input file given as `test=FILE`
+    (or `train=`, `eval=`) are in that split; plain files are divided among the splits that
+    have no file of their own.
     """
 
     eval: float = _F(default=0.1, ge=0, lt=1)
@@ -26,5 +26,5 @@ class Split(StrictModel):
     @pydantic.model_validator(mode="after")
     def _something_left_to_train_on(self) -> Split:
         if self.eval + self.test >= 1:
-            raise ValueError("`eval` + `test` leaves no rows to train on; keep the sum below 1")
+            raise ValueError("`eval` + `test` leave no rows to train on; keep their sum below 1")
         return self

@@ -1,4 +1,4 @@
-"""Tasks: what is predicted, and how its labels are read."""
+"""Tasks: what the model predicts, and how labels are read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ LabelValue = str | int | float | bool
 class Label(StrictModel):
     """How a label is read from its column.
 
-    At most one of `equals` (1 where the cell is one of these values, compared as
-    text) and `above` (1 where the number is greater) for a binary task; with
-    neither, the cell is the number itself. An empty or missing cell is a missing
-    label: the row is not trained on for this task.
+    A binary task has at most one of `equals` (1 where the cell is one of these values,
+    compared as text) and `above` (1 where the number is greater); with neither, the cell
+    is the label. Where it is empty or missing, the row is not trained on for this task.
     """
 
     column: str = _F(min_length=1)
@@ -30,7 +29,7 @@ class Label(StrictModel):
     @pydantic.field_validator("equals", mode="before")
     @classmethod
     def _cells(cls, value: Any) -> Any:
-        # Ahead of the union, whose errors name types that nobody asked for.
+        # Before the union, whose errors name types that users do not know.
         for cell in value if isinstance(value, list) else [value]:
             if isinstance(cell, (dict, list)):
                 raise ValueError(f"expected a value or a list of values. Received: {value!r}")
@@ -60,10 +59,10 @@ class Task(StrictModel):
     per row. `mask_column` holds 0 or 1; where it is 0 the row is not trained on
     for this task. A missing label or weight means the same.
 
-    `probability_of` names two or more binary tasks of which each happens only after the
+    `probability_of` names two or more binary tasks, each of which can only happen after the
     one before it, such as `[click, buy]`: the score of this task is the product of theirs
-    (ESMM's CTCVR = CTR · CVR). It has a label and a loss of its own, over all rows. Give
-    the last of them `weight: 0` where it is to be trained through the product alone.
+    (ESMM's CTCVR = CTR · CVR). It has its own label and loss, over all rows. Give the last
+    of them `weight: 0` to train it only through the product.
     """
 
     name: Name
@@ -103,11 +102,11 @@ class Task(StrictModel):
 
 
 def check_product(task: Task, tasks: Iterable[Task]) -> None:
-    """A `ValueError` where `task` is a product of what is no probability among `tasks`."""
+    """Raise a `ValueError` if `task` is a product of anything but probabilities of `tasks`."""
     scored = [t.name for t in tasks if t.kind == "binary" and not t.probability_of]
     for name in task.probability_of:
         if name not in scored:
             raise ValueError(
-                f"task `{task.name}`: `probability_of` names `{name}`, which is no binary task "
-                "with a score of its own; choose among: " + (", ".join(scored) or "none")
+                f"task `{task.name}`: `probability_of` names `{name}`, which is not a binary "
+                "task with its own score; choose among: " + (", ".join(scored) or "none")
             )

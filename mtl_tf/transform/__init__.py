@@ -1,9 +1,9 @@
 """The fitted transform: how a raw row becomes the numbers a model takes.
 
-Fitted once from the data (`Accumulator`), kept as plain data (`FittedTransform`), and
-applied by two small interpreters that give the same ids and floats: `apply_arrow` here,
-on whole Arrow batches, and `mtl_tf.transform.graph.TransformModule`, in a TensorFlow
-graph. Nothing here imports TensorFlow.
+It is fitted once on the data (`Accumulator`), stored as plain data (`FittedTransform`), and
+applied by two small interpreters that return the same ids and floats: `apply_arrow`, on
+whole Arrow batches, and `mtl_tf.transform.graph.TransformModule`, in a TensorFlow graph.
+This package imports without TensorFlow.
 """
 
 from mtl_tf.schema.spelling import MISSING_INT

@@ -1,8 +1,8 @@
-"""What is learned from the data: one pass, mergeable in any order.
+"""Analysis of the data, mergeable in any order.
 
-Workers fill an `Accumulator` each, hand it over as bytes, and the merged one fits the
-transform. All state is integers and extremes, so the fit is the same to the last bit
-whatever the number of workers, the size of batches and the order of merging.
+Every worker fills an `Accumulator` and passes it on as bytes; the merged one fits the
+transform. All state is integers and extremes, so the fit is the same, bit for bit, for any
+number of workers, size of batches and order of merging.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mtl_tf.transform.states import CategoricalState, NumericState, TaskState, m
 
 
 def fit(schema: Schema, clean_batches: Iterable[pa.RecordBatch]) -> FittedTransform:
-    """The transform fitted on clean batches, in this process.
+    """Return the transform fitted on clean batches, in this process.
 
     Example:
     >>> from mtl_tf.transform import apply_arrow
@@ -51,11 +51,11 @@ def fit(schema: Schema, clean_batches: Iterable[pa.RecordBatch]) -> FittedTransf
 class Accumulator:
     """Counts, moments and quantiles of every field, and the labels of every task.
 
-    The memory it takes is that of the distinct values of the fields that have a
-    vocabulary; fields with `hash_buckets` and numbers take a bounded amount.
+    Its memory is that of the distinct values of fields with a vocabulary; fields with
+    `hash_buckets` and numeric fields need a bounded amount.
 
     Args:
-        schema: What to analyse.
+        schema: The fields and tasks to analyze.
     """
 
     def __init__(self, schema: Schema):
@@ -70,7 +70,7 @@ class Accumulator:
         self._tasks = {name: TaskState() for name in schema.task_names}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in a clean batch."""
+        """Add a clean batch."""
         self.rows += batch.num_rows
         for name, state in self._fields.items():
             state.add(column_of(batch, name))
@@ -79,13 +79,13 @@ class Accumulator:
             task.add(labels[f"label/{name}"], labels[f"weight/{name}"])
 
     def merge(self, other: Accumulator) -> None:
-        """Take in what another accumulator of the same schema has seen."""
+        """Add the state of another accumulator of the same schema."""
         self.rows += other.rows
         for name, state in self._states().items():
             state.merge(other._states()[name])
 
     def fit(self) -> FittedTransform:
-        """The transform that follows from what was seen."""
+        """Return the transform fitted on all batches added."""
         vocabularies, numeric = {}, {}
         for field in self.schema.fields:
             if field.kind == "numeric":
@@ -107,7 +107,7 @@ class Accumulator:
         return table["value"].slice(0, owner.max_size).combine_chunks()
 
     def statistics(self) -> dict[str, Any]:
-        """What a person wants to know of the data: a JSON dict."""
+        """Return statistics of the data, for people, as a JSON dict."""
         return {
             "rows": self.rows,
             "fields": {name: state.statistics() for name, state in self._fields.items()},
@@ -119,7 +119,7 @@ class Accumulator:
         return {**self._fields, **tasks}
 
     def to_bytes(self) -> bytes:
-        """All state, for another process: a line of JSON, then Arrow streams."""
+        """Return all state, for another process: a line of JSON, then Arrow streams."""
         streams, places = [], []
         for name, state in self._states().items():
             for key, table in state.tables.items():
@@ -131,7 +131,7 @@ class Accumulator:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Accumulator:
-        """What `to_bytes` wrote."""
+        """Return the accumulator that `to_bytes` wrote."""
         end = data.index(b"\n") + 1
         header = json.loads(data[:end])
         accumulator = cls(Schema.from_json(header["schema"]))

@@ -1,4 +1,4 @@
-"""The transform on Arrow batches: what the preprocessing job runs, without TensorFlow."""
+"""The transform on Arrow batches, as the preprocessing job runs it, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _LARGE_VOCABULARY = 1 << 15
 
 
 def apply_arrow(transform: FittedTransform, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
-    """Model inputs of a clean batch, by field name.
+    """Return the model inputs of a clean batch, by field name.
 
     Args:
         transform: The fitted transform.
-        batch: Columns named by field: string or int64 for categories, float32 for
-            numbers, lists for bags (with `<name>__weights`), null where missing.
+        batch: Columns named by field, null where missing: string or int64 if categorical,
+            float32 if numeric, lists if multivalued (with `<name>__weights`).
 
     Returns:
-        int32 ids of shape (rows,), float32 numbers of shape (rows,), and for bags int32 ids
-        of shape (rows, max_values), padded with -1, and float32 weights, padded with 0.
-        A value that is missing inside a bag is -1 in its place.
+        int32 ids of shape (rows,) and float32 numbers of shape (rows,); of multivalued
+        fields, int32 ids of shape (rows, max_values), padded with -1, and float32 weights,
+        padded with 0. A missing value among others is -1 in its place.
     """
     arrays: dict[str, np.ndarray] = {}
     for field in transform.schema.fields:
         if field.kind == "multivalued":
-            arrays |= _bag(transform, batch, field.name)
+            arrays |= _multivalued(transform, batch, field.name)
         elif field.kind == "numeric":
             arrays[field.name] = _numeric(transform, field.name, column_of(batch, field.name))
         else:
@@ -45,9 +45,9 @@ def apply_arrow(transform: FittedTransform, batch: pa.RecordBatch) -> dict[str, 
 
 
 def labels_arrow(schema: Schema, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
-    """`label/<task>` and `weight/<task>`, float32, of a clean batch.
+    """Return `label/<task>` and `weight/<task>`, float32, of a clean batch.
 
-    Where the label or the weight is missing (null or not finite) both are 0.
+    Both are 0 where the label or the weight is missing (null or not finite).
     """
     arrays = {}
     for task in schema.task_names:
@@ -60,7 +60,7 @@ def labels_arrow(schema: Schema, batch: pa.RecordBatch) -> dict[str, np.ndarray]
 
 
 def lookup(transform: FittedTransform, name: str, values: pa.Array) -> np.ndarray:
-    """Ids, int32, of a flat array of a field's values; null is missing."""
+    """Return the ids, int32, of a flat array of a field's values; null is missing."""
     encoded = values.dictionary_encode()
     ids = _ids_of_distinct(transform, name, encoded.dictionary)
     ids = np.append(ids, np.int32(transform.missing_id(name)))
@@ -83,7 +83,7 @@ def _ids_of_distinct(transform: FittedTransform, name: str, values: pa.Array) ->
 
 
 def _known_ids(vocabulary: Vocabulary, values: pa.Array) -> np.ndarray:
-    """Place of each value in the vocabulary, -1 where it has none."""
+    """Return the place of each value in the vocabulary, -1 for unknown ones."""
     if not vocabulary.known:
         return np.full(len(values), -1, np.int32)
     if vocabulary.known > max(_LARGE_VOCABULARY, 8 * len(values)):
@@ -92,8 +92,8 @@ def _known_ids(vocabulary: Vocabulary, values: pa.Array) -> np.ndarray:
     return as_numpy(pc.index_in(values, value_set=vocabulary.values).fill_null(-1)).copy()
 
 
-def flat_bag(column: pa.Array, max_values: int) -> tuple[pa.Array, np.ndarray]:
-    """The first `max_values` values of each row, end to end, and how many each row has."""
+def flat_values(column: pa.Array, max_values: int) -> tuple[pa.Array, np.ndarray]:
+    """Return the first `max_values` values of each row, end to end, and how many each has."""
     lengths = pc.list_value_length(column).fill_null(0)
     if (pc.max(lengths).as_py() or 0) > max_values:
         column = pc.list_slice(column, 0, max_values)
@@ -101,15 +101,17 @@ def flat_bag(column: pa.Array, max_values: int) -> tuple[pa.Array, np.ndarray]:
     return pc.list_flatten(column), as_numpy(lengths).astype(np.int64)
 
 
-def _bag(transform: FittedTransform, batch: pa.RecordBatch, name: str) -> dict[str, np.ndarray]:
+def _multivalued(
+    transform: FittedTransform, batch: pa.RecordBatch, name: str
+) -> dict[str, np.ndarray]:
     field = transform.schema.field(name)
-    values, lengths = flat_bag(column_of(batch, name), field.max_values)
+    values, lengths = flat_values(column_of(batch, name), field.max_values)
     place = _places(lengths)
     ids = np.full((batch.num_rows, field.max_values), -1, np.int32)
     ids[place] = lookup(transform, name, values)
     if field.weights_column is None:
         return {name: ids}
-    flat, lengths = flat_bag(column_of(batch, f"{name}__weights"), field.max_values)
+    flat, lengths = flat_values(column_of(batch, f"{name}__weights"), field.max_values)
     weights = np.zeros(ids.shape, np.float32)
     weights[_places(lengths)] = numbers_of(flat)
     weights[(ids < 0) | np.isnan(weights)] = 0
@@ -117,7 +119,7 @@ def _bag(transform: FittedTransform, batch: pa.RecordBatch, name: str) -> dict[s
 
 
 def _places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and position of each value of bags laid end to end."""
+    """Return row and position of each of the values that lie end to end."""
     rows = np.repeat(np.arange(len(lengths)), lengths)
     starts = np.cumsum(lengths) - lengths
     return rows, np.arange(len(rows)) - starts[rows]
@@ -134,18 +136,19 @@ def _numeric(transform: FittedTransform, name: str, column: pa.Array) -> np.ndar
 
 
 def numbers_of(column: pa.Array) -> np.ndarray:
-    """A float32 copy of a column, NaN where null or not finite."""
+    """Return a float32 copy of a column, NaN where null or not finite."""
     values = column.cast(pa.float32()).fill_null(float("nan"))
     x = as_numpy(values)
     return np.where(np.isfinite(x), to_float32(x), np.float32("nan"))
 
 
 def as_numpy(array: pa.Array) -> np.ndarray:
+    """Return the array as NumPy's, copied where needed."""
     return array.to_numpy(zero_copy_only=False)
 
 
 def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
-    """A column of a clean batch."""
+    """Return a column of a clean batch."""
     index = batch.schema.get_field_index(name)
     if index < 0:
         raise KeyError(f"Expected column {name!r} in the batch. Received: {batch.schema.names}")

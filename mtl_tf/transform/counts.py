@@ -15,7 +15,7 @@ _COMPACT_AT = 1 << 18
 
 
 class Counts:
-    """How often each distinct value was seen; nulls are left out."""
+    """The number of times each distinct value was seen, without nulls."""
 
     def __init__(self, value_type: pa.DataType):
         self._schema = pa.schema([("value", value_type), ("count", pa.int64())])
@@ -32,21 +32,21 @@ class Counts:
         table = pa.table([values, counts], names=["value", "count"]).cast(self._schema)
         self._parts.append(table)
         self._pending += len(values)
-        # Grows with what is compact already, so that a value is compacted O(log n) times.
+        # Grows with the compact part, so that a value is compacted O(log n) times.
         if self._pending > _COMPACT_AT + self._parts[0].num_rows:
             self.table()
 
     def merge(self, other: Counts) -> None:
-        """Add what another counter has seen."""
+        """Add the counts of another counter."""
         table = other.table()
         self.add_counted(table["value"], table["count"])
 
     def load(self, table: pa.Table) -> None:
-        """Become the counter whose `table()` this is; nothing is compacted again."""
+        """Restore the counter whose `table()` this is, without compacting it again."""
         self._parts, self._pending = [table.cast(self._schema)], 0
 
     def table(self) -> pa.Table:
-        """Columns `value` and `count`, one row per distinct value, by value ascending."""
+        """Return columns `value` and `count`, one row per distinct value, by value ascending."""
         if self._pending:
             grouped = pa.concat_tables(self._parts).group_by("value").aggregate([("count", "sum")])
             table = pa.table([grouped["value"], grouped["count_sum"]], schema=self._schema)
@@ -76,18 +76,18 @@ class Moments:
         self.squares += _weighted(shift, low * low, 2)
 
     def merge(self, other: Moments) -> None:
-        """Add what another accumulator has seen."""
+        """Add the sums of another accumulator."""
         self.count += other.count
         self.total += other.total
         self.squares += other.squares
 
     def to_json(self) -> dict[str, int]:
-        """The three integers, of any size; `from_json` reads them."""
+        """Return the three integers, of any size, for `from_json`."""
         return {"count": self.count, "total": self.total, "squares": self.squares}
 
     @classmethod
     def from_json(cls, data: dict[str, int]) -> Moments:
-        """What `to_json` wrote."""
+        """Return the moments that `to_json` wrote."""
         return cls(**data)
 
     @property
@@ -111,6 +111,6 @@ class Moments:
 
 
 def _weighted(shift: np.ndarray, values: np.ndarray, power: int) -> int:
-    """Σ values · 2^(power · shift), exact while a batch has fewer than 2²⁸ rows."""
+    """Return Σ values · 2^(power · shift), exact if a batch has fewer than 2²⁸ rows."""
     sums = np.bincount(shift, weights=values)
     return sum(int(sums[s]) << (power * int(s)) for s in np.flatnonzero(sums))

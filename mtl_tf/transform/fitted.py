@@ -1,4 +1,4 @@
-"""The fitted transform as data: tables of values, numbers, and what they mean for a model."""
+"""The fitted transform as data: vocabularies, numbers, and the model inputs they make."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mtl_tf.transform.vocabulary_file import read_vocabulary, write_vocabulary
 
 @dataclass(frozen=True)
 class Feature:
-    """One model input, described for layers that never see the schema.
+    """One model input, for layers, which never see the schema.
 
     Attributes:
         name: The field's name.
@@ -33,7 +33,7 @@ class Feature:
         table: Name of the field that owns the embedding table (its own, unless shared).
         max_values: Values per row of a bag; None otherwise.
         pooling: `"mean"` or `"sum"` of a bag; None otherwise.
-        weighted: Whether `<name>__weights` (float32, same shape) comes with the bag.
+        weighted: True if the bag has weights, `<name>__weights` (float32, same shape).
     """
 
     name: str
@@ -77,20 +77,20 @@ class Vocabulary:
         return self.known + self.buckets + self.has_missing_id
 
     def unknown_id(self, text: str) -> int:
-        """Id of a value outside the vocabulary."""
+        """Return the id of a value outside the vocabulary."""
         if self.buckets == 1:
             return self.known
         return self.known + farmhash.Fingerprint64(text.encode()) % self.buckets
 
     @cached_property
     def index(self) -> dict[Any, int]:
-        """Value to id, for vocabularies so large that hashing them per batch is dear."""
+        """Value → id, for vocabularies too large to hash per batch."""
         return {value: i for i, value in enumerate(self.values.to_pylist())}
 
 
 @dataclass(frozen=True)
 class FittedTransform:
-    """A schema and all that was learned from the data to apply it."""
+    """A schema and all that was fitted on the data to apply it."""
 
     schema: Schema
     vocabularies: Mapping[str, Vocabulary]
@@ -120,10 +120,9 @@ class FittedTransform:
         return self.vocabularies[self.schema.table_of(self.schema.field(name))]
 
     def missing_id(self, name: str) -> int:
-        """Id of a missing value: -1 (no value) in a bag, else by the field's policy.
+        """Return the id of a missing value: -1 if multivalued, else by the field's policy.
 
-        `reject` means that no row without a value is trained on; when one is served,
-        it counts as unknown.
+        With `reject`, no row without a value is trained on; a served one counts as unknown.
         """
         field = self.schema.field(name)
         if field.kind == "multivalued":
@@ -132,11 +131,11 @@ class FittedTransform:
         return vocabulary.size - 1 if field.missing == "own_id" else vocabulary.unknown_id("")
 
     def missing_output(self, name: str) -> float:
-        """What a missing number becomes: an id, or a scaled number.
+        """Return what a missing number becomes: an id, or a scaled number.
 
-        `own_id` the last id; `mean` 0; `fill` what its value becomes. `reject` means that
-        no row without a value is trained on; when one is served, it counts as the mean, or
-        falls into the middle bucket.
+        With `own_id` the last id, with `mean` 0, with `fill` what its value becomes. With
+        `reject`, no row without a value is trained on; a served one becomes the mean, or the
+        id of the middle bucket.
         """
         field, numbers = self.schema.field(name), self.numeric[name]
         buckets = None if numbers.boundaries is None else len(numbers.boundaries) + 1
@@ -148,7 +147,7 @@ class FittedTransform:
         return buckets if field.missing_policy == "own_id" else buckets // 2
 
     def to_json(self, folder: str | Path) -> dict[str, Any]:
-        """A JSON dict; the vocabularies go to `folder`/vocab, one readable text file each."""
+        """Return a JSON dict; write each vocabulary to a text file in `folder`/vocab."""
         tables: dict[str, Any] = {}
         for name, vocabulary in self.vocabularies.items():
             tables[name] = {"size": vocabulary.size}
@@ -162,7 +161,7 @@ class FittedTransform:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], folder: str | Path) -> FittedTransform:
-        """What `to_json` wrote, read back from the dict and from `folder`/vocab."""
+        """Return the transform that `to_json` wrote, from the dict and from `folder`/vocab."""
         schema = Schema.from_json(data["schema"], f"{folder}: schema")
         vocabularies = {}
         for name, entry in data["tables"].items():
@@ -196,13 +195,13 @@ def _read_values(path: Path, entry: Mapping[str, Any], dtype: str) -> pa.Array:
         lines = read_vocabulary(path)
     except OSError as error:
         raise UserError(
-            f"{path}: the vocabulary cannot be read ({error.strerror}); restore the file or run "
-            "the preprocessing again"
+            f"{path}: the vocabulary cannot be read ({error.strerror}); restore the file or "
+            "preprocess the data again"
         ) from None
     if len(lines) != entry["values"]:
         raise UserError(
             f"{path}: expected {entry['values']} values, found {len(lines)}; the file was changed: "
-            "restore it or run the preprocessing again"
+            "restore it or preprocess the data again"
         )
     if dtype == "string":
         return pa.array(lines, value_type(dtype))
@@ -210,28 +209,28 @@ def _read_values(path: Path, entry: Mapping[str, Any], dtype: str) -> pa.Array:
 
 
 def value_type(dtype: str) -> pa.DataType:
-    """Arrow type in which the values of a table are held."""
+    """Return the Arrow type of a vocabulary's values."""
     return pa.large_string() if dtype == "string" else pa.int64()
 
 
 def missing_keys(schema: Schema, field: Field) -> list[Any]:
-    """The values of a categorical or multivalued field that mean that it is missing."""
+    """Return the values of a categorical or multivalued field that mean missing."""
     if field.dtype == "string":
         return sorted(missing_texts(schema.missing_values))
     return [MISSING_INT, *missing_integers(schema.missing_values)]
 
 
 def is_missing(schema: Schema, field: Field, values: pa.Array) -> pa.Array:
-    """Where values are null or one of `missing_keys`."""
+    """Return where values are null or one of `missing_keys`."""
     keys = pa.array([*missing_keys(schema, field), None], values.type)
     return pc.is_in(values, value_set=keys)
 
 
 def missing_float32(schema: Schema) -> np.ndarray:
-    """The float32 numbers that mean `missing`, such as -999; NaN and ±inf always do."""
+    """Return the float32 numbers that mean missing, such as -999; NaN and ±inf always do."""
     return to_float32(np.array(missing_numbers(schema.missing_values)))
 
 
 def is_missing_number(schema: Schema, x: np.ndarray) -> np.ndarray:
-    """Where float32 numbers are not finite or one of `missing_float32`."""
+    """Return where float32 numbers are not finite, or one of `missing_float32`."""
     return ~np.isfinite(x) | np.isin(x, missing_float32(schema))

@@ -1,12 +1,12 @@
-"""The transform in a TensorFlow graph: what a served model runs on raw inputs.
+"""The transform in a TensorFlow graph, as a served model runs it on raw inputs.
 
-Gives the ids and floats of `apply_arrow`, bit for bit; only where a logarithm is taken may
-one number in some ten million differ in its last bit, because NumPy and TensorFlow round
-it differently. One table lookup per categorical field, and a fixed number of ops for all
-numeric fields together.
+Its ids and floats are those of `apply_arrow`, bit for bit, except that one logarithm in some
+ten million may differ in its last bit, because NumPy and TensorFlow round it differently.
+There is one table lookup per categorical field, and a fixed number of ops for all numeric
+fields together.
 
-One table per field was measured against one table for all fields, at 40 fields and one
-thread: as fast at 1 row, and at 512 more than twice as fast as keys with a prefix per
+One table per field was measured against one table for all fields, with 40 fields on one
+thread: as fast with 1 row, and more than twice as fast with 512 as keys with a prefix per
 field. Fingerprints as keys were no faster, and not exact.
 """
 
@@ -28,7 +28,7 @@ _UNKNOWN = -2  # -1 is a missing value of a bag
 
 
 class TransformModule(tf.Module):
-    """Raw tensors, one per field, to model inputs.
+    """Maps raw tensors, one per field, to model inputs.
 
     Args:
         transform: The fitted transform.
@@ -47,22 +47,22 @@ class TransformModule(tf.Module):
         wanted = None if fields is None else {transform.schema.field(name).name for name in fields}
         self._fields = [f for f in transform.schema.fields if wanted is None or f.name in wanted]
         self._lookups: dict[str, tf.lookup.StaticHashTable] = {}
-        made: dict[tuple[str, int], tf.lookup.StaticHashTable] = {}
+        built: dict[tuple[str, int], tf.lookup.StaticHashTable] = {}
         for field in self._fields:
             if like is not None and field.name in like._lookups:
                 self._lookups[field.name] = like._lookups[field.name]
             elif field.kind != "numeric":
                 alike = (transform.vocabulary(field.name).name, transform.missing_id(field.name))
-                if alike not in made:
-                    made[alike] = _table(transform, field)
-                self._lookups[field.name] = made[alike]
+                if alike not in built:
+                    built[alike] = _table(transform, field)
+                self._lookups[field.name] = built[alike]
 
     def raw_signature(self) -> dict[str, tf.TensorSpec]:
-        """The raw inputs by name: what `__call__` takes, and how a missing value looks.
+        """Return the specs of the raw inputs of `__call__`, by name.
 
-        Categories: string (`""` or one of the schema's `missing_values` if missing) or
-        int64 (`MISSING_INT`), shape (n,). Numbers: float32 (NaN), shape (n,). Bags: string
-        or int64, shape (n, k), padded with the missing value, and float32 weights.
+        Categorical: string (`""` or one of the schema's `missing_values` if missing) or
+        int64 (`MISSING_INT`), shape (n,). Numeric: float32 (NaN), shape (n,). Multivalued:
+        string or int64, shape (n, k), padded with the missing value, and float32 weights.
         """
         specs = {}
         for field in self._fields:
@@ -74,7 +74,7 @@ class TransformModule(tf.Module):
         return specs
 
     def parse_examples(self, serialized: tf.Tensor) -> Tensors:
-        """Raw inputs from serialized tf.Examples, shape (n,); an absent feature is missing."""
+        """Return the raw inputs in serialized tf.Examples, shape (n,); absent means missing."""
         missing = {tf.string: "", tf.int64: MISSING_INT, tf.float32: float("nan")}
         specs = {}
         for name, spec in self.raw_signature().items():
@@ -87,14 +87,14 @@ class TransformModule(tf.Module):
         return tf.io.parse_example(serialized, specs)
 
     def __call__(self, raw: Mapping[str, tf.Tensor]) -> Tensors:
-        """Model inputs by field name, as `apply_arrow` gives them."""
+        """Return model inputs by field name, equal to those of `apply_arrow`."""
         numbers = self._scaled(raw) | self._buckets(raw)
         features: Tensors = {}
         for field in self._fields:
             if field.kind == "numeric":
                 features[field.name] = numbers[field.name]
             elif field.kind == "multivalued":
-                features |= self._bag(field, raw)
+                features |= self._multivalued(field, raw)
             else:
                 features[field.name] = self._ids(field, raw[field.name])
         return features
@@ -108,7 +108,7 @@ class TransformModule(tf.Module):
         hashed = tf.strings.to_hash_bucket_fast(texts, vocabulary.buckets)
         return tf.where(ids == _UNKNOWN, vocabulary.known + tf.cast(hashed, tf.int32), ids)
 
-    def _bag(self, field: Field, raw: Mapping[str, tf.Tensor]) -> Tensors:
+    def _multivalued(self, field: Field, raw: Mapping[str, tf.Tensor]) -> Tensors:
         name, size = field.name, field.max_values
         ids = _to_width(self._ids(field, raw[name][:, :size]), size, -1)
         if field.weights_column is None:
@@ -118,7 +118,7 @@ class TransformModule(tf.Module):
         return {name: ids, f"{name}__weights": tf.where(absent, 0.0, _flush(weights))}
 
     def _scaled(self, raw: Mapping[str, tf.Tensor]) -> Tensors:
-        """All scaled numbers, side by side as (fields, n): few ops, however many fields."""
+        """Scale all numeric fields at once, as (fields, n): few ops for many fields."""
         fields, plain = self._numeric("standardize", "log"), self._numeric("standardize")
         if not fields:
             return {}
@@ -133,7 +133,7 @@ class TransformModule(tf.Module):
         return self._filled(fields, missing, y)
 
     def _buckets(self, raw: Mapping[str, tf.Tensor]) -> Tensors:
-        """All quantile buckets, with boundaries padded to equal length, in one search."""
+        """Find all quantile buckets in one search, with boundaries padded to equal length."""
         fields = self._numeric("quantile")
         if not fields:
             return {}
@@ -150,7 +150,7 @@ class TransformModule(tf.Module):
         return [field for wanted in transforms for field in numeric if field.transform == wanted]
 
     def _clean(self, columns: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Numbers (fields, n), with 0 where they are missing, and where they are."""
+        """Return numbers (fields, n), 0 where missing, and where they are missing."""
         x = _flush(tf.stack(columns))
         missing = ~tf.math.is_finite(x)
         for number in missing_float32(self._transform.schema):
@@ -175,7 +175,7 @@ def _dtype(field: Field) -> tf.DType:
 
 
 def _table(transform: FittedTransform, field: Field) -> tf.lookup.StaticHashTable:
-    """Value to id; the values that mean `missing` are keys of their own."""
+    """Return a table of value to id; the values that mean missing are keys, too."""
     vocabulary = transform.vocabulary(field.name)
     keys = missing_keys(transform.schema, field)
     ids = [transform.missing_id(field.name)] * len(keys)
@@ -187,11 +187,11 @@ def _table(transform: FittedTransform, field: Field) -> tf.lookup.StaticHashTabl
     return tf.lookup.StaticHashTable(pairs, unknown)
 
 
-def _to_width(bag: tf.Tensor, size: int, padding: float) -> tf.Tensor:
-    bag = tf.pad(bag, [[0, 0], [0, size - tf.shape(bag)[1]]], constant_values=padding)
-    return tf.ensure_shape(bag, [None, size])
+def _to_width(values: tf.Tensor, size: int, padding: float) -> tf.Tensor:
+    padded = tf.pad(values, [[0, 0], [0, size - tf.shape(values)[1]]], constant_values=padding)
+    return tf.ensure_shape(padded, [None, size])
 
 
 def _flush(x: tf.Tensor) -> tf.Tensor:
-    """0 for subnormal numbers, which kernels may or may not take for 0."""
+    """Replace subnormal numbers, which kernels may or may not treat as 0, by 0."""
     return tf.where(tf.abs(x) < FLOAT32_TINY, 0.0, x)

@@ -3,8 +3,8 @@
 Up to `EXACT_LIMIT` distinct numbers are counted exactly. Beyond, numbers are counted in
 logarithmic bins in the manner of HdrHistogram (and DDSketch, Masson et al., VLDB 2019):
 the bin of a float32 is its sign, its exponent and the first `BITS` bits of its mantissa,
-so a bin's edges differ by at most a factor 1 + 2^−BITS, and finding it takes no logarithm.
-Which of the two forms is kept depends on the set of numbers only, never on their order.
+so a bin's edges differ by at most a factor 1 + 2^−BITS, and finding it needs no logarithm.
+Which of the two forms is used depends only on the set of numbers, never on their order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Quantiles:
             self._check_limit()
 
     def merge(self, other: Quantiles) -> None:
-        """Add what another one has counted."""
+        """Add the counts of another one."""
         self.bins.merge(other.bins)
         if other.exact is not None:
             self._add_counted(other.exact.table())
@@ -60,30 +60,30 @@ class Quantiles:
 
     @property
     def tables(self) -> dict[str, pa.Table]:
-        """The counts, under `exact` or `bins`; `load` reads them."""
+        """The counts, under `exact` or `bins`, for `load`."""
         if self.exact is None:
             return {"bins": self.bins.table()}
         return {"exact": self.exact.table()}
 
     def load(self, tables: dict[str, pa.Table]) -> None:
-        """Become what was written as `tables`."""
+        """Restore the counts that were written as `tables`."""
         self.exact = Counts(pa.float32()) if "exact" in tables else None
         counts = self.bins if self.exact is None else self.exact
         for table in tables.values():
             counts.add_counted(table["value"], table["count"])
 
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ascending distinct numbers (or lower edges of bins), float32, and their counts."""
+        """Return ascending distinct numbers (or bins' lower edges), float32, and their counts."""
         table = self.bins.table() if self.exact is None else self.exact.table()
         values, counts = table["value"].to_numpy(), table["count"].to_numpy()
         return (edge_of(values) if self.exact is None else values), counts
 
     def boundaries(self, buckets: int) -> tuple[float, ...]:
-        """At most `buckets` − 1 increasing float32 numbers between about equally full buckets.
+        """Return at most `buckets` − 1 increasing float32 numbers: boundaries of equal buckets.
 
-        With no more distinct numbers than buckets every number gets its own, and a boundary
-        lies halfway between its neighbours. Otherwise a number as frequent as a whole
-        bucket fills one alone, and the others share what is left.
+        With at most as many distinct numbers as buckets, every number has its own, and a
+        boundary is halfway between its neighbors. Otherwise a number as frequent as a whole
+        bucket fills one alone, and the others share the rest.
         """
         values, counts = self.edges()
         if self.exact is not None and len(values) <= buckets:
@@ -96,7 +96,7 @@ class Quantiles:
         return tuple(np.unique(to_float32(found)).tolist())
 
     def quantile(self, q: float) -> float | None:
-        """The number with a share `q` of all numbers below it (a bin's lower edge)."""
+        """Return the number with a share `q` of all numbers below it (a bin's lower edge)."""
         values, counts = self.edges()
         if not len(values):
             return None
@@ -105,7 +105,7 @@ class Quantiles:
 
 
 def _cuts(counts: np.ndarray, buckets: int) -> list[int]:
-    """Indices at which a new bucket starts."""
+    """Return the indices at which a new bucket starts."""
     left, held, cuts = int(counts.sum()), 0, []
     for i, count in enumerate(counts.tolist()):
         buckets_left = buckets - len(cuts)
@@ -120,15 +120,15 @@ def _cuts(counts: np.ndarray, buckets: int) -> list[int]:
 
 
 def bin_of(x: np.ndarray) -> np.ndarray:
-    """Bins, int32, in the order of the numbers; 0 has bin 0."""
+    """Return the bins, int32, of numbers; bins are ordered as numbers, and 0 has bin 0."""
     bits = np.ascontiguousarray(x, np.float32).view(np.int32)
     magnitude = (bits & 0x7FFFFFFF) >> _SHIFT
-    # A negative number's bin is named by the edge nearer to zero, less one: a lower edge.
+    # A negative number's bin is that of the edge nearer to zero, less one: a lower edge.
     return np.where(bits < 0, -magnitude - 1, magnitude).astype(np.int32)
 
 
 def edge_of(bins: np.ndarray) -> np.ndarray:
-    """Smallest float32 that falls into each bin (its lower edge)."""
+    """Return the smallest float32 in each bin (its lower edge)."""
     magnitude = np.where(bins < 0, -bins, bins).astype(np.int32)
     edge = (magnitude << _SHIFT).view(np.float32)
     return np.where(bins < 0, -np.nextafter(edge, np.float32(0)), edge).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What an analysis remembers of one field or task: small states that merge.
+"""The state of the analysis of one field or task: small and mergeable.
 
-Each has `scalars` (for JSON) and `tables` (for Arrow) to write it, `load` to read it
-back, and `statistics()` for people.
+Each is written as `scalars` (for JSON) and `tables` (for Arrow), restored by `load`, and
+shown to people as `statistics()`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_tf.schema import CategoricalField, MultivaluedField, NumericField, Schema
-from mtl_tf.transform.arrow import flat_bag, numbers_of
+from mtl_tf.transform.arrow import flat_values, numbers_of
 from mtl_tf.transform.counts import Counts, Moments
 from mtl_tf.transform.fitted import is_missing, is_missing_number, value_type
 from mtl_tf.transform.numeric import NumericTransform, t_log, to_float32
@@ -29,11 +29,11 @@ class CategoricalState:
     def __init__(self, schema: Schema, field: CategoricalField | MultivaluedField):
         self._schema, self._field = schema, field
         self.scalars = {"missing": 0, "values": 0, "dropped": 0}
-        # A hashed field may have any number of values: they are not remembered.
+        # A hashed field may have any number of values: they are not counted.
         self.counts = None if field.hash_buckets else Counts(value_type(field.dtype))
 
     def add(self, column: pa.Array) -> None:
-        """Take in a column of a clean batch."""
+        """Add a column of a clean batch."""
         if self._field.kind == "multivalued":
             column = self._flatten(column)
         counted = column.value_counts()
@@ -49,13 +49,13 @@ class CategoricalState:
 
     def _flatten(self, column: pa.Array) -> pa.Array:
         total = pc.sum(pc.list_value_length(column)).as_py() or 0
-        values, lengths = flat_bag(column, self._field.max_values)
+        values, lengths = flat_values(column, self._field.max_values)
         self.scalars["missing"] += int((lengths == 0).sum())
         self.scalars["dropped"] += total - len(values)
         return values
 
     def merge(self, other: CategoricalState) -> None:
-        """Add what another state has seen."""
+        """Add the state of another part of the data."""
         for name in self.scalars:
             self.scalars[name] += other.scalars[name]
         if self.counts is not None:
@@ -63,16 +63,17 @@ class CategoricalState:
 
     @property
     def tables(self) -> dict[str, pa.Table]:
+        """The counts, for Arrow."""
         return {} if self.counts is None else {"counts": self.counts.table()}
 
     def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
-        """Become the state that was written."""
+        """Restore the state that was written."""
         self.scalars = scalars
         if self.counts is not None:
             self.counts.load(tables["counts"])
 
     def statistics(self) -> dict[str, Any]:
-        """Rows without a value, distinct values and the most frequent ones."""
+        """Return missing rows, distinct values and the most frequent ones."""
         found: dict[str, Any] = {"kind": self._field.kind, "missing": self.scalars["missing"]}
         if self._field.kind == "multivalued":
             found |= {"values": self.scalars["values"], "dropped": self.scalars["dropped"]}
@@ -84,7 +85,7 @@ class CategoricalState:
 
 
 def most_frequent(table: pa.Table) -> pa.Table:
-    """Counts by count descending, then value ascending (strings by their UTF-8 bytes)."""
+    """Sort by count, descending, then by value, ascending (strings by their UTF-8 bytes)."""
     return table.sort_by([("count", "descending"), ("value", "ascending")])
 
 
@@ -98,7 +99,7 @@ class NumericState:
         self._quantiles = Quantiles()
 
     def add(self, column: pa.Array) -> None:
-        """Take in a column of a clean batch."""
+        """Add a column of a clean batch."""
         x = numbers_of(column)
         x = x[~is_missing_number(self._schema, x)]
         self._missing += len(column) - len(x)
@@ -111,7 +112,7 @@ class NumericState:
             self._log_moments.add(to_float32(t_log(x)))
 
     def merge(self, other: NumericState) -> None:
-        """Add what another state has seen."""
+        """Add the state of another part of the data."""
         self._missing += other._missing
         self._range = min(self._range[0], other._range[0]), max(self._range[1], other._range[1])
         self._quantiles.merge(other._quantiles)
@@ -120,6 +121,7 @@ class NumericState:
 
     @property
     def scalars(self) -> dict[str, Any]:
+        """The numbers, for JSON."""
         return {
             "missing": self._missing,
             "range": self._range if self._moments.count else None,
@@ -129,10 +131,11 @@ class NumericState:
 
     @property
     def tables(self) -> dict[str, pa.Table]:
+        """The counts, for Arrow."""
         return self._quantiles.tables
 
     def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
-        """Become the state that was written."""
+        """Restore the state that was written."""
         self._missing = scalars["missing"]
         self._range = tuple(scalars["range"] or (np.inf, -np.inf))
         self._moments = Moments.from_json(scalars["moments"])
@@ -140,7 +143,7 @@ class NumericState:
         self._quantiles.load(tables)
 
     def fit(self) -> NumericTransform:
-        """What the transform needs to know."""
+        """Return the fitted transform of the field."""
         if self._field.transform == "quantile":
             return NumericTransform(boundaries=self._quantiles.boundaries(self._field.buckets))
         log = self._field.transform == "log"
@@ -148,7 +151,7 @@ class NumericState:
         return NumericTransform(log, moments.mean, moments.std)
 
     def statistics(self) -> dict[str, Any]:
-        """Missing rows, moments, extremes and quantiles; distinct numbers if they are few."""
+        """Return missing rows, moments, extremes, quantiles, and the distinct numbers if few."""
         found: dict[str, Any] = {"kind": "numeric", "missing": self._missing}
         if not self._moments.count:
             return found
@@ -162,30 +165,31 @@ class NumericState:
 
 
 class TaskState:
-    """How many rows have a label, and what it is on average."""
+    """The number of labels of a task, and their moments."""
 
     def __init__(self) -> None:
         self._labels = Moments()
         self.tables: dict[str, pa.Table] = {}
 
     def add(self, label: np.ndarray, weight: np.ndarray) -> None:
-        """Take in labels and weights, float32; weight 0 means no label."""
+        """Add labels and weights, float32; weight 0 means no label."""
         self._labels.add(label[weight != 0])
 
     def merge(self, other: TaskState) -> None:
-        """Add what another state has seen."""
+        """Add the state of another part of the data."""
         self._labels.merge(other._labels)
 
     @property
     def scalars(self) -> dict[str, Any]:
+        """The numbers, for JSON."""
         return self._labels.to_json()
 
     def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
-        """Become the state that was written."""
+        """Restore the state that was written."""
         self._labels = Moments.from_json(scalars)
 
     def statistics(self) -> dict[str, Any]:
-        """Labelled rows, the sum of labels (positives, if binary), their mean and spread."""
+        """Return the labelled rows, and the sum (positives, if binary), mean and std of labels."""
         labels = self._labels
         return {
             "labelled": labels.count,

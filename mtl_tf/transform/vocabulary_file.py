@@ -1,6 +1,6 @@
-"""Vocabulary files: UTF-8 text, one value a line, the line number is the id.
+"""Vocabulary files: UTF-8 text, one value per line; the line number is the id.
 
-A backslash and everything that is not printable is escaped as in a Python or JSON
+A backslash and everything unprintable is escaped as in a Python or JSON
 string (`\\n`, `\\\\`, `\\u2028`), so every value round-trips and a person can read it.
 """
 
@@ -17,7 +17,7 @@ _LONG = {short[1]: char for char, short in _SHORT.items()}
 
 
 def escape(value: str) -> str:
-    """`value` on one line.
+    """Return `value` on one line.
 
     >>> print(escape("a\\nb"))
     a\\nb
@@ -26,19 +26,19 @@ def escape(value: str) -> str:
 
 
 def unescape(line: str) -> str:
-    """The value that `escape` wrote as `line`."""
+    """Return the value that `escape` wrote as `line`."""
     return _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else _LONG.get(m[2], m[0]), line)
 
 
 def write_vocabulary(path: Path, values: list[str]) -> None:
-    """Write `values`, one a line."""
+    """Write `values`, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{escape(value)}\n" for value in values)
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """What `write_vocabulary` wrote."""
+    """Return the values that `write_vocabulary` wrote."""
     text = path.read_bytes().decode("utf-8")
     lines = text.split("\n")[:-1]
     return [unescape(line) for line in lines] if "\\" in text else lines

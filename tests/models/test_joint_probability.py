@@ -118,8 +118,8 @@ def test_schema_round_trip():
         (["click"], "binary", "at least two other tasks"),
         (["click", "click"], "binary", "each once"),
         (["click", "both"], "binary", "at least two other tasks"),
-        (["click", "nope"], "binary", "`nope`, which is no binary task .* click, buy"),
-        (["click", "watch"], "binary", "`watch`, which is no binary task"),
+        (["click", "nope"], "binary", "`nope`, which is not a binary task .* click, buy"),
+        (["click", "watch"], "binary", "`watch`, which is not a binary task"),
         (["click", "buy"], "regression", "needs `kind: binary`"),
     ],
 )
@@ -132,5 +132,5 @@ def test_mistakes_in_the_schema(of, kind, message):
 
 def test_a_product_of_a_product_is_refused():
     more = {"name": "all", "label": "x", "probability_of": ["click", "both"]}
-    with pytest.raises(UserError, match="`both`, which is no binary task"):
+    with pytest.raises(UserError, match="`both`, which is not a binary task"):
         Schema.from_json({**SHOP, "tasks": [*SHOP["tasks"], more]})

@@ -64,7 +64,7 @@ def test_unfit_folders(tmp_path, damage, split, message):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(UserError, match="no such folder; `mtl-tf preprocess` makes"):
+    with pytest.raises(UserError, match="no such folder; `mtl-tf preprocess` creates"):
         load_info(tmp_path / "absent")
 
 

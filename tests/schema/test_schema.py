@@ -125,8 +125,8 @@ FAILURES = [
     ({"key": "user"}, "key: expected a list. Received: 'user'"),
     ({"missing_values": [-999]}, "missing_values[0]: expected text; put it in quotes. "
      "Received: -999"),
-    ({"split": {"eval": 0.6, "test": 0.4}}, "split: `eval` + `test` leaves no rows to train on; "
-     "keep the sum below 1"),
+    ({"split": {"eval": 0.6, "test": 0.4}}, "split: `eval` + `test` leave no rows to train on; "
+     "keep their sum below 1"),
     ({"split": {"eval": -1}}, "split, eval: expected at least 0.0. Received: -1"),
     # fields
     ({"fields": []}, "a schema needs at least one field and one task; declare them"),
@@ -172,22 +172,22 @@ FAILURES = [
     ({"tags__separator": "||"}, "field `tags`, separator: expected text no longer than 1. "
      "Received: '||'"),
     ({"price__name": "country"}, "field `country` is declared twice; rename one"),
-    ({"price__name": "self"}, "field `self`: TensorFlow takes no input of that name; choose "
-     "another name"),
-    ({"price__name": "class"}, "field `class`: TensorFlow takes no input of that name; choose "
-     "another name"),
+    ({"price__name": "self"}, "field `self`: TensorFlow does not allow an input of that name; "
+     "choose another"),
+    ({"price__name": "class"}, "field `class`: TensorFlow does not allow an input of that name; "
+     "choose another"),
     ({"price__name": "tags__weights"}, "field `tags__weights`: names that end in `__weights` are "
-     "those of the weights of multivalued fields; choose another name"),
+     "reserved for the weights of multivalued fields; choose another name"),
     ({"price__column": "clicked"}, "field `price` reads column 'clicked', the label of task "
      "`click`; remove the field: a label must not be an input"),
     ({"tags__weights_column": "clicked"}, "field `tags` reads column 'clicked', the label of task "
      "`click`; remove the field: a label must not be an input"),
     # shared tables
-    ({"tags__shared_with": "land"}, "field `tags`: `shared_with: land` names no other categorical "
+    ({"tags__shared_with": "land"}, "field `tags`: `shared_with: land` is not another categorical "
      "or multivalued field"),
-    ({"tags__shared_with": "price"}, "field `tags`: `shared_with: price` names no other "
+    ({"tags__shared_with": "price"}, "field `tags`: `shared_with: price` is not another "
      "categorical or multivalued field"),
-    ({"tags__shared_with": "tags"}, "field `tags`: `shared_with: tags` names no other categorical "
+    ({"tags__shared_with": "tags"}, "field `tags`: `shared_with: tags` is not another categorical "
      "or multivalued field"),
     ({"tags__shared_with": "country", "tags__oov_buckets": 2}, "field `tags` shares the table of "
      "`country` but differs in `oov_buckets`: 2 and 1; make them equal"),

@@ -60,9 +60,9 @@ def test_a_damaged_file_is_told(data, tmp_path, keep):
     result = train(config(LIGHT, ONCE), data, tmp_path / "run", progress=False)
     for split in ("train", "eval"):
         os.truncate(damaged / f"{split}-00000-of-00001.tfrecord", keep)
-    with pytest.raises(DataError, match="dataset: a file of it is damaged"):
+    with pytest.raises(DataError, match="dataset: a file is damaged"):
         train(config(LIGHT, ONCE), damaged, tmp_path / "other", progress=False)
-    with pytest.raises(DataError, match="dataset: a file of it is damaged"):
+    with pytest.raises(DataError, match="dataset: a file is damaged"):
         evaluate(result.run, damaged, "eval")
     assert {path.name for path in tmp_path.iterdir()} == {"dataset", "run"}
 
