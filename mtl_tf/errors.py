@@ -1,4 +1,4 @@
-"""Errors that are the user's to fix: one sentence, no traceback."""
+"""Errors that a user can fix: one sentence, no traceback."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ if TYPE_CHECKING:  # the command line starts without pydantic
 
 
 class UserError(Exception):
-    """A mistake in what was given: expected, received and fix, in one sentence.
+    """A wrong call or input: what was expected, what was received and how to fix it.
 
-    The command line prints the message alone and exits with `exit_code`;
-    in Python it is an ordinary exception.
+    The command line prints the message without a traceback and exits with `exit_code`.
     """
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """The data, not the call, is at fault (too many rejected rows, no rows at all)."""
+    """Faulty data, such as too many rejected rows or none at all."""
 
     exit_code = 1
 
@@ -82,7 +81,7 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f" Did you mean `{close[0]}`?" if close else ""
 
 
-_MACHINE = {  # what no program can mend, and what to do about it
+_MACHINE = {  # faults of the machine, and what to do about them
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some space, or write elsewhere",
     errno.EFBIG: "write elsewhere, or raise the limit of file sizes",
@@ -97,13 +96,13 @@ _MACHINE = {  # what no program can mend, and what to do about it
 
 
 def machine_sentence(error: OSError) -> str | None:
-    """A sentence where the disk or its permissions are at fault; None where we may be.
+    """Return a sentence if the disk or its permissions are at fault, else None.
 
     >>> machine_sentence(OSError(errno.ENOSPC, "No space left on device", "run/model.keras"))
     'run/model.keras: No space left on device; free some space, or write elsewhere'
     """
     number = error.errno
-    if number is None:  # HDF5 only says it in its text
+    if number is None:  # HDF5 has it only in its text
         found = re.match(r"\[Errno (\d+)\]", str(error))
         number = int(found[1]) if found else None
     if number not in _MACHINE:
@@ -115,18 +114,18 @@ def machine_sentence(error: OSError) -> str | None:
 
 
 def validation_sentence(error: pydantic.ValidationError, data: Any, source: str) -> str:
-    """First problem of `error` as a sentence; entries of lists are named, not numbered."""
+    """Return the first problem of `error` as a sentence; list entries are named, not numbered."""
     problems = error.errors(include_url=False)
     first = problems[0]
     where = _path(first["loc"], data)
     message = _message(first)
-    # A list with a bad entry is also said to be too short: that is no second problem.
+    # A list with a bad entry is also reported as too short: that is not a second problem.
     others = [p for p in problems[1:] if p["loc"] != first["loc"][: len(p["loc"])]]
     more = f" (and {len(others)} more)" if others else ""
     return f"{source}: {where + ': ' if where else ''}{message}{more}"
 
 
-_EXPECTED = {  # pydantic's words are for programmers
+_EXPECTED = {  # in plainer words than pydantic's
     "string_type": "expected text; put it in quotes",
     "int_type": "expected a whole number",
     "int_parsing": "expected a whole number",
@@ -171,7 +170,7 @@ def _message(problem: Any) -> str:
     return f"{expected}. Received: {_short(problem['input'])}"
 
 
-_TAGS = ("kind", "architecture")  # what the unions of schema and configuration are told apart by
+_TAGS = ("kind", "architecture")  # the discriminators of the unions in schema and configuration
 
 
 def _path(loc: tuple[int | str, ...], data: Any) -> str:
@@ -185,7 +184,7 @@ def _path(loc: tuple[int | str, ...], data: Any) -> str:
         if isinstance(step, int) and isinstance(inner, dict) and inner.get("name"):
             parts[-1:] = [f"{parts[-1].removesuffix('s')} `{inner['name']}`"]
         elif inner is None and isinstance(data, dict) and step in map(data.get, _TAGS):
-            continue  # a union's tag, not an entry the user wrote
+            continue  # a union's tag, which the user did not write as an entry
         else:
             parts[len(parts) - isinstance(step, int) :] = (
                 [f"{parts[-1]}[{step}]"] if isinstance(step, int) and parts else [str(step)]

@@ -1,4 +1,4 @@
-"""`mtl-tf demo`: the whole way of a row, in one command, with a report."""
+"""`mtl-tf demo`: every step from raw rows to served scores, with a report."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _ROWS_SHOWN = 3
 @click.argument("dataset", type=click.Choice(["clicks", "census"]), default="clicks")
 @click.option("--data", help="census: folder with train.csv and test.csv (also .gz or .xz).")
 @click.option("--rows", default=200_000, show_default=True, type=click.IntRange(min=1000),
-              help="clicks: rows to generate.")  # fmt: skip
+              help="clicks: number of rows to generate.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1))
-@click.option("--output", help="Folder for all artefacts [default: demo-output/DATASET-TIME].")
-@click.option("--json", "json_file", help="Also write the figures to this file.")
+@click.option("--output", help="Folder for all artifacts.  [default: demo-output/DATASET-TIME]")
+@click.option("--json", "json_file", help="Also write the figures to this file, as JSON.")
 def command(
     dataset: str, data: str | None, rows: int, seed: int, output: str | None, json_file: str | None
 ) -> None:
-    """Raw rows → Beam → Keras fit → pruned SavedModel → gRPC scores, with a report.
+    """Run every step, from raw rows to scores over gRPC, and print a report.
 
-    DATASET is `clicks` (a generated click log whose truth is known; the default) or
-    `census` (Census-Income, from --data, the cache, or UCI).
+    DATASET is `clicks`, a generated click log whose true structure is known (the default),
+    or `census`: Census-Income from --data, the cache, or UCI.
     """
     quiet_tensorflow()
     target = json_path(json_file)
     folder = Path(output or f"demo-output/{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists():
-        raise UserError(f"--output {folder}: exists already; name a new folder")
+        raise UserError(f"--output {folder}: already exists; name a new folder")
     started = time.monotonic()
     source = _click_log(folder, rows, seed) if dataset == "clicks" else _census(data)
     folder.mkdir(parents=True, exist_ok=True)
-    bars = _whole_way(source, folder, seed)
+    bars = _all_steps(source, folder, seed)
     bars["seconds"] = round(time.monotonic() - started, 1)
     if target:
         write_json(target, {"dataset": dataset, "seed": seed, "bars": bars})
@@ -52,7 +52,7 @@ def command(
 class _Source:
     config: Path
     inputs: tuple[str, ...]  # as `preprocess --input` takes them
-    sample: Path  # its first rows are asked over gRPC
+    sample: Path  # its first rows are scored over gRPC
     truth: dict[str, Any] | None = None
 
 
@@ -64,7 +64,7 @@ def _click_log(folder: Path, rows: int, seed: int) -> _Source:
 
     from mtl_tf.datasets.click_log import click_log
 
-    _step("Generate a click log whose truth is known")
+    _step("Generate a click log whose true structure is known")
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("rows", total=rows)
         log = click_log(
@@ -84,7 +84,7 @@ def _census(data: str | None) -> _Source:
     return _Source(CONFIGS / "census_income.yaml", inputs, files["test"])
 
 
-def _whole_way(source: _Source, folder: Path, seed: int) -> dict[str, float]:
+def _all_steps(source: _Source, folder: Path, seed: int) -> dict[str, float]:
     import dataclasses
 
     from mtl_tf.cli.evaluate import metric_bars, print_metrics
@@ -92,11 +92,11 @@ def _whole_way(source: _Source, folder: Path, seed: int) -> dict[str, float]:
     from mtl_tf.config import load_config
     from pipelines.preprocess import preprocess
 
-    _step("Beam job: raw rows → TFRecord fields")
+    _step("Preprocess: raw rows → TFRecord shards")
     dataset = folder / "dataset"
     preprocess(source.config, source.inputs, dataset)
 
-    _step("Keras fit: MSSM")
+    _step("Train: MSSM")
     from mtl_tf.training import evaluate, train
 
     config = load_config(source.config)
@@ -106,14 +106,14 @@ def _whole_way(source: _Source, folder: Path, seed: int) -> dict[str, float]:
     metrics = evaluate(run, dataset, "test")
     print_metrics("Quality on the test split", metrics)
 
-    _step("Prune, check, export")
+    _step("Export: prune, check, publish")
     from serving.export import export
 
     result = export(run, folder / "models")
     print_sharing(result.report["sharing"], source.truth)
     print_report(result.report)
 
-    _step("Serve, and ask over gRPC")
+    _step("Serve, and score over gRPC")
     difference = _ask(source.sample, run, folder / "models", result.path.parent.name)
     bars = {**metric_bars(metrics), **report_bars(result.report), "grpc_parity": difference}
     if source.truth:
@@ -122,7 +122,7 @@ def _whole_way(source: _Source, folder: Path, seed: int) -> dict[str, float]:
 
 
 def _ask(sample: Path, run: Path, models: Path, name: str) -> float:
-    """Prints a few rows' scores, over gRPC and from Keras; returns the largest difference."""
+    """Print the scores of a few rows, over gRPC and from Keras; return the largest difference."""
     import itertools
 
     import numpy as np
@@ -134,12 +134,12 @@ def _ask(sample: Path, run: Path, models: Path, name: str) -> float:
 
     schema = load_info(run).schema
     rows = list(itertools.islice(read_rows(str(sample)), _ROWS_SHOWN))
-    inputs = [field.column for field in schema.fields]  # the labels are not the server's to see
+    inputs = [field.column for field in schema.fields]  # not the labels
     with LocalServer(models) as server, Client(server.address, schema=schema) as client:
         served = client.score(name, [{column: row[column] for column in inputs} for row in rows])
     expected = keras_scores(run, rows)
     table(
-        f"The first {len(rows)} rows of {sample.name}: asked over gRPC, and scored in Keras",
+        f"The first {len(rows)} rows of {sample.name}: scored over gRPC and in Keras",
         ("row", "task", "gRPC", "Keras", "difference"),
         (
             (
@@ -157,8 +157,10 @@ def _ask(sample: Path, run: Path, models: Path, name: str) -> float:
 
 
 def keras_scores(run: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Scores of raw rows the way training sees them: checked and transformed by the job's
-    Arrow code, not by the served graph, then the trained Keras model; task → (n,)."""
+    """Return the trained Keras model's scores of raw rows, by task, each of shape (n,).
+
+    The rows are validated and transformed by the job's Arrow code, not by the served graph.
+    """
     import numpy as np
     import pyarrow as pa
 

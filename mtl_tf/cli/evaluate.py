@@ -1,4 +1,4 @@
-"""`mtl-tf evaluate`: quality per task, on rows the model has not seen."""
+"""`mtl-tf evaluate`: metrics per task on one split."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 @click.argument("run")
 @click.option("--data", required=True, help="Dataset folder.")
 @click.option("--split", default="test", show_default=True, help="train, eval or test.")
-@click.option("--json", "json_file", help="Also write the figures to this file.")
+@click.option("--json", "json_file", help="Also write the figures to this file, as JSON.")
 def command(run: str, data: str, split: str, json_file: str | None) -> None:
-    """AUC and logloss per task of RUN, on one split."""
+    """Measure RUN on one split: AUC and log loss, or squared and absolute error, per task."""
     from mtl_tf.cli.output import quiet_tensorflow
     from mtl_tf.files import json_path, write_json
 
@@ -26,7 +26,7 @@ def command(run: str, data: str, split: str, json_file: str | None) -> None:
 
 
 def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
-    """One row per task, one column per measure that any task has."""
+    """Print one row per task and one column per metric that any task has."""
     from mtl_tf.cli.output import table
 
     names = list(dict.fromkeys(name for task in metrics.values() for name in task))
@@ -35,7 +35,7 @@ def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
 
 
 def metric_bars(metrics: dict[str, dict[str, float]]) -> dict[str, float]:
-    """`{"auc_click": …, "logloss_click": …}`: flat names, comparable over time."""
+    """Return the metrics under flat names: `{"auc_click": …, "logloss_click": …}`."""
     skip = ("rows", "labelled")
     return {
         f"{name}_{task}": value

@@ -1,4 +1,4 @@
-"""`mtl-tf export`: a run's model, pruned, as a SavedModel for TF Serving."""
+"""`mtl-tf export`: publish a run's pruned model for TF Serving."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import click
 
 @click.command()
 @click.argument("run")
-@click.option("--models", required=True, help="Folder of models; one is added to it.")
-@click.option("--name", help="Name of the served model (the schema's name by default).")
+@click.option("--models", required=True, help="Folder of models; NAME/VERSION is added.")
+@click.option("--name", help="Name of the served model.  [default: the schema's name]")
 @click.option(
     "--version",
     type=click.IntRange(1, 2**63 - 1),
-    help="Version number (one more than the highest by default).",
+    help="Version number.  [default: one more than the highest]",
 )
-@click.option("--tasks", help="Only these tasks, comma-separated.")
+@click.option("--tasks", help="Export only these tasks, separated by commas.")
 @click.option(
     "--tables",
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="How embedding tables are stored; fewer bytes change scores a little.",
+    help="Type of the stored embedding tables; the smaller ones change scores slightly.",
 )
 @click.option(
     "--max-score-error",
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="With smaller tables: how far a score may be off.",
+    help="Largest change of a score that smaller tables may cause.",
 )
 @click.option(
     "--rows-per-request",
     type=click.IntRange(min=1),
-    help="What a request usually has; the graph is made to be fastest for it. By default it "
-    "suits single rows and hundreds.",
+    help="Usual number of rows per request, for which the fastest graph is chosen.  "
+    "[default: one that suits single rows and hundreds]",
 )
-@click.option("--json", "json_file", help="Also write the report to this file.")
+@click.option("--json", "json_file", help="Also write the report to this file, as JSON.")
 def command(
     run: str,
     models: str,
@@ -57,7 +57,7 @@ def command(
     from serving.export import export
 
     wanted = None
-    if tasks is not None:  # none named, as of an unset variable, is a mistake
+    if tasks is not None:  # an empty list, such as from an unset variable, is a mistake
         wanted = [task.strip() for task in tasks.split(",") if task.strip()]
     result = export(
         run,

@@ -1,4 +1,4 @@
-"""What commands print: tables on stdout, notes on stderr."""
+"""Output of the commands: tables on stdout, notes on stderr."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 
 import click
 
-_WIDEST_CELL = 60  # longer text goes on in the next line
+_WIDEST_CELL = 60  # longer text wraps
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow without its start-up chatter, which no setting of its own stops.
+    """Import TensorFlow without its start-up messages, which none of its settings stops.
 
-    The chatter comes from C++, so standard error itself is held back during the import;
-    if the import fails, everything held back is printed.
+    They come from C++, so standard error is redirected during the import; if the import
+    fails, the redirected text is printed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
+    with tempfile.TemporaryFile() as redirected:
+        os.dup2(redirected.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
         except BaseException:
             os.dup2(stderr, 2)
-            held_back.seek(0)
-            sys.stderr.write(held_back.read().decode(errors="replace"))
+            redirected.seek(0)
+            sys.stderr.write(redirected.read().decode(errors="replace"))
             raise
         finally:
             os.dup2(stderr, 2)
@@ -39,7 +39,7 @@ def quiet_tensorflow() -> None:
 
 
 def plain_warnings() -> None:
-    """Shows a warning as one line, without the source line that raised it."""
+    """Show a warning as one line, without the source line that raised it."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if issubclass(category, UserWarning):
@@ -49,7 +49,7 @@ def plain_warnings() -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table on stdout; columns of numbers are right-aligned."""
+    """Print a table on stdout, with columns of numbers right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -72,17 +72,17 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     with console.capture() as printed:
         console.print(title, style="bold", highlight=False, soft_wrap=True)
         console.print(grid)
-    click.echo(printed.get(), nl=False)  # which takes a closed pipe as all other output does
+    click.echo(printed.get(), nl=False)  # handles a closed pipe like all other output
 
 
 def _widest(values: Sequence[Any]) -> int:
-    """Where text wraps: never inside a word, so that a path can be copied."""
+    """Return the width at which text wraps: never inside a word, so paths can be copied."""
     words = [word for value in values for word in str(value).split()]
     return max(_WIDEST_CELL, *map(len, words), 0)
 
 
 def cell(value: Any) -> str:
-    """A number the way a person reads it; everything else as text."""
+    """Return a number formatted for reading, anything else as text."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -95,5 +95,5 @@ def cell(value: Any) -> str:
 
 
 def note(message: str) -> None:
-    """One line of progress, on stderr."""
+    """Print one line of progress on stderr."""
     click.echo(message, err=True)

@@ -1,4 +1,4 @@
-"""`mtl-tf preprocess`: the Beam job, with its own flags and Beam's."""
+"""`mtl-tf preprocess`: the Beam job, with its own flags and those of Beam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export report says, as tables: size and speed before → after, and what is shared."""
+"""Tables of an export report: size and speed before and after, and what is shared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLOSED = "·"
 
 
 def print_report(report: Report) -> None:
-    """Size, work and latency before → after, and the parity that let the export through."""
+    """Print size, work and latency before and after, and the checks before publishing."""
     rows = [
         (what, *_before_after(report[key]))
         for what, key in (("parameters", "parameters"), ("FLOPs per row", "flops"))
@@ -21,7 +21,7 @@ def print_report(report: Report) -> None:
     rows.append(("bytes on disk", *_before_after(report["bytes"])))
     made = report.get("tasks_together", {}).get("made", 0)
     if made:
-        rows.append(("bytes of tables, made at load", "", f"{made:,}", ""))
+        rows.append(("bytes of tables, built at load", "", f"{made:,}", ""))
     rows += [
         (f"ops, {signature}", *_before_after(counts)) for signature, counts in report["ops"].items()
     ]
@@ -48,14 +48,14 @@ def print_report(report: Report) -> None:
             ("rows scored", f"{parity['rows']:,}"),
             ("largest difference of a score", f"{parity['max_error']:.1e}"),
             ("share of the allowed difference", f"{parity['of_limit']:.0%}"),
-            ("fields no task reads any more", ", ".join(dropped) or "none"),
+            ("fields not used by any task", ", ".join(dropped) or "none"),
             *_table_rows(report.get("tables", {})),
         ],
     )
 
 
 def _print_tasks(report: Report) -> None:
-    """What each task reads, and what it would cost in a model of its own."""
+    """Print the fields that each task reads, and the cost of a model for that task alone."""
     alone = report.get("tasks_alone", {})
     if not alone:
         return
@@ -68,14 +68,14 @@ def _print_tasks(report: Report) -> None:
     together = report["tasks_together"]
     rows.append(("all together", f"all {len(read)}", *(together[key] for key in keys)))
     table(
-        "What each task reads, and what it alone would cost",
+        "Each task alone: the fields it reads, and its cost",
         ("task", "fields", "parameters", "FLOPs per row", "bytes in memory"),
         rows,
     )
 
 
 def _fields_of(fields: Sequence[str], read: Sequence[str]) -> str:
-    """The shorter of the fields and of those left out, of all that some task reads."""
+    """Return the fields a task reads, or those it does not read if these are fewer."""
     left = [name for name in read if name not in fields]
     if not left:
         return f"all {len(read)}"
@@ -92,7 +92,7 @@ def _table_rows(tables: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def report_bars(report: Report) -> dict[str, float]:
-    """The report's figures under flat names; latency is the raw signature's at 512 rows."""
+    """Return the report's figures under flat names; latency is of the raw signature, 512 rows."""
     bars: dict[str, float] = {"parity": report["parity"]["max_error"]}
     names = {"parameters": "params", "bytes": "bytes", "flops": "flops"}
     for key, name in names.items():
@@ -104,7 +104,7 @@ def report_bars(report: Report) -> dict[str, float]:
 
 
 def print_sharing(sharing: Mapping[str, Any], truth: Mapping[str, Any] | None = None) -> None:
-    """Which fields and connections are open; with `truth`, held against it."""
+    """Print which fields and connections are open, compared with `truth` if given."""
     labels = sharing["labels"]
     readers = sharing["fields"]
     if readers:
@@ -160,11 +160,11 @@ def _print_against_truth(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -
 
 
 def truth_bars(sharing: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, float]:
-    """How well the masks found the truth, over all pairs of task and field.
+    """Return how well the masks found the truth, over all pairs of task and field.
 
-    `true_fields_kept`: share of the fields that matter to a task and can change its score.
-    `open_true`, `open_other`: mean share of values that a task's own sub-network lets
-    through, of the fields that matter to the task and of those that do not.
+    `true_fields_kept`: of the fields that matter to a task, the share that can change its
+    score. `open_true`, `open_other`: mean share of values that pass a task's own
+    sub-network, of the fields that matter to the task and of the others.
     """
     found = _found(sharing, truth)
     return {

@@ -1,4 +1,4 @@
-"""Reads raw rows from CSV or JSON Lines, a few at a time, for scoring."""
+"""Read raw rows from CSV or JSON Lines, a few at a time, for scoring."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError
 
 
 def read_rows(path: str) -> Iterator[dict[str, Any]]:
-    """Rows of a CSV (with header) or JSON Lines file as dicts; `-` reads JSON Lines from stdin.
+    """Yield the rows of a CSV (with header) or JSON Lines file; `-` reads JSON Lines from stdin.
 
     Raises:
-        UserError: no such file, or one of another kind; `DataError`: it cannot be read to its end.
+        UserError: no such file, or an unknown format.
+        DataError: the file cannot be read to its end.
     """
     return (row for _, row in numbered_rows(path))
 
@@ -33,9 +34,9 @@ def read_rows(path: str) -> Iterator[dict[str, Any]]:
 def numbered_rows(
     path: str, wanted: Collection[str] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of `read_rows`, each with the number of its line in the file.
+    """Yield the rows of `read_rows`, each with its line number in the file.
 
-    A CSV must not have two columns of one name, if that is one of `wanted` (all by default).
+    A column of `wanted` (all by default) must not appear twice in a CSV.
     """
     try:
         yield from _rows(path, wanted)
@@ -67,7 +68,7 @@ def _rows(path: str, wanted: Collection[str] | None) -> Iterator[tuple[int, dict
 
 
 def batches(rows: Iterator[_Row], size: int) -> Iterator[list[_Row]]:
-    """Lists of up to `size` rows."""
+    """Yield lists of up to `size` rows."""
     while batch := list(itertools.islice(rows, size)):
         yield batch
 
@@ -75,7 +76,7 @@ def batches(rows: Iterator[_Row], size: int) -> Iterator[list[_Row]]:
 def _csv(
     text: TextIO, source: str, wanted: Collection[str] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(2**31 - 1)  # the job takes cells of any length too
+    csv.field_size_limit(2**31 - 1)  # no limit, as in the job
     reader = csv.reader(text)
     names = next(reader, None)
     if names is None:
@@ -93,7 +94,7 @@ def _check_header(names: Sequence[str], source: str, wanted: Collection[str] | N
     if not names:
         raise DataError(f"{source}: the first line is blank; expected a header of column names")
     for place, name in enumerate(names):
-        # Columns without a name are many tools' trailing commas.
+        # Columns without a name come from trailing commas, which many tools write.
         if name in names[:place] and (name if wanted is None else name in wanted):
             raise DataError(f"{source}: column {name!r} appears more than once; rename one of them")
 

@@ -18,7 +18,7 @@ def command() -> None:
 @command.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
-    """Say whether FILE is a valid configuration, and what it declares."""
+    """Validate the configuration FILE and print what it declares."""
     from mtl_tf.cli.output import table
     from mtl_tf.config import load_config
 
@@ -62,7 +62,7 @@ def _positive(task: Task) -> str:
     default=10_000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Rows to look at.",
+    help="Number of rows to read.",
 )
 def infer(data: str, rows: int) -> None:
     """Print a first draft of a configuration for DATA (CSV, JSON Lines or Parquet)."""

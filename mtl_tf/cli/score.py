@@ -1,4 +1,4 @@
-"""`mtl-tf score`: rows in, scores out, through a running server."""
+"""`mtl-tf score`: score rows through a running server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,29 @@ from mtl_tf.errors import UserError
 @click.command()
 @click.argument("rows")
 @click.option("--model", required=True, help="Name of the served model.")
-@click.option("--address", default="127.0.0.1:8500", show_default=True, help="Server's host:port.")
-@click.option("--schema", help="Configuration or schema.json: its columns, separators, missings.")
-@click.option("--version", type=click.IntRange(1, 2**63 - 1), help="The newest by default.")
-@click.option("--tasks", help="Only these tasks, comma-separated.")
-@click.option("--batch-size", default=512, show_default=True, type=click.IntRange(1, 2**31 - 1))
-@click.option("--timeout", default=10.0, show_default=True, help="Seconds a request may take.")
+@click.option(
+    "--address", default="127.0.0.1:8500", show_default=True, help="Host and port of the server."
+)
+@click.option(
+    "--schema",
+    help="Configuration or schema.json, for column names, separators and missing values.",
+)
+@click.option(
+    "--version",
+    type=click.IntRange(1, 2**63 - 1),
+    help="Version of the model.  [default: the newest]",
+)
+@click.option("--tasks", help="Score only these tasks, separated by commas.")
+@click.option(
+    "--batch-size",
+    default=512,
+    show_default=True,
+    type=click.IntRange(1, 2**31 - 1),
+    help="Rows per request.",
+)
+@click.option(
+    "--timeout", default=10.0, show_default=True, help="Seconds per request, including retries."
+)
 def command(
     rows: str,
     model: str,
@@ -32,8 +49,8 @@ def command(
 ) -> None:
     """Score ROWS (.csv or .jsonl, also .gz and .xz; - reads JSON Lines from stdin).
 
-    Prints one JSON object a row, task → score, in the order of the rows. If a new version is
-    published meanwhile, the rows from then on are its: `--version` holds on to one.
+    Prints one JSON object per row, task → score, in the order of the rows. If a new version
+    is published meanwhile, it answers the remaining rows; `--version` selects one for all.
     """
     from mtl_tf.cli.rows import batches, numbered_rows
     from serving.client import Client

@@ -6,18 +6,22 @@ import click
 
 
 @click.command()
-@click.option("--config", required=True, help="YAML file; its model and training parts are used.")
+@click.option("--config", required=True, help="Configuration, a YAML file.")
 @click.option("--data", required=True, help="Dataset folder, as `preprocess` writes it.")
-@click.option("--run", "run_folder", required=True, help="Folder to write; must not exist.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the file's value.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the file's value.")
+@click.option("--run", "run_folder", required=True, help="Run folder to create.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Override `epochs` of the configuration."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="Override `seed` of the configuration."
+)
 @click.option(
     "--strategy",
     type=click.Choice(["mirrored", "multi_worker"]),
     help="Train on all devices of this machine, or on all workers of TF_CONFIG.",
 )
-@click.option("--restart", is_flag=True, help="Discard what an interrupted training left.")
-@click.option("--json", "json_file", help="Also write the result to this file.")
+@click.option("--restart", is_flag=True, help="Discard the state of an interrupted training.")
+@click.option("--json", "json_file", help="Also write the result to this file, as JSON.")
 def command(
     config: str,
     data: str,
@@ -28,16 +32,16 @@ def command(
     restart: bool,
     json_file: str | None,
 ) -> None:
-    """Train a model on a dataset; writes a run folder.
+    """Train a model on a dataset and write a run folder.
 
-    A training that was interrupted, killed even, goes on with the same command: it left
-    `.NAME.partial` beside the run folder, with its state after every
-    `training.save_steps` steps and each epoch. The result is that of an uninterrupted one.
+    An interrupted or killed training resumes with the same command: its state, saved every
+    `training.save_steps` steps and every epoch, is in `.NAME.partial` beside the run folder.
+    The result is the same as without the interruption.
 
-    With `--strategy` every batch of `training.batch_size` rows is shared out evenly.
-    For `multi_worker` start the same command on every machine, each with its own `task` in
-    the environment variable TF_CONFIG; the first worker (or the chief) writes the run and
-    the file of `--json`.
+    With `--strategy`, every batch of `training.batch_size` rows is divided evenly among the
+    devices. For `multi_worker`, start the same command on every machine, each with its own
+    `task` in the environment variable TF_CONFIG. The chief, or the first worker, writes the
+    run and the file of `--json`.
     """
     from mtl_tf.cli.output import quiet_tensorflow
     from mtl_tf.files import json_path, write_json

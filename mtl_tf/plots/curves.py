@@ -1,4 +1,4 @@
-"""Lines over training: what gates did, and how each task did."""
+"""Line charts over training: the gates, and each task's loss and metric."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mtl_tf.plots.sharing_log import SharingRow
 from mtl_tf.plots.style import COLOURS, FAINT, MARKERS, new_figure, styled
 
 _PANEL = (2.7, 2.1)  # inches
-# Per kind of task: the loss, and what else is measured.
+# The loss of a kind of task, and its other metric.
 _METRICS = {"binary": ("logloss", "auc"), "regression": ("mse", "mae")}
 _NAMES = {"logloss": "log loss (nats)", "auc": "AUC", "mse": "squared error", "mae": "abs. error"}
 _VALIDATION, _TRAINING = COLOURS[0], COLOURS[1]
@@ -20,10 +20,10 @@ _VALIDATION, _TRAINING = COLOURS[0], COLOURS[1]
 
 @styled
 def gate_curves(rows: Sequence[SharingRow], kept: int | None = None) -> Figure:
-    """P(z≠0) of each connection over training: a panel per reader, a line per source.
+    """Draw P(z≠0) of each connection over training: a panel per reader, a line per source.
 
     Args:
-        rows: of the gates, as `gates.csv` holds them; at least one.
+        rows: the gates of `gates.csv`; at least one.
         kept: the epoch whose weights were kept, marked in each panel.
     """
     layers: dict[str, dict[str, dict[str, list[SharingRow]]]] = {}
@@ -74,10 +74,10 @@ def gate_curves(rows: Sequence[SharingRow], kept: int | None = None) -> Figure:
 def task_curves(
     epochs: Sequence[Mapping[str, Any]], tasks: Mapping[str, str], kept: int | None = None
 ) -> Figure:
-    """Each task's loss and metric over training: a row per task.
+    """Draw each task's loss and metric over training: a row per task.
 
     Args:
-        epochs: the logs of each epoch, as `run.json` holds them; at least one.
+        epochs: the logs of each epoch in `run.json`; at least one.
         tasks: task -> `binary` or `regression`.
         kept: the epoch whose weights were kept, marked in each panel.
     """
@@ -140,7 +140,7 @@ def _epochs(axes: Any, kept: int | None) -> None:
 
 
 def _handles(grid: Any) -> dict[str, Any]:
-    """By label, of all panels: a task without labels has no line of its own."""
+    """Return the handles of all panels by label: one panel may lack a line."""
     return {
         label: handle
         for axes in grid.flat
@@ -149,5 +149,5 @@ def _handles(grid: Any) -> dict[str, Any]:
 
 
 def _lowest(grid: Any) -> list[Any]:
-    """Of each column the lowest panel that is in use."""
+    """Return the lowest panel in use of each column."""
     return [[axes for axes in column if axes.axison][-1] for column in grid.T]

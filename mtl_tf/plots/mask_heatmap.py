@@ -1,4 +1,4 @@
-"""Field × reader: how much of each field each sub-network reads."""
+"""Heat map of fields × sub-networks: how much of each field each sub-network reads."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from mtl_tf.plots.style import FAINT, MAP, new_figure, styled
 
 _ROW, _COLUMN = 0.23, 0.95  # inches
-_LONGEST_FLAT = 13  # letters of a reader's name in a column
-_LEGIBLE_ROWS = 120  # beyond, the names of fields would overlap
+_LONGEST_FLAT = 13  # letters of a reader's name that fit into a column
+_LEGIBLE_ROWS = 120  # with more, the names of fields overlap
 
 
 class MaskCell(NamedTuple):
     """One field and one reader.
 
     Attributes:
-        mean: mean mask over some rows, in [0, 1].
-        open: share of what the field holds that the mask lets through; 0 is closed.
+        mean: mean mask over some rows, from 0 to 1.
+        open: share of the field's values that the mask lets through; 0 is closed.
     """
 
     mean: float
@@ -32,12 +32,12 @@ class MaskCell(NamedTuple):
 def mask_heatmap(
     readers: Mapping[str, Mapping[str, MaskCell]], note: str = "", figures: bool = True
 ) -> Figure:
-    """A heat map of the mean masks, the share of open values written into each cell.
+    """Draw the mean masks as a heat map, with the share of open values in each cell.
 
     Args:
-        readers: reader -> field -> its cell; what is not there is closed.
+        readers: reader -> field -> its cell; an absent field is closed.
         note: a line below the title, such as the epoch.
-        figures: False leaves the cells without text, which draws faster.
+        figures: write the shares into the cells; without them it draws faster.
     """
     names = list(dict.fromkeys(name for fields in readers.values() for name in fields))
     shut = MaskCell(0.0, 0.0)

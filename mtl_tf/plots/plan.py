@@ -1,4 +1,4 @@
-"""A plan as a picture: which fields, lookups and products a score is made of."""
+"""Plot of a plan: the fields, lookups and products of which a score is made."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class _Box:
 def plan_graph(
     plan: Mapping[str, Any], title: str, note: str = "", fields: Iterable[str] = ()
 ) -> Figure:
-    """Fields on the left, then every lookup, mask and product, the tasks on the right.
+    """Draw fields on the left, then every lookup, mask and product, and tasks on the right.
 
     A field with a table of its own is one line; masks with the same readers are one box.
     A link is the wider, the larger its matrix; a closed one is dotted.
 
     Args:
-        plan: what `Plan.to_json` gives.
-        title: of the picture.
+        plan: the result of `Plan.to_json`.
+        title: of the plot.
         note: a line below it.
-        fields: fields to show too where the plan does not read them, pale, so that two
-            plans have the same lines.
+        fields: fields to show even if the plan does not read them, in a pale color, so that
+            two plans have the same lines.
     """
     rows, boxes = _boxes(plan["nodes"])
     names = list(dict.fromkeys([*fields, *rows]))
@@ -84,12 +84,12 @@ def plan_graph(
 
 
 def draw_plans(plans: Mapping[str, Any], report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Writes the pictures `plan_before` and `plan_after` of an exported version.
+    """Write the plots `plan_before` and `plan_after` of an exported version.
 
     Args:
         plans: its `plan.json`.
         report: its `export_report.json`.
-        folder: where to write; made if need be.
+        folder: where to write; created if needed.
     """
     fields = list(plans["before"]["features"])
     figures = {}
@@ -107,7 +107,7 @@ def draw_plans(plans: Mapping[str, Any], report: Mapping[str, Any], folder: Path
 
 
 def _boxes(nodes: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, _Box]]:
-    """The fields with what is looked up of each, and the boxes by name, left to right."""
+    """Return the fields with the size of their lookup, and the boxes by name, left to right."""
     rows: dict[str, str] = {}
     boxes: dict[str, _Box] = {}
     home: dict[str, str] = {}  # node -> box or field that shows it
@@ -171,7 +171,7 @@ def _numbers(shape: Sequence[int]) -> float:
 
 
 def _lines(node: Mapping[str, Any], key: str) -> tuple[str, str]:
-    """What a box says: the node's name, and what it does."""
+    """Return the two lines of a box: the node's name and its operation."""
     kind, width = node["kind"], node["width"]
     if kind == "output":
         product = f"{1 + len(node['times'])} × " if node.get("times") else ""

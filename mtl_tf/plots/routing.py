@@ -1,4 +1,4 @@
-"""The routing graph: fields → sub-networks → tasks, as far as connections are open."""
+"""The routing graph: open connections from fields through sub-networks to tasks."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _MIXED = 1.6
 
 @styled
 def routing_graph(routing: Routing, note: str = "") -> Figure:
-    """The open links between fields, sub-networks and tasks; the wider, the stronger.
+    """Draw the open links between fields, sub-networks and tasks; stronger ones are wider.
 
     Args:
-        routing: of a plan, as `mtl_tf.compiler.analysis.routing.routing` gives it.
+        routing: of a plan, from `mtl_tf.compiler.analysis.routing.routing`.
         note: a line below the title.
     """
     last = len(routing.titles) - 1
@@ -67,7 +67,7 @@ def routing_graph(routing: Routing, note: str = "") -> Figure:
 
 
 def _places(routing: Routing, height: float, column: float) -> dict[str, tuple[float, float]]:
-    """The middle of each block, in inches; y grows upwards from -height to 0."""
+    """Return the center of each block in inches; y grows upwards from -height to 0."""
     places = {}
     for level in range(len(routing.titles)):
         blocks = routing.level(level)
@@ -78,7 +78,7 @@ def _places(routing: Routing, height: float, column: float) -> dict[str, tuple[f
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws blocks and links: `paint` is a colour per task, `width` that of the boxes."""
+    """Draws blocks and links, with a color per task (`paint`) and boxes of one `width`."""
 
     axes: Any
     places: Mapping[str, tuple[float, float]]
@@ -157,7 +157,7 @@ def _width(strength: float | None, kind: str) -> float:
 
 
 def _legend(figure: Figure, routing: Routing) -> None:
-    """What width means, and what a dashed line is."""
+    """Explain the width of lines, and dashed lines."""
     handles = [
         Line2D([], [], color=SHARED, linewidth=_width(share, "network"), label=f"{share:.0%}")
         for share in (0.1, 0.5, 1.0)

@@ -1,4 +1,4 @@
-"""All pictures of a run folder."""
+"""All plots of a run folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mtl_tf.runs import Run, load_run
 
 @dataclass(frozen=True)
 class Drawn:
-    """What `draw_run` made.
+    """The result of `draw_run`.
 
     Attributes:
-        files: the files, NAME.png and NAME.svg of each picture.
-        missing: picture -> why there is nothing to draw.
+        files: NAME.png and NAME.svg of each plot.
+        missing: plot -> why there is nothing to draw.
     """
 
     files: tuple[Path, ...]
@@ -34,17 +34,17 @@ class Drawn:
 
 
 def draw_run(run: str | Path | Run, folder: str | Path, plan: Plan | None = None) -> Drawn:
-    """Writes the pictures of a run; those that its architecture has nothing for are named.
+    """Write the plots of a run, and name those that do not apply to its architecture.
 
-    Masks and routing are of the weights that were kept; older files are replaced.
+    Masks and routing are of the kept weights. Existing files are replaced.
 
     Args:
-        run: a run folder, or a run as `load_run` gives it.
-        folder: where to write; made if need be.
-        plan: the run's plan, where the caller has captured it already.
+        run: a run folder, or a run from `load_run`.
+        folder: where to write; created if needed.
+        plan: the run's plan, if the caller has captured it already.
 
     Raises:
-        UserError: no such run, or a damaged one.
+        UserError: no such run, or it is damaged.
     """
     loaded = run if isinstance(run, Run) else load_run(run)
     plan = capture(loaded.model) if plan is None else plan
@@ -75,7 +75,7 @@ def draw_run(run: str | Path | Run, folder: str | Path, plan: Plan | None = None
 
 
 def _named(row: SharingRow, towers: Sequence[str]) -> SharingRow:
-    """SNR's sub-networks have numbers; the readers of its last routing are the towers."""
+    """Return the row with names for SNR's numbered sub-networks and towers."""
     to, source = (f"shared {name}" if name.isdigit() else name for name in (row.to, row.source))
     if row.to.isdigit() and row.layer == "Routing_towers":
         to = towers[int(row.to)]
@@ -86,7 +86,7 @@ _Means = Mapping[tuple[str, str], float]  # (reader, field) -> mean mask over so
 
 
 def _masks(plan: Plan, means: _Means) -> dict[str, dict[str, MaskCell]]:
-    """Reader -> field -> cell; the mean is the open share where none was recorded."""
+    """Return reader -> field -> cell; the mean is the open share if none was recorded."""
     if not any(isinstance(node, Mask) for node in plan.nodes):
         return {}
     found: dict[str, Any] = sharing(plan)
@@ -105,7 +105,7 @@ def _is_gated(plan: Plan) -> bool:
 
 
 def _weighed(found: Routing, means: _Means) -> Routing:
-    """The same routing, the fields' links as strong as their mean masks."""
+    """Return the routing with the fields' links as strong as their mean masks."""
     labels = {block.name: block.label for block in found.blocks}
     return replace(
         found,

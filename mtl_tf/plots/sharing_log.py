@@ -1,4 +1,4 @@
-"""Reads `gates.csv`, what `mtl_tf.training.sharing_log.SharingLog` wrote while training."""
+"""Read `gates.csv`, which `mtl_tf.training.sharing_log` writes during training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MASKS = "Mask"  # the name of every architecture's mask layer
 
 
 class SharingRow(NamedTuple):
-    """One connection, or one field and its reader, after one epoch."""
+    """A connection, or a field and its reader, after one epoch."""
 
     epoch: int
     layer: str
@@ -27,10 +27,10 @@ class SharingRow(NamedTuple):
 
 
 def read_sharing_log(path: Path) -> list[SharingRow]:
-    """All rows of the file; none where there is no file.
+    """Return all rows of the file, or none if it does not exist.
 
     Raises:
-        UserError: it is no such file, or a damaged one.
+        UserError: the file is damaged.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

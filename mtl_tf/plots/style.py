@@ -1,4 +1,4 @@
-"""What the pictures share: colours that everybody can tell apart, fonts, files."""
+"""The common style of the plots: colors for color-blind readers too, fonts, files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which stay apart under colour blindness; without their yellow,
-# which is too pale for a line, and without black, which is the text's.
+# Okabe and Ito's colors, distinct under color blindness; without their yellow, which is
+# too pale for a line, and without black, the color of the text.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00")
 MARKERS = "osD^vPX"
 SHARED = "#6B6B6B"
 FAINT = "#9A9A9A"
-MAP = "YlGnBu"  # pale to dark for everybody; its palest differs from white
+MAP = "YlGnBu"  # from pale to dark; its palest differs from white
 
 _PNG_DPI = 150
 _STYLE = {
@@ -37,12 +37,12 @@ _STYLE = {
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour per task, in their order; more than seven tasks begin again."""
+    """Return a color per task, in their order; more than seven tasks repeat them."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 
 def styled(draw: Any) -> Any:
-    """Runs `draw` in these pictures' style and leaves matplotlib's own as it was."""
+    """Run `draw` in this style without changing matplotlib's global one."""
 
     @wraps(draw)
     def in_style(*args: Any, **kwargs: Any) -> Any:
@@ -53,7 +53,7 @@ def styled(draw: Any) -> Any:
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure, in inches, with a title."""
+    """Return an empty figure, sized in inches, with a title."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
@@ -61,7 +61,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 @styled
 def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Writes NAME.png and NAME.svg of each figure."""
+    """Write NAME.png and NAME.svg of each figure and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, figure in figures.items():
@@ -71,13 +71,13 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
         ):
             files.append(folder / f"{name}.{suffix}")
             figure.savefig(files[-1], **options)
-            figure.set_layout_engine("none")  # laid out once is enough, and takes long
+            figure.set_layout_engine("none")  # one layout is enough, and it is slow
     return files
 
 
 @styled
 def png(figure: Figure, dpi: int = 80) -> bytes:
-    """The figure as the bytes of a PNG file."""
+    """Return the figure as the bytes of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi)
     return file.getvalue()

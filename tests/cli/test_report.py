@@ -90,7 +90,7 @@ def test_tables_show_what_changed(capsys):
     out = capsys.readouterr().out
     assert lines_with(out, "parameters", "4,000", "2,000", "2.00×")
     assert lines_with(out, "p50 ms, serving_default, 512 rows", "3.000", "1.500")
-    assert lines_with(out, "fields no task reads any more", "noise")
+    assert lines_with(out, "fields not used by any task", "noise")
 
 
 def test_closed_is_a_dot_and_truth_stands_beside(capsys):

@@ -1,4 +1,4 @@
-"""The README's Python session, run as it stands, and what it leaves behind."""
+"""The Python session of the README, continued in docs/training.md, runs as printed."""
 
 import itertools
 import json
@@ -10,11 +10,16 @@ import pytest
 from tests.conftest import ROOT
 
 
+def python_blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.S)
+
+
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """The names and the folder that the README's Python blocks leave."""
+    """The folder and the names after the session."""
     folder = tmp_path_factory.mktemp("readme")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    pages = (ROOT / "README.md", ROOT / "docs" / "training.md")
+    blocks = [block for page in pages for block in python_blocks(page)]
     assert len(blocks) == 2
     names: dict = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -27,7 +32,7 @@ def session(tmp_path_factory):
 pytestmark = [pytest.mark.slow, pytest.mark.keras]
 
 
-def test_every_artefact_is_there(session):
+def test_every_artifact_is_there(session):
     folder, _ = session
     expected = """
     dataset/dataset.json dataset/stats.json dataset/vocab/category.txt
@@ -41,7 +46,7 @@ def test_every_artefact_is_there(session):
 
 def test_the_model_learned_something(session):
     _, names = session
-    metrics = names["evaluate"](session[0] / "run", session[0] / "dataset", "test")
+    metrics = names["mtl_tf"].evaluate(session[0] / "run", session[0] / "dataset", "test")
     assert metrics["click"]["auc"] > 0.75
     assert metrics["buy"]["auc"] > 0.75
 
