@@ -33,7 +33,6 @@ from serving.client.request import (
     wanted_tasks,
 )
 from serving.client.rows import Rows, names_in, num_rows, slice_rows
-from serving.protocol import signatures
 from serving.protocol.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -41,6 +40,7 @@ from serving.protocol.protos import (
     model_pb2,
     predict_pb2,
 )
+from serving.protocol.signatures import DEFAULT, RANK
 from serving.protocol.tensors import from_proto, to_proto
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Client:
         model: str,
         rows: Rows,
         tasks: Sequence[str] | None = None,
-        signature: str = signatures.DEFAULT,
+        signature: str = DEFAULT,
         version: int | None = None,
         label: str | None = None,
     ) -> dict[str, np.ndarray]:
@@ -160,7 +160,7 @@ class Client:
         check_tasks(tasks)
         if tasks is not None and not num_rows(candidates):
             return join_scores([], tasks)
-        request = ScoreRequest(signatures.RANK, candidates, tasks, context)
+        request = ScoreRequest(RANK, candidates, tasks, context)
         return self._score_with_retry(model, chosen, request)
 
     def _score_with_retry(

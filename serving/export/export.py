@@ -13,6 +13,7 @@ from typing import Any
 
 from mtl_tf.compiler.passes.quantize_tables import TYPES as TABLE_TYPES
 from mtl_tf.errors import UserError, refuse_text
+from mtl_tf.runs import load_run
 from serving.export import stages
 from serving.export.parity import BATCHES
 from serving.export.probe_rows import probe_rows
@@ -48,13 +49,13 @@ def export(
             bytes, which changes scores; `float32` does not.
         max_score_error: how much smaller tables may change a score s of the checked rows,
             relative to max(1, |s|).
-        rows_per_request: the usual size of a request. Where the same can be computed in
-            several ways, the fastest for it is chosen; by default one that suits all sizes.
+        rows_per_request: the usual size of a request, for which the plan is optimized; by
+            default all sizes are.
         batch_sizes: rows per request to warm up and to measure.
         latency_seconds: how long to measure each signature and batch size; 0 skips it.
 
     Returns:
-        The version's `path`, and its `report`, also in `assets.extra/export_report.json`.
+        The version's `path`, and its `report` (`assets.extra/export_report.json`).
 
     Raises:
         UserError: An argument is wrong, or scores change by more than `max_score_error`.
@@ -62,10 +63,7 @@ def export(
     """
     refuse_text("tasks", tasks)
     _check_arguments(tables, batch_sizes, rows_per_request)
-    if isinstance(run, (str, Path)):
-        from mtl_tf.runs import load_run
-
-        run = load_run(run)
+    run = load_run(run) if isinstance(run, (str, Path)) else run
     name = run.transform.schema.name if name is None else name
     with staging(models, name, version) as stage:
         compiled = stages.compile_run(run, tasks, rows_per_request)

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.session import session_callable, silence_deprecations
-from serving.protocol import signatures
 from serving.protocol.protos import meta_graph_pb2, tensor_pb2, types_pb2
+from serving.protocol.signatures import DEFAULT
 from serving.protocol.tensors import dtype_code, from_proto
 
 
@@ -117,7 +117,7 @@ class LoadedModel:
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
         """Return the signature `name`; an empty name means `serving_default`."""
-        name = name or signatures.DEFAULT
+        name = name or DEFAULT
         if name not in self.signatures:
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'

@@ -1,4 +1,4 @@
-"""The local server answers as TF Serving was observed to, good requests and bad ones."""
+"""The local server gives the answers observed of TF Serving, to good and bad requests."""
 
 import grpc
 import numpy as np
@@ -160,7 +160,7 @@ def test_same_number_of_inputs_with_a_wrong_name(stubs):
         (np.ones((3, 2), np.float32), IDS, "Incompatible shapes"),
     ],
 )
-def test_kernels_speak_for_themselves(stubs, dense, ids, kernel):
+def test_errors_of_kernels_are_passed_on(stubs, dense, ids, kernel):
     with pytest.raises(grpc.RpcError) as caught:
         stubs.predict(request(inputs={"dense": dense, "ids": ids}))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -214,7 +214,7 @@ def test_status(stubs):
         ),
     ],
 )
-def test_bad_questions(stubs, ask, code, message):
+def test_bad_metadata_and_status_requests(stubs, ask, code, message):
     with pytest.raises(grpc.RpcError) as caught:
         ask(stubs)
     assert (caught.value.code().name, caught.value.details()) == (code, message)

@@ -1,4 +1,4 @@
-"""The client: rows in, scores out, and one clear sentence when that cannot be."""
+"""The client sends rows and returns scores, or one clear sentence."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def client(server):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often each call was sent."""
+    """The types of the requests that were sent."""
     seen = []
     call = Connection.call
 
@@ -67,13 +67,13 @@ def test_large_requests_are_split(server, calls, count):
     assert calls.count("GetModelMetadataRequest") == 1
 
 
-def test_row_numbers_count_over_all_parts(server):
+def test_row_numbers_count_from_the_first_request(server):
     with Client(server.address, batch_size=2) as client, pytest.raises(UserError) as caught:
         client.score("m", [*rows(3), {"dense": [0, 0], "ids": "x"}])
     assert str(caught.value).startswith("rows[3], `ids`: expected a whole number")
 
 
-def test_no_rows_no_prediction(client, calls):
+def test_without_rows_no_prediction_is_requested(client, calls):
     assert client.score("m", [], tasks=["a"])["a"].shape == (0,)
     assert calls == []
     assert {task: len(values) for task, values in client.score("m", []).items()} == {"a": 0, "b": 0}
@@ -151,7 +151,7 @@ def swap(server, models, version, shift):
     server.store.poll()
 
 
-def test_all_parts_are_scored_by_one_version(tmp_path, monkeypatch):
+def test_all_requests_are_scored_by_one_version(tmp_path, monkeypatch):
     save_toy(tmp_path)
     with (
         LocalServer(tmp_path, poll_seconds=60) as server,
@@ -190,7 +190,7 @@ def test_the_command_scores_a_file(server, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("from_stdin", [False, True])
-def test_the_command_names_the_line_that_does_not_fit(
+def test_the_command_names_the_line_of_an_invalid_value(
     server, tmp_path, capsys, monkeypatch, from_stdin
 ):
     lines = [json.dumps(row) for row in rows(3)] + ["", json.dumps({"dense": [0, 0], "ids": "é"})]

@@ -1,4 +1,4 @@
-"""TF Serving's configuration files, and the images that hold them."""
+"""TF Serving's configuration files, and the images that copy them."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from serving.server import config
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_model_of_a_folder_and_back_from_text(tmp_path):
+def test_a_folder_of_models_as_text_and_back(tmp_path):
     for path in ("shop/1", "shop/3", "news/2", "empty", "news/.export-x", "shop/latest",
                  f"shop/{2**63}", "news/" + "9" * 200):  # fmt: skip
         (tmp_path / path).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The client's connection: deadlines, servers that come, stop and are not there."""
+"""The client's connection: deadlines, and servers that start late, stop or do not exist."""
 
 import socket
 import threading
@@ -30,7 +30,7 @@ def test_no_deadline(server):
         np.testing.assert_allclose(patient.score("m", rows())["a"], answers())
 
 
-def test_a_closed_client_says_so(server):
+def test_a_closed_client_is_an_error(server):
     client = Client(server.address)
     client.score("m", rows())
     client.close()
@@ -51,7 +51,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_nobody_listens():
+def test_no_server():
     with Client(f"127.0.0.1:{free_port()}", timeout=0.3) as client:
         with pytest.raises(ServingError, match=r"\(UNAVAILABLE\); start the server") as caught:
             client.score("m", rows())
@@ -60,7 +60,7 @@ def test_nobody_listens():
     assert caught.value.exit_code == 1
 
 
-def test_waits_for_a_server_that_comes_later(toy_models):
+def test_waits_for_a_server_that_starts_later(toy_models):
     server = LocalServer(toy_models, port=free_port())
     starting = threading.Timer(0.5, server.start)
     starting.start()
@@ -73,7 +73,7 @@ def test_waits_for_a_server_that_comes_later(toy_models):
         server.stop()
 
 
-def test_wait_until_ready_says_what_it_saw(client):
+def test_wait_until_ready_reports_the_last_state(client):
     assert client.status("m") == {1: "AVAILABLE"}
     with pytest.raises(ServingError, match=r"was not ready within 1 s: .*Could not find any"):
         client.wait_until_ready("nope", timeout=1)
@@ -103,7 +103,7 @@ class _Failure(grpc.RpcError):
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-def test_only_what_a_stopping_server_answers_is_tried_again(client, code):
+def test_only_errors_of_a_stopping_server_are_retried(client, code):
     stub = client._connection.prediction
     stub.Predict = _Unsteady(stub.Predict, *[_Failure(code)] * 2)
     np.testing.assert_allclose(client.score("m", rows())["a"], answers())

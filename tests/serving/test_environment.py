@@ -42,7 +42,7 @@ def test_the_users_own_setting_is_kept(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted there")
-def test_one_thread_a_request_is_the_callers_own(tmp_path):
+def test_with_one_thread_requests_run_on_the_callers_thread(tmp_path):
     path = save_toy(tmp_path)
     asked = {"text": np.array([b"x", b"y"], object)}
 
@@ -63,5 +63,5 @@ def test_one_thread_a_request_is_the_callers_own(tmp_path):
                 assert answer["upper"].tolist() == [b"X", b"Y"]
         return pooled() - before
 
-    started(1)  # pools that are one for the process
+    started(1)  # creates the pools that all sessions of the process share
     assert started(1) == 0 < 3 <= started(3)

@@ -1,4 +1,4 @@
-"""An export holds the trained model's scores, less of everything else, or nothing at all."""
+"""An export has the trained model's scores, with fewer weights and operations."""
 
 import json
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def exported(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(run, tmp_path_factory):
-    """One task of three, under a given number."""
+    """An export of one task of three, with a given version."""
     models = tmp_path_factory.mktemp("alone")
     return export(run, models, name="m", version=5, tasks=["buy"], **QUICK)
 
@@ -83,7 +83,7 @@ def test_ids_signature(served, features, truth):
 
 def test_ids_of_another_transform_are_refused(served, features):
     wrong = {name: values[:2].copy() for name, values in features.items() if name != "closed"}
-    wrong["country"][1] = 6  # the next row belongs to another field
+    wrong["country"][1] = 6  # in the joint table, this row belongs to another field
     with pytest.raises(ServingError) as caught:
         served.score("shop", wrong, signature="ids")
     assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
@@ -113,7 +113,7 @@ def test_rows_as_they_were_logged(served, run):
     close_to(scores, {task: np.asarray(output)[:, 0] for task, output in outputs.items()})
 
 
-def test_signatures_hold_what_the_plan_reads(exported):
+def test_signatures_have_the_inputs_of_the_plan(exported):
     model = LoadedModel(exported.path)
     raw = {"country", "shop_id", "word", "price", "age", "tags", "tags__weights"}
     assert set(model.signature("serving_default").inputs) == raw
@@ -147,7 +147,7 @@ def test_report(exported):
             assert times["after"]["calls"] == times["before"]["calls"] >= 20
 
 
-def test_schema_travels_along(exported):
+def test_the_schema_is_stored_in_the_version(exported):
     schema = json.loads((exported.path / "assets.extra" / "schema.json").read_text())
     assert schema == SCHEMA.to_json()
 
@@ -175,7 +175,7 @@ def test_the_baseline_is_kerass_own_export(run, exported, tmp_path):
     assert abs(exported.report["ops"]["ids"]["before"] - ops) <= 2 * 3
 
 
-def test_a_subset_of_the_tasks_under_a_given_number(run, alone, features, truth, exported):
+def test_some_tasks_with_a_given_version(run, alone, features, truth, exported):
     models = alone.path.parent.parent
     assert alone.path == models / "m" / "5" and alone.report["version"] == 5
     assert alone.report["tasks"] == ["buy"] and alone.report["latency_ms"] == {}
@@ -188,7 +188,7 @@ def test_a_subset_of_the_tasks_under_a_given_number(run, alone, features, truth,
     assert sorted(path.name for path in (models / "m").iterdir()) == [".versions", "5"]
 
 
-def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatch):
+def test_the_plan_is_optimized_for_the_rows_of_a_request(run, tmp_path, monkeypatch):
     optimize, asked = stages.optimize, []
 
     def noted(*arguments, batch, **named):
@@ -201,7 +201,7 @@ def test_the_graph_is_chosen_for_the_rows_of_a_request(run, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("tables", ["float16", "int8"])
-def test_smaller_tables_are_within_their_limit_and_say_so(run, tmp_path, tables, features, truth):
+def test_smaller_tables_report_errors_within_the_limit(run, tmp_path, tables, features, truth):
     result = export(run, tmp_path, tables=tables, **QUICK)
     found = result.report["tables"]
     assert found["dtype"] == tables
@@ -214,7 +214,7 @@ def test_smaller_tables_are_within_their_limit_and_say_so(run, tmp_path, tables,
     assert result.report["parity"]["of_limit"] <= 1
 
 
-def test_what_each_task_alone_would_cost(exported, alone):
+def test_cost_of_each_task_alone(exported, alone):
     report, single = exported.report, alone.report
     assert set(report["tasks_alone"]) == {"click", "buy", "watch"}
     assert report["tasks_alone"]["buy"] == single["tasks_alone"]["buy"]

@@ -32,7 +32,7 @@ def run():
         ({"rows_per_request": 0}, "`rows_per_request` must be positive. Received: 0"),
     ],
 )
-def test_mistakes_leave_nothing(run, tmp_path, monkeypatch, arguments, message):
+def test_wrong_arguments_create_nothing(run, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         export(run, **{"models": tmp_path / "models", **QUICK, **arguments})

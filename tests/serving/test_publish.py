@@ -68,7 +68,7 @@ def test_the_number_is_known_inside(tmp_path):
     assert seen == [4]
 
 
-def test_failing_leaves_only_what_was_there(tmp_path):
+def test_a_failure_leaves_the_models_folder_unchanged(tmp_path):
     (tmp_path / "models").mkdir()
     for models in (tmp_path / "models", tmp_path / "new"):
         with pytest.raises(ZeroDivisionError), staging(models, "m"):
@@ -76,7 +76,7 @@ def test_failing_leaves_only_what_was_there(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["models"]
 
 
-def test_models_folder_that_cannot_be(tmp_path):
+def test_a_models_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be created"), staging(tmp_path / "file", "m"):
         pass

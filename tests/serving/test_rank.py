@@ -1,4 +1,4 @@
-"""One user, many candidates: `rank` gives the scores of `serving_default` on repeated rows."""
+"""`rank` scores many candidates in one context as `serving_default` scores the repeated rows."""
 
 import json
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ def rows(run, count):
     return [{name: values[i] for name, values in arrays.items()} for i in range(count)]
 
 
-def sides(row):
+def split_context(row):
     context = {name: value for name, value in row.items() if name in RAW_CONTEXT}
     return context, {name: value for name, value in row.items() if name not in RAW_CONTEXT}
 
@@ -56,8 +56,8 @@ def sides(row):
 def test_rank_gives_the_scores_of_the_repeated_rows(served, run, count):
     made = rows(run, max(count, 3))
     for user in (0, 2):
-        context = sides(made[user])[0]
-        candidates = [sides(row)[1] for row in made[:count]]
+        context = split_context(made[user])[0]
+        candidates = [split_context(row)[1] for row in made[:count]]
         expected = served.score("shop", [{**row, **context} for row in candidates])
         scores = served.rank("shop", context, candidates)
         assert scores.keys() == expected.keys()
@@ -77,7 +77,7 @@ def test_the_context_is_one_row_of_the_signature(exported):
     assert set(signature.outputs) == {"click", "buy", "watch"}
 
 
-def test_the_report_has_it(exported):
+def test_the_report_includes_rank(exported):
     report = exported.report
     assert 0 < report["parity"]["checks"]["rank"]["of_limit"] <= 1
     assert report["ops"]["rank"]["after"] < report["ops"]["rank"]["before"]
@@ -103,8 +103,8 @@ def test_the_published_schema_says_which_side(exported):
     assert {f["name"] for f in schema["fields"] if f["side"] == "context"} == CONTEXT
 
 
-def test_what_a_side_lacks_or_should_not_have_is_said_once(served, run):
-    context, candidate = sides(rows(run, 1)[0])
+def test_unused_and_missing_columns_warn_once(served, run):
+    context, candidate = split_context(rows(run, 1)[0])
     del context["price"]
     with pytest.warns(UserWarning) as caught:
         served.rank("shop", {**context, "color": "red"}, [{**candidate, "country": "a"}])
@@ -131,19 +131,19 @@ def test_what_a_side_lacks_or_should_not_have_is_said_once(served, run):
     ],
 )  # fmt: skip
 def test_mistakes(served, run, ask, message):
-    context, candidate = sides(rows(run, 1)[0])
+    context, candidate = split_context(rows(run, 1)[0])
     with pytest.raises(UserError, match=message):
         ask(served, context, [candidate])
 
 
-def test_a_dataset_need_not_know_the_sides(run):
+def test_a_dataset_may_have_other_sides(run):
     dataset = SimpleNamespace(schema=run.transform.schema, folder="dataset")
     assert run.config.schema != dataset.schema
     check_schema(run.config.schema, dataset)
 
 
 def test_no_candidates(served, run):
-    context, _ = sides(rows(run, 1)[0])
+    context, _ = split_context(rows(run, 1)[0])
     assert {task: len(v) for task, v in served.rank("shop", context, []).items()} == {
         "click": 0, "buy": 0, "watch": 0
     }  # fmt: skip

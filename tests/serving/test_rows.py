@@ -1,4 +1,4 @@
-"""Rows become the tensors that a signature takes; what does not fit is named."""
+"""Rows are converted to the tensors of a signature; values that do not fit are named."""
 
 import numpy as np
 import pyarrow as pa
@@ -128,12 +128,12 @@ def test_missing_values(missing):
         (b"x", b"x"),
     ],
 )
-def test_numbers_as_text_are_spelled_as_the_job_spells_them(value, text):
+def test_numbers_as_text_are_read_as_by_the_job(value, text):
     assert arrays([{"country": value}])["country"].tolist() == [text]
     assert arrays([{"tags": value, "tag weights": 1}])["tags"].tolist() == [[text]]
 
 
-def test_bags_are_padded_to_the_longest():
+def test_multivalued_rows_are_padded_to_the_longest():
     result = arrays([{"seen": [1, 2, 3]}, {"seen": []}, {"seen": [4, None]}])
     assert result["seen"].tolist() == [
         [1, 2, 3],
@@ -175,7 +175,7 @@ def test_bags_are_padded_to_the_longest():
         ),
     ],
 )
-def test_what_does_not_fit(row, message):
+def test_values_that_do_not_fit(row, message):
     with pytest.raises(UserError) as caught:
         arrays([FULL, row])
     assert str(caught.value).startswith(message)
@@ -214,15 +214,15 @@ def test_weights_are_refused_where_the_job_rejects_the_row(tags, weights):
         arrays([cells])
 
 
-def test_a_long_bag_does_not_widen_the_others():
-    count = 100_000  # a bag of which the model reads 16 values, as the schema says
+def test_a_long_row_does_not_widen_the_others():
+    count = 100_000  # values, of which the model reads 16 according to the schema
     result = arrays([{"tags": ["a"] * count, "tag weights": [1] * count}, {}])
     assert result["tags"].shape == result["tags__weights"].shape == (2, 16)
     assert set(result["tags"][0].tolist()) == {b"a"}
     assert result["tags__weights"].sum() == 16
 
 
-def test_text_for_a_bag_needs_the_separator():
+def test_text_of_several_values_needs_the_separator():
     with pytest.raises(UserError, match="give the schema, which knows the separator"):
         arrays([{"tags": "a|b"}], schema=None)
 
@@ -244,7 +244,7 @@ def test_ids():
         arrays([{**row, "price": float("nan")}], "ids")
 
 
-def test_examples_hold_the_raw_values_and_leave_missing_ones_out():
+def test_examples_have_the_raw_values_that_are_present():
     first, second = arrays([FULL, {"price": 2.0}], "examples")["examples"]
     features = tf.train.Example.FromString(first).features.feature
     assert features["country"].bytes_list.value == [b"CH"]
@@ -255,7 +255,7 @@ def test_examples_hold_the_raw_values_and_leave_missing_ones_out():
 
 
 def test_no_rows_are_no_examples():
-    """Of a bag too, whose width they leave open."""
+    """Even of a multivalued field, whose width is unknown without rows."""
     no_rows = {"price": np.empty(0, np.float32), "tags": np.empty((0, 2), object)}
     assert rows.to_examples(no_rows, 0).shape == (0,)
 
@@ -278,7 +278,7 @@ def test_unused_and_missing_columns_are_named():
 @pytest.mark.parametrize(
     "given",
     [
-        {"country": "CH", "price": 2.5},  # a single row; its text is no column of letters
+        {"country": "CH", "price": 2.5},  # a single row; its text is not a column of letters
         {"country": "CH"},
         {"price": 2.5},
         {"price": {1, 2}},
@@ -291,6 +291,6 @@ def test_unused_and_missing_columns_are_named():
         (row for row in [{"price": 2.5}]),
     ],
 )
-def test_what_is_neither_rows_nor_columns(given):
+def test_neither_rows_nor_columns(given):
     with pytest.raises(UserError, match="rows must be a list of dicts"):
         rows.num_rows(given)

@@ -1,4 +1,4 @@
-"""The local server starts, or says why not, follows new versions, and stops."""
+"""The local server starts or explains why not, loads new versions, and stops."""
 
 import shutil
 import signal
@@ -29,7 +29,7 @@ def test_large_requests_are_refused(toy_models):
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_versions_swap_and_a_bad_one_leaves_the_old_one_serving(tmp_path):
+def test_a_new_version_replaces_the_old_one_unless_it_fails_to_load(tmp_path):
     staged = save_toy(tmp_path / "elsewhere", version=2, shift=1000.0)
     broken = save_toy(tmp_path / "elsewhere", version=3)
     (broken / "saved_model.pb").write_bytes(b"cut off")
@@ -50,7 +50,7 @@ def test_versions_swap_and_a_bad_one_leaves_the_old_one_serving(tmp_path):
         assert stubs.status("m")[3].status.error_code != 0
         assert stubs.predict(request()).model_spec.version.value == 2
 
-        # A failed number stays failed, even when it is repaired.
+        # A version that failed is not tried again, even after it is repaired.
         shutil.rmtree(models / "m" / "3")
         save_toy(models, version=3)
         server.store.poll()
@@ -98,7 +98,7 @@ def test_wrong_arguments(toy_models, arguments, message):
         LocalServer(toy_models, **arguments)
 
 
-def test_a_configuration_whose_versions_are_not_there(toy_models):
+def test_a_configuration_of_versions_that_do_not_exist(toy_models):
     config = server_config([model_config("m", toy_models / "m", versions=[77])])
     with pytest.raises(UserError, match="model `m` has none of the versions that its config"):
         LocalServer(config=config).start()

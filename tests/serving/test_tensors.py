@@ -1,4 +1,4 @@
-"""The tensor codec against TensorFlow's own: what it writes, reads and refuses."""
+"""The tensor codec writes, reads and refuses the same as TensorFlow's own."""
 
 import hypothesis
 import hypothesis.extra.numpy as hnp

@@ -1,4 +1,4 @@
-"""Requests and questions to a server of the toy models, and who sends them."""
+"""Requests to a server of the toy models, and a minimal client to send them."""
 
 import time
 
@@ -20,7 +20,7 @@ Status = get_model_status_pb2.ModelVersionStatus
 
 
 class Stubs:
-    """A client that adds nothing of its own."""
+    """A client without retries and conversions."""
 
     def __init__(self, address):
         self.channel = grpc.insecure_channel(address)
@@ -44,7 +44,7 @@ class Stubs:
 
 
 def request(name="m", signature="", inputs=None, **spec):
-    """A good request, or one with these parts of its model spec."""
+    """Return a good request, or one whose model spec has these fields."""
     inputs = {"dense": DENSE, "ids": IDS} if inputs is None else inputs
     result = warmup.predict_request(name, signature, inputs)
     for key, value in spec.items():
@@ -56,7 +56,7 @@ def request(name="m", signature="", inputs=None, **spec):
 
 
 def until(condition, seconds=20.0):
-    """Waits until it holds."""
+    """Wait until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

@@ -1,4 +1,4 @@
-"""Small SavedModels for the serving tests, made by hand: quick to write, easy to reckon."""
+"""Small SavedModels for the serving tests: quick to write, with scores that are easy to compute."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def expected(dense, ids, shift=0.0):
 
 
 def save_toy(folder, name="m", version=1, shift=0.0, only_ids=False):
-    """Writes folder/name/version; gives the version's path."""
+    """Write folder/name/version and return its path."""
     path = Path(folder, name, str(version))
     toy = Toy(shift)
     score = toy.only_ids if only_ids else toy.score
@@ -61,11 +61,11 @@ def save_toy(folder, name="m", version=1, shift=0.0, only_ids=False):
 
 
 def rows(count=3):
-    """Rows for the model `m`."""
+    """Return rows for the model `m`."""
     return [{"dense": [i, 2 * i], "ids": i % 3} for i in range(count)]
 
 
 def answers(count=3, shift=0.0):
-    """What it scores them."""
+    """Return the scores of these rows."""
     dense = np.array([[i, 2 * i] for i in range(count)]).reshape(-1, 2)
     return expected(dense, np.arange(count) % 3, shift)
