@@ -19,7 +19,7 @@ from mtl_tf.schema.spelling import (
     spell,
 )
 from pipelines.validate import parse_cells
-from serving.client.parse_values import InvalidValue, SignatureInput, parsed
+from serving.client.parse_values import InvalidValue, SignatureInput, parse_column
 
 MISSING = ["-999", "?", "1e5"]
 
@@ -62,7 +62,7 @@ def by_client(text, dtype, missing):
     """What the client sends, or None where it refuses the text."""
     field = SignatureInput("x", np.dtype(dtype), 1, missing=missing)
     try:
-        return parsed([text, None], field, missing_texts(MISSING), int)[0].item()
+        return parse_column([text, None], field, missing_texts(MISSING), int)[0].item()
     except InvalidValue:
         return None
 
