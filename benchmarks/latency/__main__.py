@@ -85,7 +85,8 @@ def _report(folder: Path) -> dict[str, Any]:
 
 
 def _ratios(shape: str, times: Times) -> Iterator[tuple[str, list[float]]]:
-    for state, given in (("open", "ids"), ("closed", "ids"), ("closed", "raw")):
+    kinds = ("open", "ids"), ("closed", "ids"), ("closed", "raw"), ("closed_connections", "ids")
+    for state, given in kinds:
         for batch in BATCHES:
             name = f"{shape}_{state}_{given}_{batch}"
             yield name, ratios(times, f"plain_{state} {given}", f"export_{state} {given}", batch)

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmarks.drawn import Closed
 from benchmarks.latency import choices
 from benchmarks.latency.plain import PlainMSSM
 from benchmarks.latency.shapes import SHAPES, Shape, make_run
@@ -19,21 +20,29 @@ from mtl_tf.compiler.ir.nodes import Affine, Embed, Projected
 from mtl_tf.compiler.ir.plan import Plan
 from serving.export import export
 
+STATES: dict[str, Closed] = {
+    "open": "",
+    "closed": "units",
+    "closed_connections": "connections",
+}
+
 
 def prepare(shape: Shape, folder: Path) -> None:
-    """`<kind>_open`, `<kind>_closed` for each kind of graph, and `rank`."""
-    for state in ("open", "closed"):
+    """Write `<graph>_<state>` for the graphs to compare in each of `STATES`, and `rank`."""
+    for state, closed in STATES.items():
         _say(f"{shape.name}: {state}")
-        run = make_run(shape, closed=state == "closed")
+        run = make_run(shape, closed=closed)
         _export(run, folder / f"export_{state}")
         _plain(run, folder / f"plain_{state}")
+        if state == "closed_connections":
+            continue  # beside the plain graph only
         run.model.export(str(folder / f"keras_{state}"), verbose=False)
         captured = capture(run.model)
         plan, _ = optimize(captured)
         (folder / f"bare_{state}.json").write_text(json.dumps(bare_work(plan)))
         choices.save(captured, folder, state)
     _say(f"{shape.name}: half of the fields are context")
-    _export(make_run(shape, closed=False, context=True), folder / "rank")
+    _export(make_run(shape, context=True), folder / "rank")
 
 
 def bare_work(plan: Plan) -> dict[str, Any]:
