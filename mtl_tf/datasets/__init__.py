@@ -1,4 +1,4 @@
-"""Data sets for demos and benchmarks: a generated click log, and Census-Income."""
+"""Datasets for demos and benchmarks: a generated click log, and Census-Income."""
 
 from pathlib import Path
 

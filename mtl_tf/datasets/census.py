@@ -1,4 +1,4 @@
-"""Finds Census-Income (KDD), UCI data set 117: in a folder, in the cache, or at UCI."""
+"""Census-Income (KDD), UCI dataset 117: from a folder, from the cache, or from UCI."""
 
 from __future__ import annotations
 
@@ -43,24 +43,28 @@ _COLUMNS = (
 
 
 def cache_folder() -> Path:
-    """Where downloaded data is kept between runs."""
+    """Return the folder in which downloaded data is kept."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mtl_tf" / "census-income"
 
 
-def find(data: str | None, note: Callable[[str], None]) -> dict[str, Path]:
-    """`{"train": file, "test": file}` from `data`, else the cache, else UCI.
+def find(folder: str | Path | None, note: Callable[[str], None]) -> dict[str, Path]:
+    """Return the CSV files of the splits `train` and `test`.
+
+    Args:
+        folder: with the files; None for those in the cache, downloaded from UCI if needed.
+        note: called with a line for the user before a download.
 
     Raises:
-        UserError: `data` is given but holds no such files.
+        UserError: `folder` is given but does not hold the files.
         DataError: the download fails or is not the expected data.
     """
-    if data is not None:
-        found = _in_folder(Path(data))
+    if folder is not None:
+        found = _in_folder(Path(folder))
         if not found:
             raise UserError(
-                f"--data {data}: expected train.csv and test.csv there (also .gz or .xz); "
-                f"leave --data out to download them from {URL}"
+                f"{folder}: expected the files train.csv and test.csv (also .gz or .xz); without "
+                f"a folder they are downloaded from {URL}"
             )
         return found
     cache = cache_folder()
@@ -91,12 +95,11 @@ def _download(cache: Path) -> None:
                 _copy_at_most(iter(lambda: answer.read(1 << 16), b""), file.write)
         except OSError as error:
             raise DataError(
-                f"Census-Income could not be downloaded ({error}). Get {URL} by other means, "
-                "convert it to train.csv and test.csv with a header line, and name their folder "
-                "with --data"
+                f"Census-Income cannot be downloaded ({error}). Get {URL} by other means, "
+                "convert it to train.csv and test.csv with a header line, and name their folder"
             ) from None
         unpack(archive, Path(temporary) / "csv")
-        shutil.rmtree(cache, ignore_errors=True)
+        shutil.rmtree(cache, ignore_errors=True)  # of files that are incomplete
         os.replace(Path(temporary) / "csv", cache)
 
 
@@ -110,10 +113,10 @@ def _copy_at_most(chunks: Iterable[bytes], write: Callable[[bytes], object]) -> 
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Writes train.csv.gz and test.csv.gz from UCI's archive; checks every byte of them.
+    """Convert UCI's archive to train.csv.gz and test.csv.gz, and check every byte of them.
 
     Raises:
-        DataError: a member is missing, or its cells are not the known ones.
+        DataError: a member is missing, or its content is not the expected one.
     """
     folder.mkdir(parents=True)
     try:
@@ -135,13 +138,14 @@ def _convert(name: str, lines: Iterable[bytes], target: Path) -> None:
             file.write(line)
     if digest.hexdigest() != _SHA256[name]:
         raise DataError(
-            f"the downloaded {name} rows are not the known ones (SHA-256 {digest.hexdigest()}, "
-            f"expected {_SHA256[name]}); the archive at {URL} may have changed"
+            f"the downloaded {name} rows are not the expected ones (SHA-256 "
+            f"{digest.hexdigest()} instead of {_SHA256[name]}); the archive at {URL} may have "
+            "changed"
         )
 
 
 def _rows(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """CSV lines: a header, the padding blanks gone, the instance weight left out."""
+    """Yield CSV lines: a header, then cells without padding and without the instance weight."""
     yield (",".join(_COLUMNS) + "\n").encode()
     for line in lines:
         cells = [cell.strip() for cell in line.split(b",")]

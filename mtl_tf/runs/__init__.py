@@ -1,4 +1,4 @@
-"""Run folders: what training leaves behind, read again and measured."""
+"""Run folders, which training writes: loading and evaluating them."""
 
 from mtl_tf.runs.evaluator import Evaluator, Metrics
 from mtl_tf.runs.run import Run, evaluate, load_run

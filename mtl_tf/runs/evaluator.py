@@ -1,4 +1,4 @@
-"""Scoring a split with a model, and measuring every task exactly."""
+"""Evaluation of a model on a split: exact metrics of every task."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ Metrics = dict[str, dict[str, float]]
 
 
 class Evaluator:
-    """Measures a model on batches of `(features, labels, weights)`, again and again.
+    """Evaluates a model, whose weights may change between calls, on the same batches.
 
     Args:
-        model: a model whose outputs are a dict by task name.
-        batches: what is scored, the same at every call.
-        tasks: the tasks, whose kinds say what is measured.
+        model: its outputs are a dict by task name.
+        batches: of `(features, labels, weights)`; the same at every call.
+        tasks: their kinds decide which metrics are computed.
 
-    After a call, `penalty` is the mean of what the layers added to the loss (gates,
-    masks, L2).
+    Attributes:
+        penalty: after a call, the mean over the batches of the penalties that the layers
+            add to the loss (gates, masks, L2).
     """
 
     def __init__(self, model: keras.Model, batches: Iterable[Any], tasks: Sequence[Task]):
@@ -35,9 +36,9 @@ class Evaluator:
         self._forward: Any = None
 
     def __call__(self) -> Metrics:
-        """Metrics by task and name, over all rows that have that task's label.
+        """Return metrics by task and name, over all rows that have the task's label.
 
-        What a split cannot tell (the AUC of a single class) is left out.
+        A metric that is not defined on the rows (the AUC of a single class) is left out.
         """
         columns: dict[str, list[Any]] = {task.name: [] for task in self.tasks}
         penalties = []
@@ -52,9 +53,9 @@ class Evaluator:
 
 
 def _forward(model: keras.Model, features: Mapping[str, Any]) -> Any:
-    """Features like these, of any number of rows → the scores and the sum of the penalties.
+    """Return a function of such features to the scores and the sum of the penalties.
 
-    Traced once: a split's last batch has a number of rows of its own.
+    It is traced once, for any number of rows, since a split's last batch is shorter.
     """
 
     @tf.function
@@ -67,7 +68,7 @@ def _forward(model: keras.Model, features: Mapping[str, Any]) -> Any:
 
 
 def task_loss(metrics: Mapping[str, Mapping[str, float]], tasks: Iterable[Task]) -> float:
-    """Σ w_k L_k: the tasks' losses, weighted as in training, without penalties."""
+    """Return Σ w_k L_k, the tasks' losses weighted as in training, without penalties."""
     return sum(
         task.weight * metrics[task.name][LOSS[task.kind]]
         for task in tasks

@@ -1,7 +1,8 @@
-"""Metrics per task, exact, over all scores of a split at once.
+"""Exact metrics per task, over all scores of a split at once.
 
-NumPy only: evaluation holds a split's scores, labels and weights (12 bytes a row and
-task) and needs no bins. Rows of weight 0 have no label and do not count.
+NumPy only: evaluation holds the scores, labels and weights of a split in memory (12 bytes
+per row and task) instead of approximating with bins. Rows of weight 0 have no label and do
+not count.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-_CLIP = 1e-7  # as Keras: a score of exactly 0 or 1 costs a finite loss
+_CLIP = 1e-7  # as in Keras: a score of exactly 0 or 1 has a finite loss
 
 Array = np.ndarray[Any, Any]
 
 
 def auc(labels: Array, scores: Array, weights: Array | None = None) -> float:
-    """Area under the ROC curve: P(score of a positive > score of a negative).
+    """Return the area under the ROC curve: P(score of a positive > score of a negative).
 
-    A tie counts one half. NaN when one of the two classes has no weight.
+    A tie counts one half. The result is NaN if one of the two classes has no weight.
 
     Example:
     >>> auc(np.array([1, 1, 0]), np.array([0.9, 0.4, 0.4]))
     0.75
     """
-    labels, scores, weights = _rows(labels, scores, weights)
+    labels, scores, weights = _labelled_rows(labels, scores, weights)
     order = np.argsort(scores, kind="stable")
     scores = scores[order]
     positive = (labels * weights)[order]
@@ -39,21 +40,21 @@ def auc(labels: Array, scores: Array, weights: Array | None = None) -> float:
 
 
 def logloss(labels: Array, scores: Array, weights: Array | None = None) -> float:
-    """Mean cross-entropy, −y·log p − (1−y)·log(1−p), in nats."""
-    labels, scores, weights = _rows(labels, scores, weights)
+    """Return the mean cross-entropy, −y·log p − (1−y)·log(1−p), in nats."""
+    labels, scores, weights = _labelled_rows(labels, scores, weights)
     p = np.clip(scores, _CLIP, 1 - _CLIP)
     return _mean(-labels * np.log(p) - (1 - labels) * np.log1p(-p), weights)
 
 
 def mse(labels: Array, scores: Array, weights: Array | None = None) -> float:
-    """Mean squared error."""
-    labels, scores, weights = _rows(labels, scores, weights)
+    """Return the mean squared error."""
+    labels, scores, weights = _labelled_rows(labels, scores, weights)
     return _mean((labels - scores) ** 2, weights)
 
 
 def mae(labels: Array, scores: Array, weights: Array | None = None) -> float:
-    """Mean absolute error."""
-    labels, scores, weights = _rows(labels, scores, weights)
+    """Return the mean absolute error."""
+    labels, scores, weights = _labelled_rows(labels, scores, weights)
     return _mean(np.abs(labels - scores), weights)
 
 
@@ -62,24 +63,26 @@ METRICS = {
     "regression": {"mse": mse, "mae": mae},
 }
 LOSS = {"binary": "logloss", "regression": "mse"}
-"""The metric of each kind that training minimises."""
+"""By kind of task, the metric that training minimizes."""
 
 
 def measure(
     kind: str, labels: Array, scores: Array, weights: Array | None = None
 ) -> dict[str, float]:
-    """All metrics of a task of that kind, by name, and `rows`, the labelled rows.
+    """Return all metrics of a task of that kind by name, and `rows`, the labelled rows.
 
     Example:
     >>> measure("regression", np.array([1.0, 2.0]), np.array([1.0, 4.0]))
     {'mse': 2.0, 'mae': 1.0, 'rows': 2}
     """
     values = {name: metric(labels, scores, weights) for name, metric in METRICS[kind].items()}
-    return {**values, "rows": len(_rows(labels, scores, weights)[0])}
+    return {**values, "rows": len(_labelled_rows(labels, scores, weights)[0])}
 
 
-def _rows(labels: Array, scores: Array, weights: Array | None) -> tuple[Array, Array, Array]:
-    """Flat float64 columns of the rows that have a label."""
+def _labelled_rows(
+    labels: Array, scores: Array, weights: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return flat float64 columns of the rows that have a label."""
     labels, scores = (np.asarray(column, np.float64).reshape(-1) for column in (labels, scores))
     if weights is None:
         return labels, scores, np.ones_like(scores)

@@ -1,9 +1,7 @@
-"""Run folders: what training leaves behind, and how it is read again."""
+"""Loading a run folder, and evaluating it on a dataset."""
 
 from __future__ import annotations
 
-import json
-import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
+from mtl_tf.files import read_json
 from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.records.read import translate_read_errors
 from mtl_tf.runs.evaluator import Evaluator, Metrics
@@ -23,14 +22,14 @@ _BATCH_SIZE = 8192
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model and what it needs to be used.
+    """A trained model and everything needed to use it.
 
     Attributes:
-        folder: where it was read from.
+        folder: the run folder.
         model: the Keras model, with the weights of the best epoch.
-        config: what it was trained with.
+        config: the configuration of the training.
         info: the dataset it was trained on, as `dataset.json` describes it.
-        details: the whole of `run.json`.
+        details: the content of `run.json`.
     """
 
     folder: Path
@@ -41,20 +40,21 @@ class Run:
 
     @property
     def transform(self) -> FittedTransform:
-        """The fitted transform: raw values to model inputs."""
+        """The fitted transform, from raw values to model inputs."""
         return self.info.transform
 
     @property
     def data(self) -> Path:
-        """The dataset folder, where it was during training."""
+        """The path that the dataset folder had during training."""
         return Path(self.details["data"]["folder"])
 
 
 def load_run(run: str | Path) -> Run:
-    """The run in a folder, as `train` wrote it; the model is loaded in safe mode.
+    """Return the run in a folder that `train` wrote; the model is loaded in safe mode.
 
     Raises:
-        UserError: no run there, or one of another version or of the other Keras.
+        UserError: there is no run, its files are damaged, or it was written by another
+            version or with the other Keras.
     """
     import mtl_tf.models  # noqa: F401  registers the layers
 
@@ -86,16 +86,16 @@ def _model(path: Path) -> keras.Model:
     if not path.is_file():
         raise UserError(f"{path}: the file is missing; restore it or train again")
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: is no Keras model any more; restore it or train again")
+        raise UserError(f"{path}: is not a Keras model, or damaged; restore it or train again")
     return keras.models.load_model(path, safe_mode=True)
 
 
 def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Metrics:
-    """Metrics by task on one split of a dataset, exact, over all labelled rows.
+    """Return the exact metrics of each task over all labelled rows of a split.
 
-    Binary tasks: `auc` and `logloss`; regression: `mse` and `mae`; both: `rows`, the
-    labelled ones. Example weights count as in training. A metric that the split cannot
-    tell (the AUC of a single class) is left out.
+    Binary tasks have `auc` and `logloss`, regression tasks `mse` and `mae`, and all have
+    `rows`, the number of labelled rows. Example weights count as in training. A metric that
+    is not defined on the split (the AUC of a single class) is left out.
 
     Raises:
         UserError: no such run, dataset or split; a dataset of another transform.
@@ -107,39 +107,20 @@ def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Me
     if info.raw["transform"] != loaded.info.raw["transform"]:
         raise UserError(
             f"{data}: was preprocessed with another fitted transform than the one "
-            f"{loaded.folder} was trained on; its ids mean something else. Give the run's own "
-            "dataset, or train on this one"
+            f"{loaded.folder} was trained on; its ids have another meaning. Use the run's "
+            "own dataset, or train on this one"
         )
     batches = dataset(data, split, _BATCH_SIZE, shuffle=False)
     with translate_read_errors(data):
         return Evaluator(loaded.model, batches, loaded.config.schema.tasks)()
 
 
-def write_json(path: Path, data: Any) -> None:
-    """`data` as indented JSON; NaN, which JSON does not have, becomes null."""
-    path.write_text(json.dumps(_finite(data), indent=2) + "\n", encoding="utf-8")
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
 def _read(folder: Path) -> dict[str, Any]:
     if folder.is_file():
         raise UserError(f"{folder}: expected a run folder. Received a file; name its folder")
-    try:
-        data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / "run.json").is_file():
         raise UserError(
             f"{folder}: expected a run folder, with a run.json in it; found none. "
-            "`mtl-tf train` makes one"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'run.json'}: cannot be read ({error})") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{folder / 'run.json'}: expected a JSON object; train again")
-    return data
+            "`mtl-tf train` writes one"
+        )
+    return read_json(folder / "run.json", "restore it or train again")

@@ -55,7 +55,11 @@ BAD = [  # (arguments, exit code, in the message)
     (["schema", "check", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read (No such file"),
     (["inspect", "nowhere"], 2, "nowhere: expected a run, a dataset or an exported version"),
     (["score", "rows.txt", "--model", "m"], 2, "rows.txt: no such file"),
-    (["demo", "census", "--data", "nowhere"], 2, "--data nowhere: expected train.csv and test.csv"),
+    (
+        ["demo", "census", "--data", "nowhere"],
+        2,
+        "nowhere: expected the files train.csv and test.csv",
+    ),
     (["demo", "--json", "nowhere/x.json"], 2, "--json nowhere/x.json: folder nowhere does not"),
     (["evaluate", "nowhere", "--data", "nowhere"], 2, "nowhere"),
     (["export", "nowhere", "--models", "models"], 2, "nowhere"),

@@ -1,4 +1,4 @@
-"""Where the demo finds Census-Income, and what it accepts as such."""
+"""Census-Income: where it is found, and which archives are accepted."""
 
 import gzip
 import io
@@ -48,7 +48,7 @@ def test_other_cells_are_refused(tmp_path):
         tmp_path / "census.tar.gz",
         {"census-income.data": b"1, 2\n", "census-income.test": b"1, 2\n"},
     )
-    with pytest.raises(DataError, match=r"train rows are not the known ones \(SHA-256 "):
+    with pytest.raises(DataError, match=r"train rows are not the expected ones \(SHA-256 "):
         module.unpack(path, tmp_path / "csv")
 
 
@@ -78,13 +78,13 @@ def test_looks_in_data_then_in_the_cache(tmp_path, monkeypatch):
 
 
 def test_data_without_the_files_says_what_it_expects(tmp_path):
-    with pytest.raises(UserError, match=r"expected train\.csv and test\.csv there"):
+    with pytest.raises(UserError, match=r"expected the files train\.csv and test\.csv"):
         module.find(str(tmp_path), print)
 
 
 def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "URL", "http://127.0.0.1:9/census.tar.gz")
-    with pytest.raises(DataError, match=r"could not be downloaded .* --data"):
+    with pytest.raises(DataError, match=r"cannot be downloaded .* name their folder"):
         module.find(None, lambda line: None)
     assert not list(module.cache_folder().parent.iterdir())

@@ -70,7 +70,7 @@ def test_a_damaged_file_is_told(data, tmp_path, keep):
 def test_a_model_file_that_is_none(data, tmp_path):
     result = train(config(LIGHT, ONCE), data, tmp_path / "run", progress=False)
     os.truncate(result.run / "model.keras", 500)
-    with pytest.raises(UserError, match=r"model\.keras: is no Keras model any more"):
+    with pytest.raises(UserError, match=r"model\.keras: is not a Keras model, or damaged"):
         load_run(result.run)
 
 
