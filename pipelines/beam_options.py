@@ -118,7 +118,7 @@ def _check_known(flags: Sequence[str], own_flags: Sequence[str]) -> None:
         return
     flag = unknown[0].partition("=")[0]
     if not flag.startswith("-"):
-        raise UserError(f"unexpected argument {flag!r}; every input goes after its own --input")
+        raise UserError(f"unexpected argument {flag!r}; put --input before every input")
     known = [*own_flags, *(name for name in parser._option_string_actions if len(name) > 2)]
     hint = did_you_mean(flag, known, cutoff=0.75)
     passing = " See --help; flags after a bare `--` are passed to the runner unchecked"

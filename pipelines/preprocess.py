@@ -79,7 +79,7 @@ def run(argv: Sequence[str] | None = None, program: str = _PROGRAM) -> dict[str,
     Raises:
         UserError: A mistake in the call.
         DataError: A mistake in the data. After too many rejected rows they are kept in
-            OUTPUT.rejected.jsonl; otherwise an error leaves no files.
+            OUTPUT.rejected.jsonl; otherwise an error leaves no files behind.
     """
     args, beam_flags, parser = _parse(sys.argv[1:] if argv is None else argv, program)
     started = time.monotonic()

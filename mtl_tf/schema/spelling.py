@@ -1,7 +1,7 @@
-"""How numbers, integers and missing values are spelled: the one definition.
+"""The spelling of numbers, integers and missing values: the one definition.
 
 The preprocessing job, the fitted transform and the client follow it, so that a text means
-the same when a model is trained and when it is asked.
+the same when a model is trained and when it is served.
 """
 
 from __future__ import annotations

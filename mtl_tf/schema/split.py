@@ -11,7 +11,7 @@ SPLITS = ("train", "eval", "test")
 
 
 class Split(StrictModel):
-    """Which share of the rows goes to `eval` and `test`; the rest is `train`.
+    """The shares of the rows for `eval` and `test`; the rest is for `train`.
 
     A row's split follows from a hash of its `key` columns (without a key, of all columns
     that the schema reads), so it never depends on order, file or number of workers, and

@@ -15,7 +15,7 @@ LabelValue = str | int | float | bool
 
 
 class Label(StrictModel):
-    """How a label is read from its column.
+    """The way a label is read from its column.
 
     A binary task has at most one of `equals` (1 where the cell is one of these values,
     compared as text) and `above` (1 where the number is greater); with neither, the cell

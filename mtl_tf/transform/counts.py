@@ -1,6 +1,6 @@
 """Mergeable counts of distinct values, and exact sums of float32 numbers.
 
-Every state here is integers, so merging in any order gives the same bits.
+All state is integers, so merging in any order results in the same bits.
 """
 
 from __future__ import annotations

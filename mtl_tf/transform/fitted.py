@@ -48,7 +48,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How a value becomes an id: `values` first, then `oov_buckets`, then the missing id.
+    """The ids of values: `values` first, then `oov_buckets`, then the missing id.
 
     With `hash_buckets` there are no values: id = Fingerprint64(text) mod `hash_buckets`.
     An integer is hashed as its decimal text.

@@ -133,7 +133,7 @@ class ReadAndValidate(beam.DoFn):
 
 
 class RangeReport:
-    """What the launcher must know of one file range."""
+    """Counts of one file range, for the launcher."""
 
     def __init__(self, source: FileRange, schema: Schema):
         self._source = source

@@ -1,4 +1,4 @@
-"""Rows that are rejected, and data that cannot be learned from: nothing is published."""
+"""Rejected rows, and data with nothing to learn: then nothing is published."""
 
 import gzip
 import json
@@ -47,9 +47,9 @@ def test_rejected_rows_are_kept_and_counted(tmp_path):
     assert sum(split["rows"] for split in dataset["splits"].values()) == 498
 
 
-def test_rejected_rows_are_json_whatever_they_hold(tmp_path):
+def test_rejected_rows_are_valid_json(tmp_path):
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     rows = 400
     columns = {
@@ -109,7 +109,7 @@ def test_a_label_that_never_occurs(tmp_path):
         ({"label": "y"}, ["0", "1"], None),
     ],
 )
-def test_labels_must_be_worth_learning(task, labels, says):
+def test_constant_labels_are_refused(task, labels, says):
     schema = Schema.model_validate(
         {"name": "s", "fields": [{"name": "x", "kind": "numeric"}], "tasks": [{"name": "t"} | task]}
     )
@@ -147,7 +147,7 @@ def test_json_key_that_no_row_has(tmp_path):
     assert "Did you mean `contry`?" in str(caught.value)
 
 
-def test_damaged_file_ends_in_a_sentence(tmp_path):
+def test_a_damaged_file_is_reported_in_one_sentence(tmp_path):
     whole = write_csv(tmp_path / "a.csv", make_rows(3000)).read_bytes()
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(whole)[:-2000])
     with pytest.raises(DataError, match=r"b\.csv\.gz: cannot be read to its end"):

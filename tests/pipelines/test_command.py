@@ -1,4 +1,4 @@
-"""The command: its flags, its output folder, how it ends."""
+"""The command: its flags, its output folder, its exit codes."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ def test_existing_output(tmp_path):
     run(tmp_path, other, flags=["--overwrite"])
     assert load_info(tmp_path / "out").raw["sources"][0]["path"] == str(other)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/letter.txt").write_text("dear")
+    (tmp_path / "mine/letter.txt").write_text("mine")
     with pytest.raises(UserError, match="not a dataset folder"):
         run(tmp_path, path, output="mine", flags=["--overwrite"])
     assert left_in(tmp_path / "mine") == ["letter.txt"]
@@ -68,7 +68,7 @@ def test_wrong_calls_in_one_sentence(tmp_path, flags, says):
     assert left_in(tmp_path) == ["a.csv"]
 
 
-def test_beam_flags_pass_through():
+def test_beam_flags_are_passed_on():
     from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
     assert beam_options([]).view_as(StandardOptions).runner == "FnApiRunner"
@@ -105,7 +105,7 @@ def test_the_command(tmp_path):
     )
 
 
-def test_an_interrupted_job_leaves_nothing(tmp_path):
+def test_an_interrupted_job_removes_its_files(tmp_path):
     path = write_csv(tmp_path / "a.csv", make_rows(1000))
     header, body = path.read_bytes().split(b"\n", 1)
     path.write_bytes(header + b"\n" + body * 600)
@@ -130,14 +130,14 @@ def test_tensorflow_is_not_imported():
     assert done.stdout == "[]\n"
 
 
-def test_what_came_to_be_at_the_output_meanwhile_stays(tmp_path, monkeypatch):
+def test_a_folder_created_while_the_job_ran_is_left_untouched(tmp_path, monkeypatch):
     path = write_csv(tmp_path / "a.csv", make_rows(100))
     work = preprocess._work
 
     def slow(*args):
         found = work(*args)
         (tmp_path / "out").mkdir()
-        (tmp_path / "out/letter.txt").write_text("dear")
+        (tmp_path / "out/letter.txt").write_text("mine")
         return found
 
     monkeypatch.setattr(preprocess, "_work", slow)

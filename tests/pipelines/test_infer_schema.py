@@ -75,7 +75,7 @@ def test_other_formats(tmp_path, kind):
     assert [(task.name, task.label.equals) for task in schema.tasks] == [("label", None)]
 
 
-def test_only_so_many_rows_are_looked_at(tmp_path):
+def test_only_the_first_rows_are_read(tmp_path):
     path = write_csv(tmp_path / "a.csv", make_rows(100))
     assert "first 7 rows" in infer_schema(str(path), rows=7)
 
@@ -93,7 +93,7 @@ def test_awkward_names_and_marks_of_missing_values(tmp_path):
     assert yaml.safe_load((tmp_path / "draft.yaml").read_text())["tasks"][0]["label"] == "y"
 
 
-def test_columns_named_as_no_input_can_be(tmp_path):
+def test_columns_whose_names_no_input_can_have(tmp_path):
     path = tmp_path / "a.csv"
     rows = [f"{'xy'[i % 2]},{'pqr'[i % 3]},{i % 2}\n" for i in range(20)]
     path.write_text("class,self,y\n" + "".join(rows))
@@ -119,7 +119,7 @@ def test_nothing_to_draft(tmp_path, name, data, error, says):
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_lines_that_are_no_utf8_are_told(tmp_path, name):
+def test_lines_that_are_not_utf8_are_reported(tmp_path, name):
     def write(cities):
         if name == "a.csv":
             lines = ["city,clicked", *(f"{city},{i % 2}" for i, city in enumerate(cities))]

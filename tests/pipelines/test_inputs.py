@@ -60,7 +60,7 @@ def test_wrong_inputs_in_one_sentence(tmp_path, monkeypatch, files, inputs, erro
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_column_is_named_with_what_there_is(tmp_path):
+def test_a_missing_column_is_reported_with_those_there_are(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("age,incme\n1,2\n")
     with pytest.raises(DataError) as caught:

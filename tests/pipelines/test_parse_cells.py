@@ -1,4 +1,4 @@
-"""Reading cells, against plain Python that looks at one cell at a time."""
+"""Columns of cells against plain Python that parses one cell at a time."""
 
 import math
 import re

@@ -25,7 +25,7 @@ from tests.support.shop_job import CONFIG, left_in, make_rows, run, write_csv
 
 
 def records_of(folder, split):
-    """Every row of a split, read from the shards by TensorFlow's own parser, in order."""
+    """Return the rows of a split in order, read by TensorFlow's own parser."""
     import tensorflow as tf
 
     info = load_info(folder)
@@ -114,7 +114,7 @@ def test_records_hold_the_rows(tmp_path, layout, compression):
     assert click == [float(row["clicked"] == "yes") for row in rows]
 
 
-def test_train_rows_are_scattered_and_none_is_lost(tmp_path):
+def test_train_rows_are_shuffled_and_none_is_lost(tmp_path):
     rows = [row | {"item": str(i)} for i, row in enumerate(make_rows(3000))]
     path = write_csv(tmp_path / "a.csv", rows)
     flags = ["--layout", "row", "--shards", "3"]

@@ -26,7 +26,7 @@ cell = st.text(st.sampled_from('ab"é \r'), max_size=4)
     ended=st.booleans(),
 )
 def test_any_cut_gives_the_same_rows(tmp_path, lines, cuts, ended):
-    """Byte ranges share out the lines; a line's fate never depends on its neighbours."""
+    """Every line is in one range; a line never depends on its neighbors."""
     path = tmp_path / "cut.csv"
     path.write_text("a,b\n" + "\n".join(lines) + "\n" * ended, newline="")
     edges = [0, *sorted({min(cut, path.stat().st_size) for cut in cuts}), -1]
@@ -91,7 +91,7 @@ def test_parquet_row_groups(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "pack"), [("x.csv.gz", gzip.compress), ("x.csv.xz", lzma.compress)]
 )
-def test_a_damaged_stream_is_a_sentence(tmp_path, name, pack):
+def test_a_damaged_stream_is_reported_in_one_sentence(tmp_path, name, pack):
     path = tmp_path / name
     data = pack(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(30_000)))
     path.write_bytes(data[: len(data) // 2])

@@ -1,4 +1,4 @@
-"""The same rows give the same splits and bytes, whatever the files, order and workers."""
+"""The same rows have the same splits and bytes for any files, order and workers."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ def same_files(a, b):
 
 
 def bytes_of_three(tmp_path, monkeypatch):
-    """A case with many ranges, chunks and shards out of few rows."""
+    """A case with many ranges, chunks and shards from few rows."""
     monkeypatch.setattr("pipelines.sources.files.RANGE_BYTES", 4000)
     monkeypatch.setattr("pipelines.stages.read.CHUNK_ROWS", 100)
     monkeypatch.setattr("pipelines.stages.shard_plan.CHUNK_ROWS", 150)
@@ -46,7 +46,7 @@ def test_same_bytes_for_any_order_of_work(tmp_path, monkeypatch):
     assert (entry["line"], entry["row"]) == (12, lines[11])
 
 
-def test_same_bytes_where_the_text_of_parts_does_not_fit_one_batch(tmp_path, monkeypatch):
+def test_same_bytes_if_the_text_of_chunks_does_not_fit_one_batch(tmp_path, monkeypatch):
     """Arrow's strings end at 2 GiB of a column; what is combined stays in several batches."""
     path = write_csv(tmp_path / "a.csv", make_rows(500))
     run(tmp_path, path, output="one")

@@ -1,4 +1,4 @@
-"""Checking rows: what becomes of each cell, and why a row is rejected."""
+"""Validated rows: the clean value of each cell, and the reason of a rejection."""
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +89,7 @@ def test_a_good_row():
         ({"minutes": ""}, {"label/long": None, "label/watch": None}),
     ],
 )
-def test_cells_become(cell, clean):
+def test_clean_values(cell, clean):
     validated = RowValidator(schema_of())(raw([GOOD | cell]))
     assert validated.rejected == []
     (row,) = validated.clean.to_pylist()
@@ -153,7 +153,7 @@ def test_above_a_limit_is_exact(limit, column):
 
 
 @pytest.mark.parametrize("cells", [pa.array([1.0, 0.0, None]), pa.array(["1", "0", None])])
-def test_a_whole_number_equals_however_the_column_spells_it(cells):
+def test_a_whole_number_equals_in_any_spelling_of_its_column(cells):
     tasks = [{"name": "click", "label": {"column": "clicked", "equals": 1.0}}]
     batch = raw([GOOD] * 3)
     batch.columns["clicked"] = cells
@@ -167,8 +167,8 @@ def test_the_first_fault_is_the_reason():
     assert validated.rejected[0].value == "x"
 
 
-def test_typed_columns_give_the_same():
-    """What Parquet and JSON hold, against the same cells as text."""
+def test_typed_columns_equal_columns_of_text():
+    """Columns of Parquet and JSON types, against the same cells as text."""
     typed = {
         "color": pa.array(["red", None]), "code": pa.array([7.0, 8.0]),
         "the price": pa.array([1.5, float("nan")]), "age": pa.array([30, 31], pa.int8()),

@@ -1,4 +1,4 @@
-"""Which split a row goes to, and the order that rows are scattered in."""
+"""The split of a row, and the order in which training rows are written."""
 
 import farmhash
 import numpy as np
@@ -18,7 +18,7 @@ def schema_of(**more):
     return Schema.model_validate({"name": "t", "fields": fields, "tasks": tasks, **more})
 
 
-def test_hash_is_that_of_the_cells_alone():
+def test_the_hash_depends_only_on_the_cells():
     columns = {"a": pa.array(["x", None, "x"]), "b": pa.array([1, 2, 1]), "c": pa.array("123")}
     columns["c"] = pa.array(["p", "q", "r"])
     found = split.row_hashes(columns, ["a", "b"])
@@ -28,7 +28,7 @@ def test_hash_is_that_of_the_cells_alone():
     assert split.row_hashes(part, ["a", "b"]).tolist() == expected[2:]
 
 
-def test_key_is_what_the_schema_reads_unless_named():
+def test_the_key_is_all_that_the_schema_reads_by_default():
     assert split.key_columns(schema_of()) == schema_of().columns
     assert split.key_columns(schema_of(key=["user"])) == ("user",)
 
@@ -53,12 +53,12 @@ def test_shares(given, expected):
         assert np.mean(place == SPLITS.index(name)) == pytest.approx(share, abs=0.01)
 
 
-def test_plain_inputs_need_a_split_to_go_to():
+def test_plain_inputs_need_a_split():
     with pytest.raises(UserError, match="train=FILE"):
         split.shares(schema_of(), ["train", "eval", "test"])
 
 
-def test_eval_rows_stay_when_test_gets_a_file():
+def test_eval_rows_do_not_change_when_test_gets_a_file():
     hashes = np.random.default_rng(0).integers(0, 2**64, 10_000, dtype=np.uint64)
     schema = schema_of(split={"eval": 0.1, "test": 0.2})
     both, one = (split.assign(hashes, split.shares(schema, given)) for given in ([], ["test"]))
@@ -66,13 +66,13 @@ def test_eval_rows_stay_when_test_gets_a_file():
 
 
 @given(st.integers(0, 500), st.integers(0, 10**6))
-def test_scattered_is_a_permutation(rows, seed):
+def test_a_shuffled_order_is_a_permutation(rows, seed):
     order = split.shuffled_order(rows, seed)
     assert sorted(order.tolist()) == list(range(rows))
     assert (order == split.shuffled_order(rows, seed)).all()
 
 
-def test_scattered_depends_on_the_seed_and_mixes():
+def test_a_shuffled_order_depends_on_the_seed_and_mixes():
     a, b = split.shuffled_order(10_000, 1), split.shuffled_order(10_000, 2)
     assert (a != b).mean() > 0.99
     assert abs(np.corrcoef(a, np.arange(10_000))[0, 1]) < 0.05

@@ -43,7 +43,7 @@ def trimmed(bag: np.ndarray) -> list[int]:
 
 
 def features_of(record: bytes) -> dict[str, list]:
-    """What TensorFlow's protocol buffer reads, by name."""
+    """Return the features that TensorFlow's protocol buffer reads, by name."""
     feature = tf.train.Example.FromString(record).features.feature
     return {
         name: list(value.int64_list.value) or list(value.float_list.value)
@@ -89,7 +89,7 @@ def test_a_block_is_the_shortest_encoding(columns):
     assert len(record) == len(example.SerializeToString())
 
 
-def test_rows_do_not_depend_on_their_neighbours():
+def test_rows_do_not_depend_on_their_neighbors():
     columns = columns_of(9)
     parts = [encode_rows({k: v[s] for k, v in columns.items()}) for s in (slice(4), slice(4, 9))]
     assert encode_rows(columns) == [*parts[0], *parts[1]]
@@ -114,11 +114,11 @@ def test_framing_equals_tensorflows(tmp_path_factory, records):
         ({"a": np.array([1, -1], np.int32)}, "Ids must not be negative. Received: -1 in `a`"),
     ],
 )
-def test_unfit_columns(columns, message):
+def test_columns_that_cannot_be_encoded(columns, message):
     with pytest.raises(ValueError, match=message):
         encode_rows(columns)
 
 
-def test_an_empty_piece_adds_nothing():
+def test_no_records_are_no_bytes():
     # TensorFlow takes an empty gzip member for the end of the file.
     assert frame([], compress=True) == b""

@@ -1,4 +1,4 @@
-"""What a dataset folder says of itself, and the sentence where it is damaged."""
+"""The description of a dataset folder, and the errors if it is damaged."""
 
 import json
 
@@ -55,7 +55,7 @@ def remove_shard(folder):
         (None, "eval", "split `eval` has no rows; give it a share in the schema's `split`"),
     ],
 )
-def test_unfit_folders(tmp_path, damage, split, message):
+def test_damaged_folders(tmp_path, damage, split, message):
     write(tmp_path, columns_of(5))
     if damage:
         damage(tmp_path)

@@ -1,4 +1,4 @@
-"""Packed rows are the rows of the files, mixed anew for every seed, held or read again."""
+"""Packed rows are the rows of the files, shuffled by seed, in memory or read again."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def packed(folder, memory=1 << 20):
 
 
 def unpacked(rows, *arguments):
-    """The rows of an epoch, as `columns_of` gives them."""
+    """Return the rows of an epoch, as `columns_of` does."""
     return read(rows.batches(*arguments).map(rows.unpack))
 
 
@@ -50,7 +50,7 @@ def test_a_seed_is_an_order(tmp_path, layout, memory):
 
 
 @HELD
-def test_batches_are_full_and_others_are_left_out(tmp_path, memory):
+def test_batches_are_full_and_the_rest_is_omitted(tmp_path, memory):
     rows = packed(write(tmp_path, columns_of(23)), memory)
     batches = rows.batches(10, 0)
     assert int(batches.cardinality()) == 2
@@ -61,19 +61,19 @@ def test_batches_are_full_and_others_are_left_out(tmp_path, memory):
 
 
 @HELD
-def test_a_batch_of_nothing_is_refused(tmp_path, memory):
+def test_an_empty_batch_is_refused(tmp_path, memory):
     with pytest.raises(UserError, match=r"`batch_size` must be positive. Received: batch_size=0"):
         packed(write(tmp_path, columns_of(5)), memory).batches(0, 0)
 
 
-def test_held_rows_are_mixed_over_the_whole_split(tmp_path):
-    """However far apart in the files; a row is as likely at any place of the order."""
+def test_rows_in_memory_are_shuffled_over_the_whole_split(tmp_path):
+    """A row is equally likely at any place of the order, wherever it is in the files."""
     count = 4000
     order = unpacked(packed(write(tmp_path, columns_of(count), block_rows=50)), 100, 7)["price"]
     assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 5 / np.sqrt(count)
 
 
-def test_a_step_on_a_gpu_is_handed_rows_not_places(tmp_path, monkeypatch):
+def test_a_step_on_a_gpu_gets_rows_not_indices(tmp_path, monkeypatch):
     """Sent with the places, all rows would go to it again in every execution."""
     folder = write(tmp_path, columns_of(40))
     places = packed(folder)
@@ -85,7 +85,7 @@ def test_a_step_on_a_gpu_is_handed_rows_not_places(tmp_path, monkeypatch):
         assert_same(unpacked(rows, 10, seed), expected[seed])
 
 
-def test_files_are_read_once_where_the_rows_fit(tmp_path):
+def test_files_are_read_once_if_the_rows_fit(tmp_path):
     folder = write(tmp_path, columns_of(40))
     held, read_again = packed(folder, 40 * ROW), packed(folder, 40 * ROW - 1)
     assert (held.fits, read_again.fits) == (True, False)
@@ -99,7 +99,7 @@ def test_files_are_read_once_where_the_rows_fit(tmp_path):
 
 
 @HELD
-def test_a_file_cut_short_is_an_error(tmp_path, memory):
+def test_a_truncated_file_is_an_error(tmp_path, memory):
     folder = write(tmp_path, columns_of(40), layout="row")
     (file,) = folder.glob("*.tfrecord")
     content = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Reading back what was written: every row once, mixed well, the same again from a seed."""
+"""Reading what was written: every row once, well mixed, repeatable by seed."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_shuffled_rows_are_the_same_rows(tmp_path, layout, compress):
     batch_size=st.integers(1, 50),
     seed=st.integers(0, 99),
 )
-def test_whatever_is_written_is_read(
+def test_random_columns_are_read_as_written(
     tmp_path_factory, rows, layout, compress, shards, batch_size, seed
 ):
     columns = columns_of(rows, seed)

@@ -1,4 +1,4 @@
-"""What a schema accepts, and the sentence it answers with where it does not."""
+"""Schemas that are accepted, and the error sentences of those that are not."""
 
 import copy
 import json

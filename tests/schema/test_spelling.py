@@ -59,7 +59,7 @@ def plain_integer(text):
 
 
 def by_client(text, dtype, missing):
-    """What the client sends, or None where it refuses the text."""
+    """Return the value that the client sends, or None if it refuses the text."""
     field = SignatureInput("x", np.dtype(dtype), 1, missing=missing)
     try:
         return parse_column([text, None], field, missing_texts(MISSING), int)[0].item()
@@ -114,12 +114,12 @@ def test_values_are_spelled_as_the_job_spells_columns_of_their_type(value):
     assert parse_cells.as_text(pa.array([value])).to_pylist() == [spell(value)]
 
 
-def test_what_missing_values_spell():
+def test_numbers_that_mean_missing():
     assert missing_texts(MISSING) == {"", "-999", "?", "1e5"}
     assert missing_integers([" 7.0 ", "-999", "?", "7", "1e5", "9" * 30]) == [-999, 7]
     assert missing_numbers([" 7.0 ", "-999", "?", "7", "1e5", "1e39", "inf"]) == [-999, 7, 1e5]
 
 
 @pytest.mark.parametrize("value", [[7], {}, None, object()])
-def test_what_has_no_spelling(value):
+def test_values_without_a_spelling(value):
     assert spell(value) is None

@@ -1,4 +1,4 @@
-"""A dataset folder of a few rows that tell themselves apart, for the tests of records."""
+"""A dataset folder of a few distinguishable rows, for the tests of records."""
 
 import json
 
@@ -38,7 +38,7 @@ TRANSFORM = FittedTransform(
 
 
 def columns_of(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Model inputs and labels; `price` tells the rows apart."""
+    """Return model inputs and labels; every row has its own `price`."""
     rng = np.random.default_rng(seed)
     bag = rng.integers(-1, 1000, (rows, 3)).astype(np.int32)
     bag[np.arange(3) >= rng.integers(0, 4, rows)[:, None]] = -1
@@ -59,7 +59,7 @@ def columns_of(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def write(folder, columns, layout="block", compress=False, shards=1, block_rows=4, split="train"):
-    """A dataset folder with the rows of `columns`, dealt to shards in turn."""
+    """Write a dataset folder with the rows of `columns`, in turn to its shards."""
     rows, files = len(columns["price"]), []
     for shard in range(shards):
         part = {name: values[shard::shards] for name, values in columns.items()}
@@ -85,7 +85,7 @@ def write(folder, columns, layout="block", compress=False, shards=1, block_rows=
 
 
 def read(data) -> dict[str, np.ndarray]:
-    """All rows of a `tf.data.Dataset`, as `columns_of` gives them."""
+    """Return all rows of a `tf.data.Dataset`, as `columns_of` does."""
     columns: dict[str, list] = {}
     for features, labels, weights in data.as_numpy_iterator():
         batch = dict(features)

@@ -52,14 +52,14 @@ def write_csv(path, rows):
 
 
 def write_config(folder, **changes):
-    """shop.yaml, the configuration above with these entries changed."""
+    """Write shop.yaml, the configuration above with these entries changed."""
     path = folder / "shop.yaml"
     path.write_text(yaml.safe_dump(CONFIG | changes))
     return path
 
 
 def run(folder, *inputs, output="out", flags=(), **changes):
-    """The job on these inputs; gives what dataset.json holds."""
+    """Run the job on these inputs; return the content of dataset.json."""
     argv = ["--config", str(write_config(folder, **changes)), "--output", str(folder / output)]
     for given in inputs:
         argv += ["--input", str(given)]
@@ -67,10 +67,10 @@ def run(folder, *inputs, output="out", flags=(), **changes):
 
 
 def left_in(folder):
-    """What lies beside the configuration."""
+    """Return the names of the files beside the configuration."""
     return sorted(path.name for path in folder.iterdir() if path.name != "shop.yaml")
 
 
 def spoil(rows, **cells):
-    """The rows with these cells instead."""
+    """Return the rows with these cells replaced."""
     return [row | cells for row in rows]

@@ -97,7 +97,7 @@ def _numeric(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 @st.composite
 def rows_of(draw: st.DrawFn, schema: Schema, min_size: int = 0, max_size: int = 12) -> list[Row]:
-    """Rows of Python values; None, in a bag too, is a missing one."""
+    """Return rows of Python values; None, also in a list, is a missing one."""
     row: dict[str, st.SearchStrategy] = {}
     for field in schema.fields:
         if field.kind == "numeric":
@@ -118,7 +118,7 @@ def rows_of(draw: st.DrawFn, schema: Schema, min_size: int = 0, max_size: int = 
 
 
 def clean_batch(schema: Schema, rows: list[Row]) -> pa.RecordBatch:
-    """The rows as the check step hands them on."""
+    """Return the rows as the job's validation passes them on."""
     columns = {}
     for field in schema.fields:
         columns[field.name] = pa.array([row[field.name] for row in rows], _arrow_type(field))
@@ -139,20 +139,20 @@ def _arrow_type(field: Field) -> pa.DataType:
 
 
 def schema_of(*fields: dict[str, Any], **more: Any) -> Schema:
-    """A schema of these fields."""
+    """Return a schema of these fields."""
     tasks = [{"name": "click", "label": "clicked"}]
     return Schema.model_validate({"name": "case", "fields": list(fields), "tasks": tasks, **more})
 
 
 def batch_of(schema: Schema, **columns: list) -> pa.RecordBatch:
-    """These columns as a clean batch."""
+    """Return these columns as a clean batch."""
     count = len(next(iter(columns.values())))
     rows = [{name: values[i] for name, values in columns.items()} for i in range(count)]
     return clean_batch(schema, rows)
 
 
 def raw_inputs(schema: Schema, rows: list[Row]) -> dict[str, np.ndarray]:
-    """The rows as a client sends them, padded and with stand-ins for what is missing."""
+    """Return the rows as a client sends them, padded, with values that mean missing."""
     raw = {}
     for field in schema.fields:
         values = [row[field.name] for row in rows]

@@ -1,4 +1,4 @@
-"""Accumulators merge in any order to the same bits, and what they say is true."""
+"""Accumulators merge in any order to the same bits, and their statistics are right."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def test_any_partition_and_order_give_the_same_bits(data, tmp_path_factory):
     schema = data.draw(schemas())
     rows = data.draw(rows_of(schema, min_size=1, max_size=20))
     with pytest.MonkeyPatch.context() as patch:
-        # So that some cases leave exact counts behind, and some compact early.
+        # So that some cases exceed exact counts, and some compact early.
         patch.setattr(quantiles_module, "EXACT_LIMIT", data.draw(st.sampled_from([3, 4096])))
         patch.setattr("mtl_tf.transform.counts._COMPACT_AT", data.draw(st.sampled_from([1, 99])))
         want = result(accumulated(schema, rows), folder)
@@ -68,7 +68,7 @@ def test_bytes_round_trip():
     assert Accumulator.from_bytes(empty.to_bytes()).to_bytes() == empty.to_bytes()
 
 
-def test_nothing_seen_still_fits():
+def test_a_transform_is_fitted_on_no_rows():
     schema = schema_of(
         {"name": "x", "kind": "numeric"},
         {"name": "q", "kind": "numeric", "transform": "quantile"},
@@ -129,7 +129,7 @@ def test_statistics_for_people():
     }  # fmt: skip
 
 
-def test_hashed_values_are_not_remembered():
+def test_hashed_values_are_not_counted():
     schema = schema_of({"name": "h", "kind": "categorical", "hash_buckets": 9})
     small = accumulated(schema, [{"h": "a"}]).to_bytes()
     large = accumulated(schema, [{"h": f"value {i}"} for i in range(5000)]).to_bytes()
@@ -182,7 +182,7 @@ def test_few_distinct_numbers_are_separated(values, buckets):
         np.testing.assert_array_equal(ids, np.arange(len(distinct)))
 
 
-def test_a_boundary_lies_halfway():
+def test_a_boundary_is_halfway():
     assert quantiles_of([1, 1, 4, 10]).boundaries(8) == (2.5, 7.0)
 
 

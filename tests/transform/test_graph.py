@@ -1,4 +1,4 @@
-"""The transform in a TensorFlow graph gives what it gives on Arrow batches."""
+"""The transform in a TensorFlow graph equals the one on Arrow batches."""
 
 import numpy as np
 import pytest

@@ -36,7 +36,7 @@ def test_integers_are_ordered_by_value_and_hashed_as_text():
     assert ids.tolist() == [2, 3 + farmhash.Fingerprint64("10") % 7, 10, 10]
 
 
-def test_numbers_are_standardised():
+def test_numbers_are_standardized():
     schema = schema_of({"name": "x", "kind": "numeric"})
     transform = fit(schema, [batch_of(schema, x=[1.0, 3.0, None])])
     assert transform.numeric["x"] == NumericTransform(mean=2.0, std=1.0)
@@ -78,7 +78,7 @@ def test_missing_numbers(transform, policy, want):
     assert apply_arrow(fitted, batch_of(schema, x=[None]))["x"].tolist() == [want]
 
 
-def test_values_that_mean_missing_are_missing_whatever_their_type():
+def test_values_that_mean_missing_are_missing_for_any_type():
     schema = schema_of(
         {"name": "c", "kind": "categorical"},
         {"name": "i", "kind": "categorical", "dtype": "integer"},
@@ -93,7 +93,7 @@ def test_values_that_mean_missing_are_missing_whatever_their_type():
     assert arrays["x"].tolist() == [-1.0, 0.0, 1.0]
 
 
-def test_bags_keep_places_and_weights_follow_the_ids():
+def test_multivalued_ids_and_weights_keep_their_places():
     schema = schema_of({"name": "b", "kind": "multivalued", "max_values": 3, "weights_column": "w"})
     batch = batch_of(
         schema,
@@ -105,7 +105,7 @@ def test_bags_keep_places_and_weights_follow_the_ids():
     assert arrays["b__weights"].tolist() == [[1, 0, 3], [0] * 3, [0] * 3, [0, 0.5, 0]]
 
 
-def test_large_vocabularies_are_looked_up_alike(monkeypatch):
+def test_large_vocabularies_have_the_same_ids(monkeypatch):
     schema = schema_of({"name": "c", "kind": "categorical"})
     values = [f"v{i}" for i in range(100)]
     transform = fit(schema, [batch_of(schema, c=values)])
@@ -116,7 +116,7 @@ def test_large_vocabularies_are_looked_up_alike(monkeypatch):
 
 
 @pytest.mark.parametrize("cast", ["dictionary<values=string, indices=int32>", "large_string"])
-def test_arrow_string_types_are_alike(cast):
+def test_arrow_string_types_have_the_same_ids(cast):
     schema = schema_of({"name": "c", "kind": "categorical"})
     batch = batch_of(schema, c=["a", None, "b", "a"])
     types = {"large_string": pa.large_string()}
