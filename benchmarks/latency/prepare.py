@@ -16,7 +16,7 @@ from benchmarks.latency import choices
 from benchmarks.latency.plain import PlainMSSM
 from benchmarks.latency.shapes import SHAPES, Shape, make_run
 from mtl_tf.compiler import capture, optimize
-from mtl_tf.compiler.ir.nodes import Affine, Embed, Projected
+from mtl_tf.compiler.ir.nodes import Affine, Embed, ProjectedLookup
 from mtl_tf.compiler.ir.plan import Plan
 from serving.export import export
 
@@ -61,7 +61,7 @@ def bare_work(plan: Plan) -> dict[str, Any]:
     ] + [
         {"rows": node.rows, "dim": node.width, "fields": len(node.fields)}
         for node in plan.nodes
-        if isinstance(node, Projected)
+        if isinstance(node, ProjectedLookup)
     ]
     return {"matrices": matrices, "lookups": lookups}
 

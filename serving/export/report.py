@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import mtl_tf
 from mtl_tf.backend.keras import keras
-from mtl_tf.compiler import cost, sharing, tasks_alone
+from mtl_tf.compiler import cost, cost_per_task, sharing
 from mtl_tf.transform.graph import TransformModule
 from serving.export import saved_model
 from serving.export.probe_requests import build_probe_requests, warmup_requests
@@ -137,7 +137,7 @@ def _latency(versions: Mapping[str, _Version], seconds: float) -> dict[str, Any]
 def _analysis(verified: Verified) -> dict[str, Any]:
     """Describe what the tasks share and cost, and the effect of each pass."""
     checked, compiled = verified.saved.checked, verified.saved.checked.compiled
-    alone = tasks_alone(compiled.trained, checked.tables["dtype"], compiled.rows_per_request)
+    alone = cost_per_task(compiled.trained, checked.tables["dtype"], compiled.rows_per_request)
     return {
         "sharing": sharing(compiled.trained),
         "tasks_alone": alone,

@@ -118,14 +118,14 @@ def ranking(
 
     It shares the lookup tables of `like` and the weights of `module`.
     """
-    context_inputs = frozenset(feature.name for feature in plan.inputs if feature.once)
+    context_inputs = frozenset(feature.name for feature in plan.inputs if feature.per_request)
     used = [field.name for field in transform.schema.fields if field.name in plan.features]
     of_context = [name for name in used if name in context_inputs]
     of_candidates = [name for name in used if name not in context_inputs]
     if not of_context or not of_candidates:
         return None
     parts = [TransformModule(transform, names, like) for names in (of_candidates, of_context)]
-    scored = lower(plan, like=module)
+    scored = lower(plan, share_weights_with=module)
 
     def scores(raw: Tensors) -> Tensors:
         candidates = {name: x for name, x in raw.items() if name not in context_inputs}

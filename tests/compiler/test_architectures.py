@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import capture, cost, lower, optimize, sharing
-from mtl_tf.compiler.ir.nodes import Affine, Mix
+from mtl_tf.compiler.ir.nodes import Affine, Mixture
 from tests.support.architectures import ROWS, TASKS, batch, build, set_distinct
 
 pytestmark = pytest.mark.keras
@@ -88,7 +88,7 @@ def test_an_averaged_sub_network_leaves_once_nobody_reads_it():
 def test_a_gate_costs_nothing_where_there_is_one_expert():
     model = set_distinct(build(ROWS["mmoe"].config.model_copy(update={"num_experts": 1})))
     plan = capture(model)
-    assert not any(isinstance(node, Mix) for node in plan.nodes)
+    assert not any(isinstance(node, Mixture) for node in plan.nodes)
     assert not any("gate" in node.name for node in plan.nodes if isinstance(node, Affine))
     features = batch(5)
     for task in TASKS:

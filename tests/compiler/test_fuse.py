@@ -3,7 +3,7 @@
 import numpy as np
 
 from mtl_tf.compiler import passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output
 from mtl_tf.compiler.ir.plan import Plan
 from tests.support.random_plans import PlanMaker, assert_same, rows_for
 
@@ -16,7 +16,7 @@ def test_fusing_makes_one_lookup_of_fields_and_one_product_of_a_level():
         maker.add(Affine(f"l/{reader}", edges, maker.array(4), "relu"))
         maker.add(Affine(f"t/{reader}", (Edge(f"l/{reader}", maker.array(4, 1)),), maker.array(1)))
         maker.add(Output(f"task/{reader}", f"t{reader}", f"t/{reader}"))
-    plan = Plan(tuple(maker.nodes), tuple(Feature(f"f{i}", "int32") for i in range(5)))
+    plan = Plan(tuple(maker.nodes), tuple(InputSpec(f"f{i}", "int32") for i in range(5)))
     after = passes.fuse(plan)
     assert [type(node).__name__ for node in after.nodes] == [
         "Embed", "Affine", "Affine", "Output", "Output"
@@ -42,7 +42,7 @@ def test_units_are_regrouped_by_what_they_read():
         maker.add(Affine(f"c/{cell}", edges, maker.array(300), "relu"))
         maker.add(Affine(f"t/{cell}", (Edge(f"c/{cell}", maker.array(300, 1)),), maker.array(1)))
         maker.add(Output(f"task/{cell}", f"t{cell}", f"t/{cell}"))
-    plan = Plan(tuple(maker.nodes), (Feature("f0", "int32"), Feature("f1", "int32")))
+    plan = Plan(tuple(maker.nodes), (InputSpec("f0", "int32"), InputSpec("f1", "int32")))
     after = passes.fuse(passes.fold_gates(plan), batch=512)
     cells = [node for node in after.nodes if node.name.startswith("c/")]
     assert sorted((node.width, len(node.edges)) for node in cells) == [(300, 1), (300, 2)]
@@ -61,7 +61,7 @@ def test_linear_sums_go_into_the_matrices_that_read_them():
     plan = Plan(
         (Embed("x", ("x",), one), Embed("y", ("y",), two), stitch, level, tower,
          Output("task/t", "t", "tower")),
-        (Feature("x", "int32"), Feature("y", "int32")),
+        (InputSpec("x", "int32"), InputSpec("y", "int32")),
     )  # fmt: skip
     rows = {"x": np.array([0, 3]), "y": np.array([4, 1])}
     folded = passes.fold_linear(plan)
@@ -81,7 +81,7 @@ def test_sums_of_sums_go_too():
     tower = Affine("tower", (Edge("level", np.ones((2, 1))),), np.zeros(1))
     plan = Plan(
         (Embed("x", ("x",), table), first, second, level, tower, Output("task/t", "t", "tower")),
-        (Feature("x", "int32"),),
+        (InputSpec("x", "int32"),),
     )
     folded = passes.fold_linear(plan)
     assert [node.name for node in folded.nodes] == ["x", "level", "tower", "task/t"]

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import capture, cost, lower, optimize, passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Mask, Output
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 from tests.support.graphs import count_operations
@@ -102,7 +102,7 @@ def test_large_tables_are_variables_and_small_weights_constants(tmp_path):
             ),
             Output("task/t", "t", "tower"),
         ),
-        (Feature("city", "int32"),),
+        (InputSpec("city", "int32"),),
     )
     module = lower(plan)
     rows = {"city": np.array([0, 69_999], np.int32)}
@@ -172,7 +172,7 @@ def test_masks_of_few_and_of_many_fields(count, readers):
             Affine("a", (Edge("m", maker.array(2 * len(pieces), 2)),), maker.array(2)),
             Output("task/t", "t", "a"),
         ),
-        tuple(Feature(name, "int32") for name in names),
+        tuple(InputSpec(name, "int32") for name in names),
     )
     rows = rows_for(plan, 9)
     assert_same(plan.scores(rows), lower(plan)(rows))
@@ -187,7 +187,7 @@ def test_ids_from_elsewhere_can_be_checked(field, wrong):
     edges = tuple(Edge(node.name, maker.array(2, 1)) for node in nodes)
     nodes += [Affine("a", edges, maker.array(1)), Output("task/t", "t", "a")]
     shapes = {"f0": (), "f1": (), "tags": (2,), "more": (2,)}
-    inputs = tuple(Feature(name, "int32", shape) for name, shape in shapes.items())
+    inputs = tuple(InputSpec(name, "int32", shape) for name, shape in shapes.items())
     plan = Plan(tuple(nodes), inputs)
     module = lower(optimize(plan)[0])
     rows = rows_for(plan, 5)
@@ -196,5 +196,5 @@ def test_ids_from_elsewhere_can_be_checked(field, wrong):
     if wrong == -1 and shapes[field]:  # padding
         assert_same(plan.scores(rows), module(rows, check_ids=True))
     else:
-        with pytest.raises(tf.errors.InvalidArgumentError, match="outside of the table"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="outside the table"):
             module(rows, check_ids=True)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 
 from mtl_tf.compiler import cost, lower, optimize, passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, MaskedTable, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Mask, MaskedTable, Output
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 from tests.compiler.test_lower import Session, saved
@@ -30,7 +30,7 @@ def plan():
 
     nodes = [Embed(f, (f,), array(size, DIM)) for f, size in SIZES.items()]
     for embed in nodes:
-        embed.table[0] = 1.0  # what no mask below closes
+        embed.table.array[0] = 1.0  # what no mask below closes
     for cell, closed in UNREAD.items():
         edges = []
         for field in SIZES:
@@ -42,23 +42,23 @@ def plan():
     cells = ("cell/0", "cell/1", "cell/2")
     tower = tuple(Edge(cell, array(3, 1)) for cell in cells)
     nodes += [Affine("tower", tower, array(1)), Output("task/t", "t", "tower")]
-    return Plan(tuple(nodes), tuple(Feature(f, "int32") for f in SIZES))
+    return Plan(tuple(nodes), tuple(InputSpec(f, "int32") for f in SIZES))
 
 
 def by_hand(plan, rows):
     """The logits, from the mask's equation."""
-    total = plan.by_name["tower"].bias[0]
+    total = plan.by_name["tower"].bias.array[0]
     for i, cell in enumerate(("cell/0", "cell/1", "cell/2")):
         node = plan.by_name[cell]
-        value = node.bias.astype(np.float64)
+        value = node.bias.float64()
         for edge in node.edges:
             field = edge.source.rpartition("/")[2]
-            e = plan.by_name[field].table[rows[field]].astype(np.float64)
+            e = plan.by_name[field].table.array[rows[field]].astype(np.float64)
             if field != edge.source:
-                g = plan.by_name[edge.source].g[0].astype(np.float64)
+                g = plan.by_name[edge.source].g.float64()[0]
                 e = e * np.maximum(np.tanh(e @ g), 0)[:, None]
-            value = value + e @ edge.weight
-        weight = plan.by_name["tower"].edges[i].weight[:, 0]
+            value = value + e @ edge.weight.array
+        weight = plan.by_name["tower"].edges[i].weight.array[:, 0]
         total = total + np.maximum(value, 0) @ weight
     return {"t": total}
 
@@ -117,10 +117,10 @@ def test_a_table_is_stored_once_however_many_masks_it_has(plan):
     open_rows = sum(
         size for closed in UNREAD.values() for f, size in SIZES.items() if f not in closed
     )
-    assert before.made == 0
-    assert after.made == 4 * DIM * open_rows
+    assert before.load_time_bytes == 0
+    assert after.load_time_bytes == 4 * DIM * open_rows
     half = cost(passes.quantize_tables(folded(plan), "float16"))
-    assert half.made == (2 * DIM + 4) * open_rows
+    assert half.load_time_bytes == (2 * DIM + 4) * open_rows
 
 
 @settings(
@@ -173,7 +173,7 @@ def test_rank_takes_the_same_tables(plan):
     whole = folded(plan, context=CONTEXT)
     module = lower(whole)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
-    split = lower(passes.split_context(whole, CONTEXT), like=module)
+    split = lower(passes.split_context(whole, CONTEXT), share_weights_with=module)
     ranked = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
     made = {id(t) for t in module._weights.values() if hasattr(t, "resource_handle")}
     assert len(made) == 2
@@ -194,7 +194,7 @@ def test_a_table_of_the_same_rows_under_another_mask_is_another_one(tmp_path):
             Affine("t", (Edge("m", np.ones((2, 1), np.float32)),), np.zeros(1, np.float32)),
             Output("task/t", "t", "t"),
         )
-        plan = folded(Plan(nodes, (Feature("a", "int32"),)))
+        plan = folded(Plan(nodes, (InputSpec("a", "int32"),)))
         saved(lower(plan), tmp_path / str(i))
     rows = {"a": np.array([0, 1])}
     for i, weights in enumerate(np.tanh([[1.0, 3.0], [2.0, 1.0]])):
@@ -215,7 +215,7 @@ def test_masks_that_are_alike_make_one_table(tables, tmp_path):
         nodes.append(Affine(f"c{reader}", (Edge(f"m{reader}", weight),), np.ones(3), "relu"))
     edges = tuple(Edge(f"c{reader}", np.ones((3, 1), np.float32)) for reader in ("0", "1"))
     nodes += [Affine("t", edges, np.zeros(1, np.float32)), Output("task/t", "t", "t")]
-    after = passes.quantize_tables(folded(Plan(tuple(nodes), (Feature("a", "int32"),))), tables)
+    after = passes.quantize_tables(folded(Plan(tuple(nodes), (InputSpec("a", "int32"),))), tables)
     saved(lower(after), tmp_path)
     rows = {"a": np.arange(4)}
     assert_same(after.scores(rows), Session(tmp_path)("serving_default", rows))

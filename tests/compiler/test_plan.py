@@ -10,7 +10,7 @@ import tensorflow as tf
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import cost, lower
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Mix, Numeric, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Mask, Mixture, Numeric, Output
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 from tests.support.random_plans import PlanMaker, assert_same, rows_for
@@ -23,7 +23,7 @@ WEIGHTS = {"x__weights": np.array([[2.0, 0.5, 9.0], [1.0, 1.0, 1.0], [1.0, 5.0, 
 def value_of(node, features, *before):
     """The value of `node`: one linear task per unit reads it."""
     inputs = tuple(
-        Feature(name, "float32" if values.dtype.kind == "f" else "int32", values.shape[1:])
+        InputSpec(name, "float32" if values.dtype.kind == "f" else "int32", values.shape[1:])
         for name, values in features.items()
     )
     width = 1 if isinstance(node, Output) else node.width
@@ -104,7 +104,7 @@ def test_an_affine_without_edges_is_a_constant():
 def test_a_mixture_weighs_its_experts_by_a_softmax():
     nodes = [Embed("e", ("x",), TABLE), Embed("f", ("x",), 2 * TABLE)]
     gate = Affine("g", (Edge("e", np.eye(2)),), np.zeros(2))
-    mix = Mix("m", (("e", 0), ("f", 0)), (("g", 0),), 2)
+    mix = Mixture("m", (("e", 0), ("f", 0)), (("g", 0),), 2)
     values = value_of(mix, {"x": np.array([0])}, *nodes, gate)
     share = math.exp(2) / (math.exp(1) + math.exp(2))
     np.testing.assert_allclose(values, [[1 + share, 2 + 2 * share]])
@@ -152,7 +152,7 @@ def test_scores_apply_the_link():
 )
 def test_rows_that_the_plan_cannot_read_are_explained(features, message):
     plan = Plan(
-        (Embed("e", ("x",), TABLE), Output("task/t", "t", "e", unit=1)), (Feature("x", "int32"),)
+        (Embed("e", ("x",), TABLE), Output("task/t", "t", "e", unit=1)), (InputSpec("x", "int32"),)
     )
     with pytest.raises(UserError, match=message):
         plan.logits(features)
@@ -175,14 +175,17 @@ def test_rows_must_be_equally_many():
         ([Affine("a", (Edge("e", np.eye(3)),), np.zeros(3))], "does not fit 3 units"),
         ([Affine("a", (Edge("e", np.ones(3)),), np.zeros(3))], "does not fit 3 units"),
         ([Mask("m", "e", np.ones((1, 2)), (1,))], "do not fit e"),
-        ([Mix("m", (("e", 1),), (("e", 0),), 2)], "too narrow for its experts or gates"),
-        ([Mix("m", (("e", 0), ("e", 1)), (("e", 1),), 1)], "too narrow for its experts or gates"),
-        ([Embed("f", ("y",), TABLE)], r"nodes read \['y'\], which are no inputs"),
+        ([Mixture("m", (("e", 1),), (("e", 0),), 2)], "too narrow for its experts or gates"),
+        (
+            [Mixture("m", (("e", 0), ("e", 1)), (("e", 1),), 1)],
+            "too narrow for its experts or gates",
+        ),
+        ([Embed("f", ("y",), TABLE)], r"nodes read \['y'\], which are not inputs"),
     ],
 )
 def test_a_plan_that_does_not_hold_together_is_refused(nodes, message):
     with pytest.raises(ValueError, match=message):
-        Plan((Embed("e", ("x",), TABLE), *nodes), (Feature("x", "int32"),))
+        Plan((Embed("e", ("x",), TABLE), *nodes), (InputSpec("x", "int32"),))
 
 
 def test_the_summary_is_json_without_weights():
@@ -202,7 +205,7 @@ def test_cost_counts_parameters_flops_and_bytes():
         Affine("t", (Edge("a", np.ones((3, 1))),), np.ones(1)),
         Output("task/t", "t", "t"),
     )
-    counted = cost(Plan(nodes, (Feature("x", "int32"),)))
+    counted = cost(Plan(nodes, (InputSpec("x", "int32"),)))
     assert counted.parameters == 5 + (6 + 3) + (3 + 1)
     assert counted.bytes == 4 * (6 + (6 + 3) + (3 + 1))
     # products, bias and relu; products and bias; sigmoid

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings, strategies
 
 from mtl_tf.compiler import cost, lower, optimize, passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output, Projected
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output, ProjectedLookup
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 from tests.compiler.test_lower import Session, saved
@@ -23,7 +23,7 @@ PLENTY = 1 << 30
 
 
 def sums(plan):
-    return [node for node in plan.nodes if isinstance(node, Projected)]
+    return [node for node in plan.nodes if isinstance(node, ProjectedLookup)]
 
 
 def toy(sizes=(5, 3, 4), dims=(2, 2, 2), units=(3, 3), seed=0, own=False):
@@ -49,7 +49,7 @@ def toy(sizes=(5, 3, 4), dims=(2, 2, 2), units=(3, 3), seed=0, own=False):
         nodes.append(Affine(f"level/{i}", edges, array(width), "relu"))
     last = tuple(Edge(f"level/{i}", array(width, 1)) for i, width in enumerate(units))
     nodes += [Affine("tower/score", last, array(1)), Output("task/t", "t", "tower/score")]
-    return Plan(tuple(nodes), tuple(Feature(name, "int32") for name in fields))
+    return Plan(tuple(nodes), tuple(InputSpec(name, "int32") for name in fields))
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -80,7 +80,7 @@ def test_a_budget_for_some_fields_keeps_the_logits(plan, budget):
         return
     after = passes.project_tables(folded, budget)
     assert_same(plan.logits(rows), after.logits(rows))
-    assert cost(after).made <= budget
+    assert cost(after).load_time_bytes <= budget
 
 
 @pytest.mark.parametrize("last", [0, 1])
@@ -131,7 +131,7 @@ def test_the_export_does_not_hold_the_products(tmp_path):
     plan = passes.project_tables(toy(sizes=(400, 300), dims=(2, 2), units=(64, 64)), PLENTY)
     saved(lower(plan), tmp_path)
     size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-    assert cost(plan).made == (700 + 1) * 128 * 4  # one row of zeros
+    assert cost(plan).load_time_bytes == (700 + 1) * 128 * 4  # one row of zeros
     assert size < 100_000
 
 
@@ -147,7 +147,7 @@ def test_the_budget_goes_to_the_smallest_vocabularies():
 def test_by_default_no_more_than_the_weights():
     for sizes in ((5, 5, 5), (500, 2, 3), (30, 40, 50)):
         plan = toy(sizes=sizes)
-        assert cost(passes.project_tables(plan)).made <= cost(plan).bytes
+        assert cost(passes.project_tables(plan)).load_time_bytes <= cost(plan).bytes
 
 
 def wide(units=(256,), own=False):
@@ -195,7 +195,7 @@ def test_candidates_too_are_added_up():
     whole = passes.fuse(passes.project_tables(plan, PLENTY, context=context), context=context)
     module = lower(whole)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
-    split = lower(passes.split_context(whole, context), like=module)
+    split = lower(passes.split_context(whole, context), share_weights_with=module)
     scores = tf.function(lambda **f: split(f)).get_concrete_function(**split.input_signature())
     assert "f1" in scores.structured_input_signature[1]
     for count in (1, 3, 50):
@@ -210,9 +210,9 @@ def test_a_field_that_is_read_twice_is_added_up():
     plan = toy(sizes=(30,) * 20, dims=(4,) * 20, units=(64,), own=True)
     again = toy(sizes=(30,) * 20, dims=(4,) * 20, units=(64,), own=True, seed=1)
     embeds = [n for n in again.nodes if isinstance(n, Embed)]
-    embeds = [replace(node, name=f"again/{node.name}") for node in embeds]
+    embeds = [replace(e, name=f"again/{e.name}", table=e.table.array) for e in embeds]
     cell, other = plan.by_name["level/0"], again.by_name["level/0"]
-    edges = [replace(edge, source=f"again/{edge.source}") for edge in other.edges]
+    edges = [Edge(f"again/{edge.source}", edge.weight.array) for edge in other.edges]
     both = replace(cell, edges=(*cell.edges, *edges))
     nodes = [both if node is cell else node for node in plan.nodes]
     twice = plan.with_nodes([*embeds, *nodes])

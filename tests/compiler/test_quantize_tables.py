@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf.compiler import cost, lower, optimize, passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output, Weight
 from mtl_tf.compiler.ir.plan import Plan
 from tests.compiler.test_lower import readable
 from tests.support.graphs import count_operations
@@ -14,9 +14,10 @@ from tests.support.random_plans import assert_same, rows_for
 
 def plan_of(table, pooling=None):
     shape = (3,) if pooling else ()
+    shared = Weight(table, "table")
     nodes = (
-        Embed("a", ("a",), table, pooling=pooling),
-        Embed("b", ("b",), table, pooling=pooling),
+        Embed("a", ("a",), shared, pooling=pooling),
+        Embed("b", ("b",), shared, pooling=pooling),
         Affine(
             "t",
             tuple(Edge(name, np.eye(table.shape[1], 1, dtype=np.float32)) for name in "ab"),
@@ -24,7 +25,7 @@ def plan_of(table, pooling=None):
         ),
         Output("task/t", "t", "t"),
     )
-    return Plan(nodes, tuple(Feature(name, "int32", shape) for name in "ab"))
+    return Plan(nodes, tuple(InputSpec(name, "int32", shape) for name in "ab"))
 
 
 TABLE = np.array([[1.0, -2.0], [0.0, 0.0], [0.3, 0.1], [1e6, 5.0], [1e-44, 0.0]], np.float32)
@@ -33,7 +34,7 @@ TABLE = np.array([[1.0, -2.0], [0.0, 0.0], [0.3, 0.1], [1e6, 5.0], [1e-44, 0.0]]
 def test_int8_by_hand():
     embed = passes.quantize_tables(plan_of(TABLE), "int8").by_name["a"]
     assert embed.table.dtype == np.int8 and embed.scale.shape == (5, 1)
-    np.testing.assert_array_equal(embed.table[:4], [[64, -127], [0, 0], [127, 42], [127, 0]])
+    np.testing.assert_array_equal(embed.table.array[:4], [[64, -127], [0, 0], [127, 42], [127, 0]])
     scale = np.maximum(np.abs(TABLE).max(axis=1, keepdims=True) / 127, 1e-45)
     assert (np.abs(embed.rows(np.arange(4)) - TABLE[:4]) <= 0.5001 * scale[:4]).all()
     assert (np.abs(embed.rows(np.array([4]))) <= 1e-43).all()
@@ -48,7 +49,7 @@ def test_float16_by_hand():
 
 def test_shared_tables_stay_shared():
     stored = passes.quantize_tables(plan_of(TABLE), "int8")
-    assert stored.by_name["a"].table is stored.by_name["b"].table
+    assert stored.by_name["a"].table == stored.by_name["b"].table
     assert cost(stored).bytes == cost(plan_of(TABLE)).bytes - 4 * 10 + 10 + 4 * 5
 
 

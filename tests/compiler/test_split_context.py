@@ -1,7 +1,5 @@
 """One row of context for many candidates: the same scores as the row repeated."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tf.compiler import cost, lower, optimize, passes
-from mtl_tf.compiler.ir.memory import rows_in, stacked
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output, Projected
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Mask, Output, ProjectedLookup
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 from tests.support.graphs import count_operations
@@ -49,7 +46,7 @@ def test_one_row_of_context_gives_the_scores_of_the_row_repeated(plan, seed, cou
     split = passes.split_context(final, context)
     once, repeated = ranked(plan, context, count)
     assert_same(plan.logits(repeated), split.logits(once))
-    assert {f.name for f in split.inputs if f.once} == context
+    assert {f.name for f in split.inputs if f.per_request} == context
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -76,7 +73,7 @@ def two_readers(maker, context):
     nodes, inputs, edges = [], [], {0: [], 1: [], 2: []}
     for i in range(6):
         nodes.append(Embed(f"e{i}", (f"f{i}",), maker.array(5, 4)))
-        inputs.append(Feature(f"f{i}", "int32"))
+        inputs.append(InputSpec(f"f{i}", "int32"))
         for r in range(3):
             nodes.append(Mask(f"m{i}{r}", f"e{i}", maker.array(1, 4)))
             edges[r].append(Edge(f"m{i}{r}", maker.array(4, 3)))
@@ -93,8 +90,8 @@ def test_the_contexts_share_is_computed_for_one_row():
     split = passes.split_context(plan, context)
     inputs = [node for node in split.nodes if isinstance(node, (Embed, Mask))]
     for node in inputs:
-        assert (node.name in split.once) == node.name.endswith("/context")
-    rows = {name: split.by_name[name].width for name in split.once}
+        assert (node.name in split.per_request) == node.name.endswith("/context")
+    rows = {name: split.by_name[name].width for name in split.per_request}
     first = next(node for node in split.nodes if isinstance(node, Affine))
     assert first.name in rows and sum(len(edge.weight) for edge in first.edges) > 0
     # Half of every matrix that reads fields is left for the candidates.
@@ -106,11 +103,13 @@ def test_the_contexts_projected_rows_are_added_once():
     context = {"f1", "f3", "f5"}
     plan = optimize(two_readers(PlanMaker(0), context), context=context)[0]
     split = passes.split_context(plan, context)
-    (whole,) = (node for node in plan.nodes if isinstance(node, Projected))
-    own, others = (node for node in split.nodes if isinstance(node, Projected))
-    assert set(own.fields) == context and own.name in split.once
-    assert set(others.fields) == set(whole.fields) - context and others.name not in split.once
-    assert own.blocks is others.blocks is whole.blocks  # one table in memory
+    (whole,) = (node for node in plan.nodes if isinstance(node, ProjectedLookup))
+    own, others = (node for node in split.nodes if isinstance(node, ProjectedLookup))
+    assert set(own.fields) == context and own.name in split.per_request
+    assert (
+        set(others.fields) == set(whole.fields) - context and others.name not in split.per_request
+    )
+    assert own.terms is others.terms is whole.terms  # one table in memory
     once, repeated = ranked(plan, context, 7)
     assert_same(plan.logits(repeated), split.logits(once))
 
@@ -120,43 +119,8 @@ def test_no_weight_is_stored_twice():
     plan = optimize(two_readers(PlanMaker(0), context), context=context)[0]
     module = lower(plan)
     tf.function(lambda **f: module(f)).get_concrete_function(**module.input_signature())
-    second = lower(passes.split_context(plan, context), like=module)
+    second = lower(passes.split_context(plan, context), share_weights_with=module)
     once, repeated = ranked(plan, context, 7)
     tf.function(lambda **f: second(f)).get_concrete_function(**second.input_signature())
     assert_same(plan.scores(repeated), second(once))
     assert all(key.endswith("offsets") for key in second._weights)
-
-
-@pytest.mark.parametrize(
-    ("part", "row"),
-    [
-        (lambda a: a[2:4], 2),
-        (lambda a: a, 0),
-        (lambda a: a[:, 1:], None),
-        (lambda a: a[::2], None),
-        (lambda a: a.copy(), None),
-        (lambda a: a[2:2], None),
-        (lambda a: a[0], None),
-    ],
-)
-def test_rows_in(part, row):
-    whole = np.arange(15.0).reshape(5, 3)
-    assert rows_in(whole, part(whole)) == row
-
-
-def test_a_single_row_may_have_any_stride():
-    one, other = (np.broadcast_to(np.ones(3, np.float32).copy(), (1, 3)) for _ in range(2))
-    assert one.strides[0] == 0
-    assert (rows_in(one, one), rows_in(one, other)) == (0, None)
-    assert rows_in(one, np.broadcast_to(one[0], (2, 3))) is None
-
-
-def test_stacked_copies_only_what_is_apart():
-    whole = np.arange(15.0).reshape(5, 3)
-    for parts in ([0, 2, 4], [1, 2, 5], [0, 2]):
-        pieces = [whole[a:b] for a, b in pairwise(parts)]
-        assert np.shares_memory(stacked(pieces), whole)
-        np.testing.assert_array_equal(stacked(pieces), whole[parts[0] : parts[-1]])
-    apart = stacked([whole[3:], whole[:2]])
-    assert not np.shares_memory(apart, whole)
-    np.testing.assert_array_equal(apart, np.concatenate([whole[3:], whole[:2]]))

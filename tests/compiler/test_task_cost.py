@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mtl_tf.compiler import cost, tasks_alone
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Output
+from mtl_tf.compiler import cost, cost_per_task
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output
 from mtl_tf.compiler.ir.plan import Plan
 
 
@@ -17,11 +17,11 @@ def plan_of(tasks, fields):
         edges = tuple(Edge(name, weight) for name in (task, "both"))
         nodes.append(Affine(f"tower_{task}", edges, np.ones(1, np.float32)))
         nodes.append(Output(f"task/{task}", task, f"tower_{task}"))
-    return Plan(tuple(nodes), tuple(Feature(name, "int32") for name in fields))
+    return Plan(tuple(nodes), tuple(InputSpec(name, "int32") for name in fields))
 
 
 def test_each_task_alone_is_a_model_of_its_own():
-    alone = tasks_alone(plan_of(("x", "y"), ("x", "y", "both")))
+    alone = cost_per_task(plan_of(("x", "y"), ("x", "y", "both")))
     assert {task: entry["fields"] for task, entry in alone.items()} == {
         "x": ["x", "both"],
         "y": ["y", "both"],
@@ -34,6 +34,6 @@ def test_each_task_alone_is_a_model_of_its_own():
 
 def test_smaller_tables_count():
     plan = plan_of(("x", "y"), ("x", "y", "both"))
-    whole, rounded = tasks_alone(plan)["x"], tasks_alone(plan, "int8")["x"]
+    whole, rounded = cost_per_task(plan)["x"], cost_per_task(plan, "int8")["x"]
     assert rounded["bytes"] == whole["bytes"] - 3 * 12 + 4 * 6
     assert set(rounded) == {"fields", *cost(plan).to_json()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtl_tf.compiler import optimize
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Mask, Output
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.plots import draw_plans, plan_graph
 from mtl_tf.plots.style import save
@@ -37,7 +37,7 @@ def toy():
         ),
         Output("task/click", "click", "tower"),
     )
-    return Plan(nodes, (Feature("city", "int32"), Feature("shop", "int32")))
+    return Plan(nodes, (InputSpec("city", "int32"), InputSpec("shop", "int32")))
 
 
 def texts(figure, folder):

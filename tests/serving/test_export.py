@@ -87,7 +87,7 @@ def test_ids_of_another_transform_are_refused(served, features):
     with pytest.raises(ServingError) as caught:
         served.score("shop", wrong, signature="ids")
     assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
-    assert "outside of the table of its field" in str(caught.value)
+    assert "outside the table of its field" in str(caught.value)
 
 
 @pytest.mark.keras

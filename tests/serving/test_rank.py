@@ -1,5 +1,6 @@
 """`rank` scores many candidates in one context as `serving_default` scores the repeated rows."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -156,8 +157,9 @@ def test_a_wrong_split_is_not_published(run, tmp_path, monkeypatch):
 
     def wrong(plan, context):
         plan = split(plan, context)
-        row = next(node for node in plan.nodes if node.name in plan.once and hasattr(node, "bias"))
-        changed = type(row)(**{**vars(row), "bias": row.bias + 0.01})
+        once = (node for node in plan.nodes if node.name in plan.per_request)
+        row = next(node for node in once if hasattr(node, "bias"))
+        changed = dataclasses.replace(row, bias=row.bias.array + 0.01)
         return plan.with_nodes(changed if node is row else node for node in plan.nodes)
 
     monkeypatch.setattr(passes, "split_context", wrong)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Feature, Mask, Mix, Node, Numeric, Output
+from mtl_tf.compiler.ir.nodes import (
+    Affine,
+    Edge,
+    Embed,
+    InputSpec,
+    Mask,
+    Mixture,
+    Node,
+    Numeric,
+    Output,
+    Weight,
+)
 from mtl_tf.compiler.ir.plan import Plan
 
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "softplus", "elu")
@@ -44,8 +55,8 @@ class PlanMaker:
         self.sizes = fields, readers, levels, tasks
         self.closed, self.masks, self.matrices_only = closed, masks, matrices_only
         self.nodes: list[Node] = []
-        self.inputs: list[Feature] = []
-        self.tables: list[np.ndarray] = []
+        self.inputs: list[InputSpec] = []
+        self.tables: list[Weight] = []
 
     def plan(self) -> Plan:
         fields, readers, levels, tasks = self.sizes
@@ -82,27 +93,28 @@ class PlanMaker:
         dim = int(self.pick([1, 2, 3, 3]))
         kind = self.pick(["id", "id", "id", "bag", "weighted bag", "number", "number"])
         if kind == "number":
-            self.inputs.append(Feature(name, "float32"))
+            self.inputs.append(InputSpec(name, "float32"))
             vectors = self.array(1, dim) * (not self.is_closed() or self.closed < 0.5)
             biases = self.array(1, dim) * self.pick([0, 1, 1])
             return self.add(Numeric(f"e/{name}", (name,), vectors, biases.astype(np.float32)))
         table = self.table(dim)
         if kind == "id":
-            self.inputs.append(Feature(name, "int32"))
+            self.inputs.append(InputSpec(name, "int32"))
             return self.add(Embed(f"e/{name}", (name,), table))
         length = int(self.pick([1, 3, 3]))
-        self.inputs.append(Feature(name, "int32", (length,)))
+        self.inputs.append(InputSpec(name, "int32", (length,)))
         weighted = kind == "weighted bag"
         if weighted:
-            self.inputs.append(Feature(f"{name}__weights", "float32", (length,)))
+            self.inputs.append(InputSpec(f"{name}__weights", "float32", (length,)))
         pooling = self.pick(["sum", "mean", "mean"])
         return self.add(Embed(f"e/{name}", (name,), table, pooling=pooling, weighted=weighted))
 
-    def table(self, dim) -> np.ndarray:
+    def table(self, dim) -> Weight:
         shared = [table for table in self.tables if table.shape[1] == dim]
         if shared and self.rng.random() < 0.3:
             return self.pick(shared)
-        self.tables.append(self.array(int(self.rng.integers(1, 7)), dim))
+        table = self.array(int(self.rng.integers(1, 7)), dim)
+        self.tables.append(Weight(table, f"table/{len(self.tables)}"))
         return self.tables[-1]
 
     def reader(self, name, vectors) -> Affine:
@@ -156,7 +168,7 @@ class PlanMaker:
         weight = np.asarray(weight)
         return Edge(source.name, weight, None if chosen is None else np.asarray(chosen))
 
-    def mix(self, name, cells) -> Mix | None:
+    def mix(self, name, cells) -> Mixture | None:
         units = int(self.rng.integers(1, self.pick(cells).width + 1))
         experts = [
             (cell.name, int(self.rng.integers(cell.width - units + 1)))
@@ -170,7 +182,7 @@ class PlanMaker:
             edges = [Edge(cells[0].name, self.matrix(cells[0].width, width))]
             gate = self.affine(f"{name}/gate/{reader}", edges, width)
             gates.append((gate.name, int(self.rng.integers(more + 1))))
-        return self.add(Mix(name, tuple(experts), tuple(gates), units))
+        return self.add(Mixture(name, tuple(experts), tuple(gates), units))
 
     def mixtures(self, level, cells) -> list[Node]:
         """A mixture per reader, of some of the same experts each, as CGC has."""
@@ -184,7 +196,9 @@ class PlanMaker:
             edges = [Edge(source.name, self.matrix(source.width, count))]
             gate = Affine(f"{level}/{reader}/gate", tuple(edges), self.array(count))
             self.add(gate)
-            found.append(self.add(Mix(f"{level}/{reader}", tuple(seen), ((gate.name, 0),), units)))
+            found.append(
+                self.add(Mixture(f"{level}/{reader}", tuple(seen), ((gate.name, 0),), units))
+            )
         return found
 
     def task(self, name, cell) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mtl_tf.compiler.analysis.sharing import labels, owners
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Mix, Node, Numeric, sources_of
+from mtl_tf.compiler.ir.mask_share import mask_shares
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Mixture, Node, Numeric
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.fold_masks import open_share
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ _Links = dict[tuple[str, str], Link]
 
 def _homes(plan: Plan) -> dict[str, str]:
     """Node -> the block that shows it; masks and the gates of mixtures have none."""
-    mixtures = [node for node in plan.nodes if isinstance(node, Mix)]
+    mixtures = [node for node in plan.nodes if isinstance(node, Mixture)]
     gates = {gate for node in mixtures for gate, _ in node.gates}
     home = {}
     for node in plan.nodes:
@@ -108,6 +108,7 @@ def _homes(plan: Plan) -> dict[str, str]:
 def _links(plan: Plan, home: dict[str, str]) -> _Links:
     """Every link between two blocks, closed ones with strength 0."""
     links: _Links = {}
+    shares = mask_shares(plan)
     for node in plan.nodes:
         if node.name not in home:
             continue
@@ -115,7 +116,7 @@ def _links(plan: Plan, home: dict[str, str]) -> _Links:
             share: float | None = 1.0
             if isinstance(mask := plan.by_name[source], Mask):
                 source = mask.source
-                share = open_share(mask, plan.by_name[source])
+                share = shares[mask.name]
             if source not in home or home[source] == home[node.name]:
                 continue
             if strength is not None:
@@ -131,14 +132,14 @@ def _read(node: Node) -> Iterable[tuple[str, float | None]]:
     """What a node reads, and how strongly."""
     if isinstance(node, Affine):
         return [(edge.source, _strength(edge)) for edge in node.edges]
-    if isinstance(node, Mix):
+    if isinstance(node, Mixture):
         return [(expert, None) for expert, _ in node.experts]
-    return [(source, 1.0) for source in sources_of(node)]
+    return [(source, 1.0) for source in node.inputs]
 
 
 def _strength(edge: Edge) -> float:
-    gate = 1.0 if edge.gate is None else float(np.mean(edge.gate))
-    weight = 1.0 if edge.weight.ndim == 2 else float(np.mean(np.abs(edge.weight)))
+    gate = 1.0 if edge.gate is None else float(np.mean(edge.gate.array))
+    weight = 1.0 if edge.weight.ndim == 2 else float(np.mean(np.abs(edge.weight.array)))
     return min(1.0, gate * weight)
 
 
@@ -163,7 +164,7 @@ def _without_routers(
 
 
 def _only_routes(node: Node) -> bool:
-    if isinstance(node, Mix):
+    if isinstance(node, Mixture):
         return True
     return isinstance(node, Affine) and node.activation == "linear" and not node.bias.any()
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mtl_tf.compiler import passes
+from mtl_tf.compiler.ir.mask_share import MaskShares, mask_shares
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Node, Numeric
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.fold_masks import open_share
 
 
 def sharing(plan: Plan) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def sharing(plan: Plan) -> dict[str, Any]:
     - `labels`: sub-network -> the task that it belongs to (see `owners`), or `shared`;
       numbered where a level has several of them.
     """
+    shares = mask_shares(plan)
     levels: dict[str, dict[str, dict[str, float]]] = {}
     fields: dict[str, dict[str, float]] = {}
     for node in plan.nodes:
@@ -35,24 +36,24 @@ def sharing(plan: Plan) -> dict[str, Any]:
             source = plan.by_name[edge.source]
             read = _field_of(plan, source)
             if read is not None:
-                fields.setdefault(node.name, {})[read] = _share_of(plan, source)
+                fields.setdefault(node.name, {})[read] = _share_of(source, shares)
             else:
                 level = levels.setdefault(_split(node.name)[0], {})
                 level.setdefault(node.name, {})[edge.source] = _open_units(edge)
     cells = {name: readers for name, readers in levels.items() if _is_level(readers)}
     owner = owners(plan, [*fields, *(cell for level in cells.values() for cell in level)])
     return {
-        "tasks": {task: list(_read_by(plan, task)) for task in plan.tasks},
+        "tasks": {task: list(_read_by(plan, task, shares)) for task in plan.tasks},
         "fields": fields,
         "connections": cells,
         "labels": labels(owner, {cell: _split(cell)[0] for cell in owner}),
     }
 
 
-def _read_by(plan: Plan, task: str) -> tuple[str, ...]:
-    """Fields that reach the task once everything closed has left."""
+def _read_by(plan: Plan, task: str, shares: MaskShares) -> tuple[str, ...]:
+    """Fields that reach the task once everything closed is removed."""
     alone = passes.fold_gates(passes.select_tasks(plan, [task]))
-    alone = passes.eliminate_dead(passes.fold_masks(alone, table_budget=0))
+    alone = passes.eliminate_dead(passes.fold_masks(alone, table_budget=0, shares=shares))
     return tuple(name for name in alone.features if not name.endswith("__weights"))
 
 
@@ -62,17 +63,15 @@ def _field_of(plan: Plan, node: Node) -> str | None:
     return node.fields[0] if isinstance(node, (Embed, Numeric)) else None
 
 
-def _share_of(plan: Plan, node: Node) -> float:
-    if not isinstance(node, Mask):
-        return 1.0
-    share = open_share(node, plan.by_name[node.source])
+def _share_of(node: Node, shares: MaskShares) -> float:
+    share = shares.get(node.name)
     return 1.0 if share is None else share
 
 
 def _open_units(edge: Edge) -> float:
     if edge.gate is None:
         return 1.0
-    return float((edge.gate != 0).mean())
+    return float((edge.gate.array != 0).mean())
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -102,7 +101,7 @@ def owners(plan: Plan, cells: Iterable[str]) -> dict[str, str | None]:
         if name:
             by_index.setdefault(_split(name)[1], set()).add(output.task)
     own = [output for output in plan.outputs if not output.times]
-    leads = {output.task: plan.needed([output.name]) for output in own}
+    leads = {output.task: plan.ancestors([output.name]) for output in own}
     found: dict[str, str | None] = {}
     for cell in cells:
         tasks = {task for task, nodes in leads.items() if cell in nodes}

@@ -10,7 +10,7 @@ from mtl_tf.compiler.passes import quantize_tables
 from mtl_tf.compiler.passes.pipeline import optimize
 
 
-def tasks_alone(
+def cost_per_task(
     plan: Plan, tables: str = "float32", batch: int | None = None
 ) -> dict[str, dict[str, Any]]:
     """Task -> `fields` it reads, and `parameters`, `flops` per row, `bytes` and `ops`.

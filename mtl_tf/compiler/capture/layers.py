@@ -1,88 +1,59 @@
-"""Per layer: which plan nodes it is. One function each, picked by the layer's class.
-
-For another layer, register a function that adds nodes and returns what they stand
-for; raise `NotCapturableError` where there are no nodes for its inputs or options:
-
-    @capture_layer.register(MyLayer)
-    def _(layer, inputs, tracer):
-        ...
-        return tracer.affine(layer.name, [(vector_of(inputs), matrix, None)], bias, "relu")
-"""
+"""Capture functions of fields, sub-networks, towers and plain Keras layers."""
 
 from __future__ import annotations
 
-from functools import singledispatch
+import functools
 from typing import Any
 
 import numpy as np
 
 from mtl_tf import layers
+from mtl_tf.backend.graph import has_readers
 from mtl_tf.backend.keras import keras
-from mtl_tf.compiler.capture.tracer import (
-    Input,
+from mtl_tf.compiler.capture.registry import activation_name, array_of, capture_layer
+from mtl_tf.compiler.capture.tracer import Tracer
+from mtl_tf.compiler.capture.values import (
     NotCapturableError,
     Product,
     Stack,
-    Tracer,
     Value,
     Vector,
-    activation_name,
-    array,
+    input_name,
+    stack_of,
+    vector_of,
 )
 from mtl_tf.compiler.ir import nodes as n
 
 
-@singledispatch
-def capture_layer(layer: Any, inputs: Any, tracer: Tracer) -> Value:
-    """The value of `layer` for the values `inputs`; its nodes are added to `tracer`."""
-    raise NotCapturableError
-
-
-def vector_of(value: Any) -> Vector:
-    """`value` if it is `(batch, D)`; else `NotCapturableError`."""
-    if not isinstance(value, Vector):
-        raise NotCapturableError
-    return value
-
-
-def stack_of(value: Any, count: int) -> Stack:
-    """`value` as `count` vectors; `(batch, D)` counts as every one of them."""
-    stack = Stack((value,) * count) if isinstance(value, Vector) else value
-    if not isinstance(stack, Stack) or len(stack.vectors) != count:
-        raise NotCapturableError
-    return stack
-
-
 @capture_layer.register(layers.FieldEmbedding)
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
-    tables: dict[str, n.Array] = {}
     parts: list[str] = []
     for feature in layer.features:
-        field = _input_name(inputs, feature["name"])
+        field = input_name(inputs, feature["name"])
         name = tracer.name(f"{layer.name}/{feature['name']}")
         if feature["kind"] == "number":
-            vector, bias = (array(part)[None] for part in layer.number(feature["name"]))
+            vector, bias = (
+                n.Weight(array_of(part)[None]) for part in layer.number(feature["name"])
+            )
             node: n.Node = n.Numeric(name, (field,), vector, bias)
         else:
             weighted = feature.get("weighted", False)
-            if weighted and _input_name(inputs, f"{feature['name']}__weights") != (
+            if weighted and input_name(inputs, f"{feature['name']}__weights") != (
                 f"{field}__weights"
             ):
                 raise NotCapturableError
-            if feature["table"] not in tables:
-                tables[feature["table"]] = array(layer.table(feature["table"]))
-            table = tables[feature["table"]]
+            table = tracer.shared_weight(
+                f"{layer.name}/{feature['table']}/table",
+                functools.partial(_table, layer, feature["table"]),
+            )
             pooling = feature.get("pooling") if feature["kind"] == "bag" else None
             node = n.Embed(name, (field,), table, pooling=pooling, weighted=weighted)
         parts += tracer.add(node).parts
     return Vector(tuple(parts))
 
 
-def _input_name(inputs: Any, key: str) -> str:
-    value = inputs.get(key) if isinstance(inputs, dict) else None
-    if not isinstance(value, Input):
-        raise NotCapturableError
-    return value.name
+def _table(layer: Any, name: str) -> n.Array:
+    return array_of(layer.table(name))
 
 
 @capture_layer.register(layers.FieldMask)
@@ -92,9 +63,9 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
         raise NotCapturableError
     cuts = np.cumsum(layer.field_dims)[:-1]
     readers = []
-    for index, g in enumerate(array(layer.g)):
+    for index, g in enumerate(array_of(layer.g)):
         masks = [
-            n.Mask(tracer.name(f"{layer.name}/{index}/{field}"), field, piece[None])
+            n.Mask(tracer.name(f"{layer.name}/{index}/{field}"), field, n.Weight(piece[None]))
             for field, piece in zip(fields, np.split(g, cuts), strict=True)
         ]
         readers.append(Vector(tuple(part for mask in masks for part in tracer.add(mask).parts)))
@@ -104,7 +75,7 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
 @capture_layer.register(layers.SubNetworks)
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     activation = activation_name(layer.activation)
-    kernels, biases = array(layer.kernel), array(layer.bias)
+    kernels, biases = array_of(layer.kernel), array_of(layer.bias)
     stack = stack_of(inputs, len(kernels))
     return Stack(
         tuple(
@@ -119,8 +90,8 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
 @capture_layer.register(layers.CellSparseSharing)
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     activation = activation_name(layer.activation)
-    kernels, biases = array(layer.kernel), array(layer.bias)  # (I, J, d, units), (I, units)
-    gates = array(layer.gate.inference_gate())  # (I, J, units)
+    kernels, biases = array_of(layer.kernel), array_of(layer.bias)  # (I, J, d, units), (I, units)
+    gates = array_of(layer.gate.inference_gate())  # (I, J, units)
     if not isinstance(inputs, Stack):
         raise NotCapturableError
     return Stack(
@@ -150,7 +121,7 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     factors = [part for value in inputs for part in vector_of(value).parts]
     wide = len(factors) != len(inputs) or any(tracer.width(factor) > 1 for factor in factors)
-    if wide or layer._outbound_nodes:  # only a task's score is a product
+    if wide or has_readers(layer):  # only a task's score is a product
         raise NotCapturableError
     return Product(tuple(factors))
 
@@ -161,8 +132,8 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
 
 
 def _dense(layer: Any, name: str, vector: Vector, tracer: Tracer) -> Vector:
-    kernel = array(layer.kernel)
-    bias = array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[1], kernel.dtype)
+    kernel = array_of(layer.kernel)
+    bias = array_of(layer.bias) if layer.use_bias else np.zeros(kernel.shape[1], kernel.dtype)
     activation = activation_name(layer.activation)
     return tracer.affine(name, [(vector, kernel, None)], bias, activation)
 
@@ -187,6 +158,6 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     if len(parts) > 1:
         raise NotCapturableError
     width = tracer.width(parts[0])
-    edge = n.Edge(parts[0], np.ones((), np.float32))
+    edge = n.Edge(parts[0], n.Weight(np.ones((), np.float32)))
     name, activation = tracer.name(layer.name), activation_name(layer.activation)
-    return tracer.add(n.Affine(name, (edge,), np.zeros(width, np.float32), activation))
+    return tracer.add(n.Affine(name, (edge,), n.Weight(np.zeros(width, np.float32)), activation))

@@ -9,27 +9,21 @@ import numpy as np
 
 from mtl_tf import layers
 from mtl_tf.backend.keras import keras
-from mtl_tf.compiler.capture.layers import capture_layer, stack_of, vector_of
-from mtl_tf.compiler.capture.tracer import (
+from mtl_tf.compiler.capture.registry import activation_name, array_of, capture_layer
+from mtl_tf.compiler.capture.tracer import Tracer
+from mtl_tf.compiler.capture.values import (
     NotCapturableError,
     Stack,
-    Tracer,
     Value,
     Vector,
-    activation_name,
-    array,
+    stack_of,
+    vector_of,
+    vectors_of,
 )
 from mtl_tf.compiler.ir import nodes as n
 
 _ONE = np.ones((), np.float32)
 Term = tuple[Vector, n.Array, n.Array | None]  # what is mixed, its weight, its gate
-
-
-def vectors_of(value: Any) -> tuple[Vector, ...]:
-    """The vectors of `(batch, R, D)`; else `NotCapturableError`."""
-    if not isinstance(value, Stack):
-        raise NotCapturableError
-    return value.vectors
 
 
 def mixed(name: str, terms: Sequence[Term], tracer: Tracer) -> Vector:
@@ -41,20 +35,24 @@ def mixed(name: str, terms: Sequence[Term], tracer: Tracer) -> Vector:
     start = 0
     for index, width in enumerate(widths[0]):
         edges = tuple(
-            n.Edge(vector.parts[index], w[start : start + width] if w.ndim else w, gate)
+            _edge(vector.parts[index], w[start : start + width] if w.ndim else w, gate)
             for vector, w, gate in terms
         )
         part = name if len(widths[0]) == 1 else f"{name}/{index}"
-        node = n.Affine(tracer.name(part), edges, np.zeros(width, np.float32))
+        node = n.Affine(tracer.name(part), edges, n.Weight(np.zeros(width, np.float32)))
         parts += tracer.add(node).parts
         start += width
     return Vector(parts)
 
 
+def _edge(source: str, weight: n.Array, gate: n.Array | None) -> n.Edge:
+    return n.Edge(source, n.Weight(weight), None if gate is None else n.Weight(gate))
+
+
 @capture_layer.register(layers.SubNetworkRouting)
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     vectors = vectors_of(inputs)
-    gates = array(layer.gate.inference_gate())  # (I, J)
+    gates = array_of(layer.gate.inference_gate())  # (I, J)
     found = []
     for i, row in enumerate(gates):
         name, z = f"{layer.name}/{i}", [np.asarray(gate) for gate in row]
@@ -62,7 +60,7 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
             terms = list(zip(vectors, [_ONE] * len(z), z, strict=True))
             found.append(mixed(name, terms, tracer))
             continue
-        terms = list(zip(vectors, array(layer.kernel[i]), z, strict=True))
+        terms = list(zip(vectors, array_of(layer.kernel[i]), z, strict=True))
         found.append(tracer.affine(name, terms, np.zeros(layer.units, np.float32)))
     return Stack(tuple(found))
 
@@ -86,7 +84,7 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
             continue
         name = f"{layer.name}/{index}"
         bias = np.zeros(len(seen), np.float32)
-        gate = tracer.affine(f"{name}/gate", [(gate_input, array(kernel), None)], bias)
+        gate = tracer.affine(f"{name}/gate", [(gate_input, array_of(kernel), None)], bias)
         found.append(_mixture(name, seen, gate.parts[0], tracer))
     return Stack(tuple(found))
 
@@ -96,7 +94,7 @@ def _mixture(name: str, experts: Sequence[Vector], gate: str, tracer: Tracer) ->
         raise NotCapturableError
     places = tuple((expert.parts[0], 0) for expert in experts)
     units = tracer.width(experts[0].parts[0])
-    return tracer.add(n.Mix(tracer.name(name), places, ((gate, 0),), units))
+    return tracer.add(n.Mixture(tracer.name(name), places, ((gate, 0),), units))
 
 
 @capture_layer.register(layers.RepeatBranches)
@@ -107,7 +105,7 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
 
 @capture_layer.register(layers.CrossStitch)
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
-    return _stitched(layer.name, vectors_of(inputs), array(layer.alpha), tracer)
+    return _stitched(layer.name, vectors_of(inputs), array_of(layer.alpha), tracer)
 
 
 @capture_layer.register(layers.Sluice)
@@ -117,12 +115,12 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     inputs = stack_of(inputs, layer.num_tasks).vectors
     subspaces: list[Vector] = []
     for vector, kernel, bias in zip(
-        inputs, array(networks.kernel), array(networks.bias), strict=True
+        inputs, array_of(networks.kernel), array_of(networks.bias), strict=True
     ):
         for part, b in zip(np.split(kernel, count, axis=1), np.split(bias, count), strict=True):
             name = f"{layer.name}/subspace/{len(subspaces)}"
             subspaces.append(tracer.affine(name, [(vector, part, None)], b, activation))
-    made = _stitched(layer.name, subspaces, array(layer.alpha), tracer).vectors
+    made = _stitched(layer.name, subspaces, array_of(layer.alpha), tracer).vectors
     return Stack(
         tuple(
             Vector(tuple(p for vector in made[k * count : (k + 1) * count] for p in vector.parts))
@@ -144,7 +142,7 @@ def _stitched(name: str, vectors: Sequence[Vector], alpha: n.Array, tracer: Trac
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     levels = [vectors_of(value) for value in inputs]
     found = []
-    for k, row in enumerate(array(layer.beta)):
+    for k, row in enumerate(array_of(layer.beta)):
         terms = [(level[k], beta, None) for level, beta in zip(levels, row, strict=True)]
         found.append(mixed(f"{layer.name}/{k}", terms, tracer))
     return Stack(tuple(found))

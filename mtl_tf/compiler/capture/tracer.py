@@ -3,68 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from mtl_tf.backend.graph import LayerCall, call_of, is_model_input, is_symbolic, name_of
 from mtl_tf.backend.keras import keras
+from mtl_tf.compiler.capture.registry import capture_layer
+from mtl_tf.compiler.capture.values import (
+    Input,
+    NotCapturableError,
+    Product,
+    Stack,
+    Unknown,
+    Value,
+    Vector,
+)
 from mtl_tf.compiler.ir import nodes as n
-from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 
-_ALIASES = {"swish": "silu"}
-
-
-@dataclass(frozen=True)
-class Input:
-    """A Keras tensor that is a model input."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A Keras tensor `(batch, D)`: the values of nodes, side by side."""
-
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A Keras tensor `(batch, R, D)`, one vector per sub-network."""
-
-    vectors: tuple[Vector, ...]
-
-
-@dataclass(frozen=True)
-class Product:
-    """A Keras tensor `(batch, 1)`: the product of others, each one node's."""
-
-    factors: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """A Keras tensor of another shape, which an opaque node made."""
-
-    node: str
-
-
-Value = Input | Vector | Stack | Product | Unknown
-
-
-class NotCapturableError(Exception):
-    """Raised by a capture function for inputs or options that it has no nodes for."""
-
 
 def capture(model: keras.Model) -> Plan:
-    """The inference arithmetic of a functional Keras model as a plan.
+    """Returns the inference arithmetic of a functional Keras model as a plan.
 
-    Layers with a capture function (`mtl_tf.compiler.capture.layers`) become nodes whose
+    Layers with a capture function (see `registry.py`) become nodes whose
     weights the passes understand. Any other layer becomes one opaque node, with a
     warning that names it: it is exported as it is, and nothing in it is pruned.
 
@@ -100,23 +66,21 @@ class Tracer:
         self._values: dict[int, Value] = {}
         self._names: set[str] = set()
         self._widths: dict[str, int] = {}
+        self._shared: dict[str, n.Weight] = {}
 
     def value_of(self, tensor: Any) -> Value:
-        """What a Keras tensor is in the plan; captures the layers that it depends on."""
+        """Returns what a Keras tensor is in the plan; captures the layers it depends on."""
         if id(tensor) not in self._values:
-            layer, node_index, tensor_index = tensor._keras_history[:3]
-            if isinstance(layer, keras.layers.InputLayer):
-                self._values[id(tensor)] = Input(layer.name)
+            if is_model_input(tensor):
+                self._values[id(tensor)] = Input(name_of(tensor))
             else:
-                call = _arguments(layer._inbound_nodes[node_index])
-                self._values[id(tensor)] = self._captured(layer, call, tensor, tensor_index)
+                self._values[id(tensor)] = self._captured(call_of(tensor), tensor)
         return self._values[id(tensor)]
 
-    def _captured(self, layer: Any, call: Any, tensor: Any, index: int) -> Value:
-        from mtl_tf.compiler.capture.layers import capture_layer
-
+    def _captured(self, call: LayerCall, tensor: Any) -> Value:
+        layer = call.layer
         args, kwargs = tf.nest.map_structure(
-            lambda x: self.value_of(x) if _is_symbolic(x) else x, call
+            lambda x: self.value_of(x) if is_symbolic(x) else x, (call.args, call.kwargs)
         )
         count = len(self.nodes)
         try:
@@ -128,28 +92,35 @@ class Tracer:
             "inputs or options: it is exported as it is, and nothing in it is pruned",
             stacklevel=4,
         )
-        return self._opaque(layer, (args, kwargs), tensor, index)
+        return self._opaque(layer, (args, kwargs), tensor, call.position(tensor))
 
-    def feature(self, tensor: Any) -> n.Feature:
-        """A model input's name, type and shape."""
+    def feature(self, tensor: Any) -> n.InputSpec:
+        """Returns a model input's name, type and shape."""
         shape = tuple(tensor.shape[1:])
-        return n.Feature(tensor._keras_history[0].name, tf.as_dtype(tensor.dtype).name, shape)
+        return n.InputSpec(name_of(tensor), tf.as_dtype(tensor.dtype).name, shape)
 
     def add(self, node: n.Node) -> Vector:
-        """Adds a node; gives its value."""
+        """Adds a node and returns its value."""
         self.nodes.append(node)
-        self._widths[node.name] = n.width_of(node)
+        self._widths[node.name] = node.width
         return Vector((node.name,))
 
     def name(self, wanted: str) -> str:
-        """`wanted`, or that with a number where a layer is called more than once."""
+        """Returns `wanted`, with a number where a layer is called more than once."""
         number = 1
         while (name := wanted if number == 1 else f"{wanted}#{number}") in self._names:
             number += 1
         self._names.add(name)
         return name
 
+    def shared_weight(self, name: str, read: Callable[[], n.Array]) -> n.Weight:
+        """Returns the weight of that name, which is read once, however many nodes refer to it."""
+        if name not in self._shared:
+            self._shared[name] = n.Weight(read(), name)
+        return self._shared[name]
+
     def width(self, name: str) -> int:
+        """Returns the width of a node that was added."""
         return self._widths[name]
 
     def affine(
@@ -166,8 +137,10 @@ class Tracer:
             if stops[-1] != len(matrix):
                 raise NotCapturableError
             rows = np.split(matrix, stops[:-1])
-            edges += [n.Edge(part, w, gate) for part, w in zip(vector.parts, rows, strict=True)]
-        return self.add(n.Affine(self.name(name), tuple(edges), bias, activation))
+            factor = None if gate is None else n.Weight(gate)
+            parts = zip(vector.parts, map(n.Weight, rows), strict=True)
+            edges += [n.Edge(part, weight, factor) for part, weight in parts]
+        return self.add(n.Affine(self.name(name), tuple(edges), n.Weight(bias), activation))
 
     def output(self, task: str, value: Value) -> None:
         """Adds a task's output."""
@@ -200,31 +173,6 @@ class Tracer:
         return vector if len(shape) == 1 else Unknown(name)
 
 
-def array(weights: Any) -> n.Array:
-    """A Keras variable's or a tensor's value."""
-    return np.asarray(tf.convert_to_tensor(weights))
-
-
-def activation_name(function: Callable[..., Any]) -> str:
-    """The plan's name of a Keras activation; `NotCapturableError` for one it lacks."""
-    name = keras.activations.serialize(function)
-    name = _ALIASES.get(name, name) if isinstance(name, str) else ""
-    if name not in ACTIVATIONS:
-        raise NotCapturableError
-    return name
-
-
-def _is_symbolic(item: Any) -> bool:
-    return hasattr(item, "_keras_history")
-
-
-def _arguments(node: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Positional and named arguments of a layer's call, in either Keras."""
-    if hasattr(node, "arguments"):
-        return tuple(node.arguments.args), dict(node.arguments.kwargs)
-    return tuple(node.call_args), dict(node.call_kwargs)
-
-
 def _operand(value: Value) -> n.Operand:
     if isinstance(value, Input):
         return n.Operand("feature", ((value.name,),))
@@ -242,11 +190,11 @@ def _linked(plan: Plan) -> Plan:
         node.name
         for node in plan.nodes
         if isinstance(node, n.Affine) and node.activation == "sigmoid"
-        if all(isinstance(reader, n.Output) for reader in plan.readers[node.name])
+        if all(isinstance(reader, n.Output) for reader in plan.users[node.name])
     }
     # One link per output: a product of which one factor stays a sigmoid keeps them all.
-    while mixed := [o for o in plan.outputs if 0 < len(free & {*n.sources_of(o)}) < _count(o)]:
-        free -= {source for output in mixed for source in n.sources_of(output)}
+    while mixed := [o for o in plan.outputs if 0 < len(free & {*o.inputs}) < len(o.inputs)]:
+        free -= {source for output in mixed for source in output.inputs}
     new: dict[str, n.Node] = {}
     for output in plan.outputs:
         if output.source in free:
@@ -256,7 +204,3 @@ def _linked(plan: Plan) -> Plan:
         assert isinstance(node, n.Affine)
         new[name] = replace(node, activation="linear")
     return plan.with_nodes(new.get(node.name, node) for node in plan.nodes)
-
-
-def _count(output: n.Output) -> int:
-    return len(n.sources_of(output))

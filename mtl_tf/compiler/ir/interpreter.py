@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 
@@ -17,31 +16,34 @@ Values = Mapping[str, Array]
 
 
 def evaluate(
-    nodes: Iterable[n.Node], reads: Sequence[str], features: Mapping[str, Any]
+    nodes: Iterable[n.Node],
+    features: Values,
+    count: int = 1,
+    per_request: Collection[str] = (),
 ) -> dict[str, Array]:
-    """The value `(n, width)` of every node but the outputs; `reads` names the features."""
-    given: dict[str, Array] = {}
-    for name in reads:
-        if name not in features:
-            raise UserError(f"feature `{name}` is missing; the model reads: {', '.join(reads)}")
-        given[name] = np.asarray(features[name])
-    rows = {len(array) for array in (given or features).values()}
-    if len(rows) > 1:
-        raise UserError(f"features must have equal numbers of rows; received {sorted(rows)}")
-    count = rows.pop() if rows else 1
+    """Returns the value of every node but the outputs, `(n, width)`.
+
+    Args:
+        nodes: in topological order.
+        features: every feature that they read.
+        count: the number of rows, n.
+        per_request: nodes of which there is one row, whatever n is.
+    """
     values: dict[str, Array] = {}
     for node in nodes:
         if not isinstance(node, n.Output):
-            values[node.name] = _value(node, values, given, count)
+            rows = 1 if node.name in per_request else count
+            values[node.name] = value_of(node, values, features, rows)
     return values
 
 
 @singledispatch
-def _value(node: n.Node, values: Values, features: Values, count: int) -> Array:
+def value_of(node: n.Node, values: Values, features: Values, count: int) -> Array:
+    """Returns the value `(count, width)` of a node, of those of its inputs. One rule per kind."""
     raise TypeError(f"no interpretation of {type(node).__name__}")
 
 
-@_value.register
+@value_of.register
 def _(node: n.Embed, values: Values, features: Values, count: int) -> Array:
     pooled = []
     for field, offset, size in zip(node.fields, node.offsets, node.sizes, strict=True):
@@ -62,11 +64,11 @@ def _(node: n.Embed, values: Values, features: Values, count: int) -> Array:
     return np.concatenate(pooled, axis=1)
 
 
-@_value.register
-def _(node: n.Projected, values: Values, features: Values, count: int) -> Array:
+@value_of.register
+def _(node: n.ProjectedLookup, values: Values, features: Values, count: int) -> Array:
     total = np.zeros((count, node.width))
-    for block in node.blocks:
-        embed, matrix = block.embed, block.matrix.astype(np.float64)
+    for term in node.terms:
+        embed, matrix = term.embed, term.matrix.float64()
         for index, (field, offset, size) in enumerate(
             zip(embed.fields, embed.offsets, embed.sizes, strict=True)
         ):
@@ -74,43 +76,43 @@ def _(node: n.Projected, values: Values, features: Values, count: int) -> Array:
                 ids = features[field].astype(np.int64)
                 _check_ids(field, ids, size, 0)
                 rows = matrix[index * embed.dim : (index + 1) * embed.dim]
-                units = slice(block.start, block.stop)
+                units = slice(term.start, term.stop)
                 total[:, units] += embed.rows(ids + offset) @ rows
-                if index == 0 and block.bias is not None:
-                    total[:, units] += block.bias
+                if index == 0 and term.bias is not None:
+                    total[:, units] += term.bias.array
     return total
 
 
-@_value.register
+@value_of.register
 def _(node: n.Numeric, values: Values, features: Values, count: int) -> Array:
     x = np.stack([features[field].astype(np.float64) for field in node.fields], axis=1)
-    return (x[:, :, None] * node.vectors + node.biases).reshape(count, node.width)
+    return (x[:, :, None] * node.vectors.array + node.biases.array).reshape(count, node.width)
 
 
-@_value.register
+@value_of.register
 def _(node: n.Mask, values: Values, features: Values, count: int) -> Array:
     source = values[node.source]
     cut = source.reshape(count, source.shape[1] // node.dim, node.dim)
     pieces = cut[:, list(node.pieces)]
-    weights = mask_weights((pieces * node.g).sum(axis=-1))
+    weights = mask_weights((pieces * node.g.array).sum(axis=-1))
     return (pieces * weights[:, :, None]).reshape(count, node.width)
 
 
-@_value.register
+@value_of.register
 def _(node: n.Affine, values: Values, features: Values, count: int) -> Array:
-    total = np.tile(node.bias.astype(np.float64), (count, 1))
+    total = np.tile(node.bias.float64(), (count, 1))
     for edge in node.edges:
         source = values[edge.source]
-        if edge.weight.ndim == 2:
-            product = source[:, edge.start : edge.stop] @ edge.weight.astype(np.float64)
+        if edge.is_matrix:
+            product = source[:, edge.start : edge.stop] @ edge.weight.float64()
         else:
-            product = source * edge.weight.astype(np.float64)
-        total += product if edge.gate is None else product * edge.gate
+            product = source * edge.weight.float64()
+        total += product if edge.gate is None else product * edge.gate.array
     return ACTIVATIONS[node.activation](total)
 
 
-@_value.register
-def _(node: n.Mix, values: Values, features: Values, count: int) -> Array:
+@value_of.register
+def _(node: n.Mixture, values: Values, features: Values, count: int) -> Array:
     experts = np.stack([_at(values, place, node.units) for place in node.experts], axis=1)
     logits = np.stack([_at(values, place, len(node.experts)) for place in node.gates], axis=1)
     shares = np.exp(logits - logits.max(axis=2, keepdims=True))
@@ -118,12 +120,18 @@ def _(node: n.Mix, values: Values, features: Values, count: int) -> Array:
     return np.einsum("nre,neu->nru", shares, experts).reshape(count, node.width)
 
 
-@_value.register
+@value_of.register
+def _(node: n.Broadcast, values: Values, features: Values, count: int) -> Array:
+    return np.repeat(values[node.source], count, axis=0)
+
+
+@value_of.register
 def _(node: n.Opaque, values: Values, features: Values, count: int) -> Array:
     operands = []
     for operand in node.operands:
         if operand.kind == "feature":
-            operands.append(features[operand.names[0][0]])
+            given = features[operand.names[0][0]]
+            operands.append(np.repeat(given, count, axis=0) if operand.repeated else given)
             continue
         parts = [_side_by_side([values[name] for name in group]) for group in operand.names]
         whole = parts[0] if operand.kind == "vector" else np.stack(parts, axis=1)
@@ -131,7 +139,7 @@ def _(node: n.Opaque, values: Values, features: Values, count: int) -> Array:
     return np.asarray(node.function(*operands)).astype(np.float64)
 
 
-def _at(values: Values, place: n.Place, units: int) -> Array:
+def _at(values: Values, place: n.UnitRef, units: int) -> Array:
     source, start = place
     return values[source][:, start : start + units]
 

@@ -1,10 +1,11 @@
-"""The nodes of a plan that read features: lookups, numbers, and masks of them.
+"""The nodes of a plan that read features: lookups, numeric fields, and masks of them.
 
-Readers take them from `nodes.py`, with all others.
+Readers import them from `nodes.py`, with all others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,26 +13,28 @@ from typing import Any
 import numpy as np
 
 from mtl_tf.compiler.ir.activations import mask_weights
+from mtl_tf.compiler.ir.node import Node
+from mtl_tf.compiler.ir.weights import Array, Weight, as_weight
 
-Array = np.ndarray
+_CHUNK = 1 << 16  # rows of a table that are in float64 at once
 
 
 @dataclass(frozen=True)
-class Feature:
+class InputSpec:
     """One model input: `shape` without the batch dimension, None where not fixed.
 
-    `once`: one row of it, which counts for every row of the other features.
+    `per_request`: a request has one row of it, for all rows of the other inputs.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] = ()
-    once: bool = False
+    per_request: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class MaskedTable:
-    """Rows of another table under masks: made when the model is loaded, not stored.
+    """Rows of another table under masks: computed when the model is loaded, not stored.
 
         masked[first_p + i] = relu(tanh(g_p · s)) · s        s = source[start_p + i]
 
@@ -39,11 +42,15 @@ class MaskedTable:
     such tables may have one `source`; its `scale` is as with `Embed`.
     """
 
-    source: Array  # (rows, dim)
-    g: Array  # (parts, dim)
+    source: Weight  # (rows, dim)
+    g: Weight  # (parts, dim)
     starts: tuple[int, ...]
     sizes: tuple[int, ...]
-    scale: Array | None = None  # (rows, 1)
+    scale: Weight | None = None  # (rows, 1)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", as_weight(self.source))
+        object.__setattr__(self, "g", as_weight(self.g))
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -56,50 +63,69 @@ class MaskedTable:
     def dtype(self) -> np.dtype[Any]:
         return self.source.dtype
 
+    @property
+    def nbytes(self) -> int:
+        return len(self) * self.shape[1] * self.dtype.itemsize
+
     def find(self, ids: Array) -> tuple[Array, Array]:
-        """Which part these rows are in, and which rows of the source they are."""
+        """Returns which part these rows are in, and which rows of the source they are."""
         ends = np.cumsum(self.sizes)
         part = np.searchsorted(ends, ids, side="right")
         return part, np.subtract(self.starts, ends - self.sizes)[part] + ids
 
     @cached_property
-    def open(self) -> Array:
-        """Whether anything of a row is left, `(rows,)`."""
-        return np.asarray(self.rows(np.arange(len(self))).any(axis=1))
+    def nonzero_rows(self) -> Array:
+        """True for each row of which the mask leaves anything, `(rows,)`."""
+        parts = zip(self.starts, self.sizes, self.g.float64(), strict=True)
+        found = [self._is_open(start, start + size, g) for start, size, g in parts]
+        return np.concatenate(found or [np.empty(0, bool)])
+
+    def _is_open(self, start: int, stop: int, g: Array) -> Array:
+        """True for each row of the source that is open under one mask: where g·s > 0."""
+        found = np.empty(stop - start, bool)
+        for first in range(start, stop, _CHUNK):
+            last = min(first + _CHUNK, stop)
+            rows = self.source.array[first:last].astype(np.float64)
+            rows = rows if self.scale is None else rows * self.scale.array[first:last]
+            found[first - start : last - start] = rows @ g > 0
+        return found
 
     def rows(self, ids: Array) -> Array:
         """These rows of the table, float64."""
         part, places = self.find(ids)
-        rows = self.source[places].astype(np.float64)
-        rows = rows if self.scale is None else rows * self.scale[places]
-        return rows * mask_weights((rows * self.g[part]).sum(axis=-1, keepdims=True))
+        rows = self.source.array[places].astype(np.float64)
+        rows = rows if self.scale is None else rows * self.scale.array[places]
+        return rows * mask_weights((rows * self.g.array[part]).sum(axis=-1, keepdims=True))
 
 
-@dataclass(frozen=True, eq=False)
-class Embed:
+@dataclass(frozen=True)
+class Embed(Node):
     """Rows of a table, one per field, side by side: row `ids + offset` of `table`.
 
-    `capture` makes one node per field; the last pass joins them. With `pooling`
-    (`sum` or `mean`) a field is a bag, `(n, values)` ids padded with -1:
+    `capture` makes one node per field; the last pass fuses them. With `pooling`
+    (`sum` or `mean`) a field is multivalued, `(n, values)` ids padded with -1:
 
-        sum_l w_l · row_l          divided by sum_l w_l for `mean`; an empty bag is 0
+        sum_l w_l · row_l          divided by sum_l w_l for `mean`; no value gives 0
 
     with w = 1, or the feature `<field>__weights` when `weighted`.
 
-    Tables are shared by being the same object. A table of fewer bytes (`quantize_tables`)
-    may have a `scale` per row, which its numbers are times.
+    Lookups share a table by its name. A quantized table may have a `scale` per row, which
+    its numbers are multiplied by.
     """
 
-    name: str
+    kind = "embed"
+
     fields: tuple[str, ...]
-    table: Array | MaskedTable  # (rows, dim)
+    table: Weight | MaskedTable  # (rows, dim)
     offsets: tuple[int, ...] = (0,)
     sizes: tuple[int, ...] = ()  # ids of each field, the whole table by default
     pooling: str | None = None
     weighted: bool = False
-    scale: Array | None = None  # (rows, 1)
+    scale: Weight | None = None  # (rows, 1)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.table, MaskedTable):
+            object.__setattr__(self, "table", as_weight(self.table))
         if not self.sizes:
             object.__setattr__(self, "sizes", (len(self.table),))
         if not len(self.fields) == len(self.offsets) == len(self.sizes):
@@ -111,12 +137,12 @@ class Embed:
         """These rows of the table, float64."""
         if isinstance(self.table, MaskedTable):
             return self.table.rows(ids)
-        rows = self.table[ids].astype(np.float64)
-        return rows if self.scale is None else rows * self.scale[ids]
+        rows = self.table.array[ids].astype(np.float64)
+        return rows if self.scale is None else rows * self.scale.array[ids]
 
     @property
-    def stored(self) -> Array:
-        """The table, or what it is made of."""
+    def base_table(self) -> Weight:
+        """The table, or the one that a masked table is computed from."""
         return self.table.source if isinstance(self.table, MaskedTable) else self.table
 
     @property
@@ -132,53 +158,66 @@ class Embed:
         weights = (f"{field}__weights" for field in self.fields if self.weighted)
         return (*self.fields, *weights)
 
+    def describe(self) -> dict[str, Any]:
+        entry = super().describe() | {"fields": list(self.fields), "rows": len(self.table)}
+        entry |= {"pooling": self.pooling, "weighted": self.weighted}
+        if isinstance(self.table, MaskedTable):
+            entry["masks"] = len(self.table.g)
+        if self.table.dtype in (np.float16, np.int8):
+            entry["dtype"] = str(self.table.dtype)
+        return entry
 
-@dataclass(frozen=True, eq=False)
-class Block:
-    """A product that a `Projected` holds: looked-up rows times a matrix.
 
-    The matrix `(embed.width, units)` gives the sum's units from `start` on. A `bias`
+@dataclass(frozen=True)
+class ProjectedTerm:
+    """A product that a `ProjectedLookup` holds: looked-up rows times a matrix.
+
+    The matrix `(embed.width, units)` makes the sum's units from `start` on. A `bias`
     `(units,)` is part of every row of the first field.
     """
 
     embed: Embed  # without pooling
-    matrix: Array
+    matrix: Weight
     start: int = 0
-    bias: Array | None = None
+    bias: Weight | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", as_weight(self.matrix))
         if self.embed.pooling is not None or len(self.matrix) != self.embed.width:
             raise ValueError(f"a matrix {self.matrix.shape} does not fit {self.embed.name}")
-        if self.bias is not None and self.bias.shape != self.matrix.shape[1:]:
-            raise ValueError(f"a bias {self.bias.shape} does not fit {self.matrix.shape}")
+        if self.bias is not None:
+            object.__setattr__(self, "bias", as_weight(self.bias))
+            if self.bias.shape != self.matrix.shape[1:]:
+                raise ValueError(f"a bias {self.bias.shape} does not fit {self.matrix.shape}")
 
     @property
     def stop(self) -> int:
         return self.start + int(self.matrix.shape[1])
 
 
-@dataclass(frozen=True, eq=False)
-class Projected:
-    """Σ over blocks of embed · matrix, as one row per field, added up.
+@dataclass(frozen=True)
+class ProjectedLookup(Node):
+    """Σ over terms of embed · matrix, as one row per field, added up.
 
     A field's part of the product depends on the id alone. So it is computed for every
     id when the model is loaded, and a request adds up one row per field:
 
         projected[first_f + id] = row_f(id) · M_f        value = Σ_f projected[first_f + id_f]
 
-    The rows of all blocks' fields are below each other, a row of zeros is the last, the
-    blocks' units are side by side.
-    What is stored is the blocks. A node that sums only some `fields` of them shares the
-    projected table with others of the same `blocks`; a bias comes with its field.
+    The rows of all terms' fields are below each other, a row of zeros is the last, the
+    terms' units are side by side. The terms are what is stored. A node that sums only some
+    `fields` of them shares the projected table with others of the same `terms`; a bias
+    belongs to its field.
     """
 
-    name: str
+    kind = "projected"
+
     fields: tuple[str, ...]
-    blocks: tuple[Block, ...]
+    terms: tuple[ProjectedTerm, ...]
 
     @property
     def width(self) -> int:
-        return max(block.stop for block in self.blocks)
+        return max(term.stop for term in self.terms)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -186,11 +225,11 @@ class Projected:
 
     @cached_property
     def layout(self) -> dict[str, tuple[int, int]]:
-        """Each field of the blocks: its first row in the projected table, and its ids."""
+        """Each field of the terms: its first row in the projected table, and its ids."""
         found: dict[str, tuple[int, int]] = {}
         rows = 0
-        for block in self.blocks:
-            for field, size in zip(block.embed.fields, block.embed.sizes, strict=True):
+        for term in self.terms:
+            for field, size in zip(term.embed.fields, term.embed.sizes, strict=True):
                 if field not in found:
                     found[field] = rows, size
                     rows += size
@@ -208,15 +247,25 @@ class Projected:
     def sizes(self) -> tuple[int, ...]:
         return tuple(self.layout[field][1] for field in self.fields)
 
+    def describe(self) -> dict[str, Any]:
+        products = [list(term.matrix.shape) for term in self.terms]
+        entry = {"fields": list(self.fields), "rows": self.rows, "products": products}
+        return super().describe() | entry
 
-@dataclass(frozen=True, eq=False)
-class Numeric:
+
+@dataclass(frozen=True)
+class Numeric(Node):
     """x·vector + bias per field, side by side; vectors and biases are `(fields, dim)`."""
 
-    name: str
+    kind = "numeric"
+
     fields: tuple[str, ...]
-    vectors: Array
-    biases: Array
+    vectors: Weight
+    biases: Weight
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vectors", as_weight(self.vectors))
+        object.__setattr__(self, "biases", as_weight(self.biases))
 
     @property
     def dim(self) -> int:
@@ -224,25 +273,36 @@ class Numeric:
 
     @property
     def width(self) -> int:
-        return int(self.vectors.size)
+        return self.vectors.size
 
     @property
     def features(self) -> tuple[str, ...]:
         return self.fields
 
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"fields": list(self.fields)}
 
-@dataclass(frozen=True, eq=False)
-class Mask:
+
+@dataclass(frozen=True)
+class Mask(Node):
     """Pieces of an `Embed` or `Numeric`, each times relu(tanh(g·piece)), side by side.
 
     The source's value is cut into pieces as wide as a row of `g`; output p is piece
     `pieces[p]` under mask `g[p]`. `capture` makes one node per field and reader.
     """
 
-    name: str
+    kind = "mask"
+
     source: str
-    g: Array  # (pieces of the output, dim)
+    g: Weight  # (pieces of the output, dim)
     pieces: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "g", as_weight(self.g))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.source,)
 
     @property
     def dim(self) -> int:
@@ -250,4 +310,12 @@ class Mask:
 
     @property
     def width(self) -> int:
-        return int(self.g.size)
+        return self.g.size
+
+    def check(self, widths: Mapping[str, int]) -> None:
+        count = widths[self.source] / self.dim
+        if len(self.pieces) != len(self.g) or max(self.pieces) >= count:
+            raise ValueError(f"{self.name}: masks {self.pieces} do not fit {self.source}")
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"source": self.source, "masks": len(self.g)}

@@ -1,4 +1,4 @@
-"""Tables that are made when a model is loaded; a SavedModel holds what they are made of."""
+"""Tables that are computed when a model is loaded; a SavedModel holds what from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf.compiler.ir.nodes import Array, Block, Embed, MaskedTable, Projected
-from mtl_tf.compiler.lowering.ops import Factors, Stored, stored_as
+from mtl_tf.compiler.ir.nodes import Embed, MaskedTable, ProjectedLookup, ProjectedTerm, Weight
+from mtl_tf.compiler.lowering.ops import StoredTable, TermTensors, stored_type
 
 
-class MadeTable(tf.saved_model.experimental.TrackableResource):
+class LoadTimeTable(tf.saved_model.experimental.TrackableResource):
     """A table that is in memory only.
 
     A loader makes it as it fills lookup tables: TF Serving's and
@@ -20,7 +20,7 @@ class MadeTable(tf.saved_model.experimental.TrackableResource):
     restored.
 
     Args:
-        make: gives the table, of what the model holds.
+        make: computes the table from what the model holds.
         shape: of the table.
         dtype: of the table.
         name: one that only tables of the same content have.
@@ -53,13 +53,13 @@ class MadeTable(tf.saved_model.experimental.TrackableResource):
         tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=self._make())
 
 
-def masked_table(table: MaskedTable, stored: Stored) -> tuple[MadeTable, ...]:
+def masked_table(table: MaskedTable, stored: StoredTable) -> tuple[LoadTimeTable, ...]:
     """The rows of `table`, in the type of its source, and their scale if that is a small one.
 
     The rows of such a source stay as they are: under a mask they have a smaller scale.
     """
     source, scale, g = stored
-    dtype = tf.as_dtype(stored_as(table))
+    dtype = tf.as_dtype(stored_type(table))
     fingerprint = _fingerprint(_content(table))
     starts, sizes = np.array(table.starts, np.int32), np.array(table.sizes, np.int32)
 
@@ -71,10 +71,10 @@ def masked_table(table: MaskedTable, stored: Stored) -> tuple[MadeTable, ...]:
     def scales() -> tf.Tensor:
         return _scales_of(source, scale, g, tf.constant(starts), tf.constant(sizes))
 
-    whole = MadeTable(rows, table.shape, dtype, f"masked_{fingerprint}")
+    whole = LoadTimeTable(rows, table.shape, dtype, f"masked_{fingerprint}")
     if dtype == tf.float32:
         return (whole,)
-    of_rows = MadeTable(scales, (len(table), 1), tf.float32, f"masked_scale_{fingerprint}")
+    of_rows = LoadTimeTable(scales, (len(table), 1), tf.float32, f"masked_scale_{fingerprint}")
     return whole, of_rows
 
 
@@ -98,35 +98,35 @@ def _masked_scales(
     return _below_each_other(starts, sizes, scales, 1)
 
 
-def projected_table(node: Projected, factors: Sequence[Factors]) -> MadeTable:
-    """Products of the rows that a `Projected` looks up with its matrices, and biases, float32."""
+def projected_table(node: ProjectedLookup, terms: Sequence[TermTensors]) -> LoadTimeTable:
+    """Returns the projected table of a node: rows times matrices, plus biases, float32."""
 
     def make() -> tf.Tensor:
         columns: dict[int, tf.Tensor] = {}
-        for block, (stored, matrix, bias) in zip(node.blocks, factors, strict=True):
-            made = _products(block.embed, stored, matrix)
+        for term, (stored, matrix, bias) in zip(node.terms, terms, strict=True):
+            made = _products(term.embed, stored, matrix)
             if bias is not None:
-                size = block.embed.sizes[0]
+                size = term.embed.sizes[0]
                 made = tf.concat([made[:size] + bias, made[size:]], axis=0)
-            made = _all_rows(node, block, made)
-            known = columns.get(block.start)
-            columns[block.start] = made if known is None else known + made
+            made = _all_rows(node, term, made)
+            known = columns.get(term.start)
+            columns[term.start] = made if known is None else known + made
         return tf.concat([columns[start] for start in sorted(columns)], axis=1)
 
     content: list[object] = list(node.layout.items())
-    for block in node.blocks:
-        embed = block.embed
-        content += [embed.fields, embed.offsets, block.start, block.matrix, block.bias]
+    for term in node.terms:
+        embed = term.embed
+        content += [embed.fields, embed.offsets, term.start, term.matrix, term.bias]
         content += _content(embed.table, embed.scale)
     name = f"projected_{_fingerprint(content)}"
-    return MadeTable(make, (node.rows, node.width), tf.float32, name)
+    return LoadTimeTable(make, (node.rows, node.width), tf.float32, name)
 
 
-def _all_rows(node: Projected, block: Block, products: tf.Tensor) -> tf.Tensor:
-    """The block's rows where the table has them, zeros for fields that it lacks, and last."""
-    ends = np.cumsum(block.embed.sizes)
-    starts = dict(zip(block.embed.fields, ends - block.embed.sizes, strict=True))
-    none = int(ends[-1])  # the row of zeros behind the block's own
+def _all_rows(node: ProjectedLookup, term: ProjectedTerm, products: tf.Tensor) -> tf.Tensor:
+    """The term's rows where the table has them, zeros for fields that it lacks, and last."""
+    ends = np.cumsum(term.embed.sizes)
+    starts = dict(zip(term.embed.fields, ends - term.embed.sizes, strict=True))
+    none = int(ends[-1])  # the row of zeros behind the term's own
     index = [
         starts[field] + np.arange(size) if field in starts else np.full(size, none)
         for field, (_, size) in node.layout.items()
@@ -135,7 +135,7 @@ def _all_rows(node: Projected, block: Block, products: tf.Tensor) -> tf.Tensor:
     return tf.gather(padded, np.append(np.concatenate(index), none).astype(np.int32))
 
 
-def _products(embed: Embed, stored: Stored, matrix: tf.Tensor) -> tf.Tensor:
+def _products(embed: Embed, stored: StoredTable, matrix: tf.Tensor) -> tf.Tensor:
     """Rows times matrices, the lookup's fields below each other."""
     source, scale, g = stored
     matrices = tf.reshape(matrix, (len(embed.fields), embed.dim, -1))
@@ -181,8 +181,8 @@ def _mask_weights(rows: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(tf.tanh(tf.reduce_sum(rows * g, axis=1, keepdims=True)))
 
 
-def _content(table: Array | MaskedTable, scale: Array | None = None) -> list[object]:
-    """All that says what the rows of a table are."""
+def _content(table: Weight | MaskedTable, scale: Weight | None = None) -> list[object]:
+    """All that the rows of a table depend on."""
     if isinstance(table, MaskedTable):
         return [table.source, table.scale, table.g, table.starts, table.sizes]
     return [table, scale]
@@ -191,9 +191,9 @@ def _content(table: Array | MaskedTable, scale: Array | None = None) -> list[obj
 def _fingerprint(content: Iterable[object]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in content:
-        if isinstance(part, np.ndarray):
+        if isinstance(part, Weight):
             digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).data)
+            digest.update(np.ascontiguousarray(part.array).data)
         else:
             digest.update(repr(part).encode())
     return digest.hexdigest()

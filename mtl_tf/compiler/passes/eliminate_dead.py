@@ -1,4 +1,4 @@
-"""Pass 4: nodes and units that nothing reads leave, and units that read nothing."""
+"""Removes nodes and units that nothing reads, and units that read nothing."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
-from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Node
+from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Node, Weight
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.rewrite import as_kept, through, with_edges, without_dead
+from mtl_tf.compiler.passes.rewrite import contribution, remove_dead_nodes, with_edges
 
 
 def eliminate_dead(plan: Plan) -> Plan:
-    """Drops dead nodes and units, to the fixpoint.
+    """Removes dead nodes and units, to the fixpoint.
 
-    A unit of an `Affine` leaves when no reader has a weight on it; so does a unit that
-    has no weight on any source: it is a constant, which its readers' bias takes. Both
-    need readers that read through matrices; a unit that a diagonal, a mask, a mixture
-    or an opaque layer reads stays.
+    A unit of an `Affine` is removed when no user has a weight on it; so is a unit that has
+    no weight on any source: it is a constant, which becomes part of its users' bias. Both
+    need users that read through matrices; a unit that a diagonal, a mask, a mixture or an
+    opaque layer reads is kept.
     """
     while True:
         plan, changed = _drop_units(_drop_nodes(plan))
@@ -35,16 +35,16 @@ def _drop_nodes(plan: Plan) -> Plan:
         else node
         for node in plan.nodes
     ]
-    return without_dead(plan.with_nodes(nodes))
+    return remove_dead_nodes(plan.with_nodes(nodes))
 
 
 def _drop_units(plan: Plan) -> tuple[Plan, bool]:
-    # From the outputs down: a unit that leaves may have been a source's only reader.
+    # From the outputs down: a removed unit may have been a source's only user.
     nodes = {node.name: node for node in plan.nodes}
     changed = False
     for name in reversed(list(nodes)):
         node = nodes[name]
-        readers = [nodes[reader.name] for reader in plan.readers[name]]
+        readers = [nodes[reader.name] for reader in plan.users[name]]
         if not isinstance(node, Affine) or not _free(node, readers):
             continue
         fixed, keep = _fixed_units(node), _read_units(node, readers)
@@ -52,7 +52,7 @@ def _drop_units(plan: Plan) -> tuple[Plan, bool]:
         if keep.all():
             continue
         changed = True
-        value = np.where(fixed, ACTIVATIONS[node.activation](node.bias.astype(np.float64)), 0.0)
+        value = np.where(fixed, ACTIVATIONS[node.activation](node.bias.float64()), 0.0)
         for reader in readers:
             assert isinstance(reader, Affine)
             nodes[reader.name] = _without(reader, name, value, keep)
@@ -61,13 +61,13 @@ def _drop_units(plan: Plan) -> tuple[Plan, bool]:
 
 
 def _free(node: Affine, readers: Iterable[Node]) -> bool:
-    """Whether units may leave: matrices on every side, no output among the readers."""
+    """True if units may be removed: matrices on every side, no output among the users."""
     edges = list(node.edges)
     for reader in readers:
         if not isinstance(reader, Affine):
             return False
         edges += [edge for edge in reader.edges if edge.source == node.name]
-    return all(edge.weight.ndim == 2 for edge in edges)
+    return all(edge.is_matrix for edge in edges)
 
 
 def _fixed_units(node: Affine) -> Array:
@@ -96,21 +96,25 @@ def _without(reader: Affine, source: str, value: Array, keep: Array) -> Affine:
         if edge.source != source:
             edges.append(edge)
             continue
-        more += through(edge, value)
+        more += contribution(edge, value)
         rows = keep[edge.start : edge.stop]
         if rows.any():
             start = int(keep[: edge.start].sum())
-            edges.append(replace(edge, weight=edge.weight[rows], start=start))
+            edges.append(replace(edge, weight=_selected(edge.weight, rows), start=start))
     return with_edges(reader, edges, more)
+
+
+def _selected(weight: Weight, rows: Array) -> Weight:
+    return weight if rows.all() else Weight(weight.array[rows])
 
 
 def _narrowed(node: Affine, keep: Array) -> Affine:
     edges = tuple(
         replace(
             edge,
-            weight=edge.weight[:, keep],
-            gate=edge.gate[keep] if edge.gate is not None and edge.gate.ndim else edge.gate,
+            weight=Weight(edge.weight.array[:, keep]),
+            gate=Weight(edge.gate.array[keep]) if edge.gate and edge.gate.ndim else edge.gate,
         )
         for edge in node.edges
     )
-    return replace(node, edges=edges, bias=as_kept(node.bias[keep], node.bias))
+    return replace(node, edges=edges, bias=Weight(node.bias.array[keep]))

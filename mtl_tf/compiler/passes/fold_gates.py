@@ -1,17 +1,17 @@
-"""Pass 1: gates into weights; what they close leaves."""
+"""Gates become part of the weights; what they close is removed."""
 
 from __future__ import annotations
 
 from mtl_tf.compiler.ir.nodes import Affine, Edge
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.rewrite import as_kept, with_edges
+from mtl_tf.compiler.passes.rewrite import cast_like, with_edges
 
 
 def fold_gates(plan: Plan) -> Plan:
-    """Multiplies every gate into its edge's weight, and drops the edges that are zero.
+    """Multiplies every gate into its edge's weight, and removes the edges that are zero.
 
     z ⊙ (u·W) = u·(W diag(z)). A unit whose gate is closed becomes a zero column of W,
-    which `fuse` leaves out of the products and `eliminate_dead` out of the sources.
+    which `fuse` omits from the products and `eliminate_dead` from the sources.
     """
     return plan.with_nodes(
         with_edges(node, [folded for edge in node.edges if (folded := _folded(edge)).weight.any()])
@@ -22,4 +22,6 @@ def fold_gates(plan: Plan) -> Plan:
 
 
 def _folded(edge: Edge) -> Edge:
-    return Edge(edge.source, as_kept(edge.folded, edge.weight), start=edge.start)
+    if edge.gate is None:
+        return edge
+    return Edge(edge.source, cast_like(edge.folded, edge.weight), start=edge.start)

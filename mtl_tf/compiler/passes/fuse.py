@@ -1,4 +1,4 @@
-"""Pass 7: many small products into few wide ones."""
+"""Many small products become few wide ones."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Collection
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.passes.fuse_affines import fuse_affines
 from mtl_tf.compiler.passes.fuse_inputs import fuse_inputs
-from mtl_tf.compiler.passes.rewrite import packed
+from mtl_tf.compiler.passes.rewrite import pack_kernels
 
 
 def fuse(plan: Plan, batch: int = 64, context: Collection[str] = ()) -> Plan:
-    """Joins fields into one lookup per width, and units of one level into wide products.
+    """Fuses fields into one lookup per width, and units of one level into wide products.
 
     Units of one level and activation that read the same sources become one node,
     whichever sub-networks they came from; so a unit whose gate closed a connection is
-    not multiplied by zeros. Groups with different sources are joined, zeros included,
+    not multiplied by zeros. Groups with different sources are fused, zeros included,
     where that is cheaper than another operation for a batch of `batch` rows.
 
-    Gates must be folded before (`fold_gates`); a node with a gate is left alone. The
+    Gates must be folded before (`fold_gates`); a node with a gate is not changed. The
     fields `context` come first in every lookup.
     """
-    return packed(fuse_affines(fuse_inputs(plan, context), batch))
+    return pack_kernels(fuse_affines(fuse_inputs(plan, context), batch))

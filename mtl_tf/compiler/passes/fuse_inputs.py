@@ -1,4 +1,4 @@
-"""Half of pass 7: fields of equal width into one lookup, one product, one mask."""
+"""Fields of equal width become one lookup, one product, one mask: a half of `fuse`."""
 
 from __future__ import annotations
 
@@ -9,185 +9,193 @@ import numpy as np
 
 from mtl_tf.compiler.ir.nodes import (
     Affine,
-    Array,
     Edge,
     Embed,
     Mask,
     MaskedTable,
     Node,
     Numeric,
-    Place,
+    Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.rewrite import reads_by_matrices, with_edges
+from mtl_tf.compiler.passes.rewrite import UnitMap, cast_like, reads_by_matrices, with_edges
 
 Field = Embed | Numeric
 
 
 def fuse_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
-    """Joins single fields that the same nodes read, and their masks.
+    """Fuses single fields that the same nodes read, and their masks.
 
-    Readers then have one matrix on the joined node in place of one per field. Fields
-    that anything but masks and matrices reads stay alone. Fields in `context` come first.
+    Users then have one matrix on the fused node in place of one per field. Fields that
+    anything but masks and matrices reads stay alone. Fields in `context` come first.
     """
-    blocks = [
+    groups = [
         sorted(members, key=lambda member: member.fields[0] not in context)
-        for members in _blocks(plan)
+        for members in _groups(plan)
     ]
-    storage = joined_tables(blocks)
+    storage = store_tables(groups)
     new: list[Node] = []
-    places: dict[str, Place] = {}
-    for members in blocks:
-        joined = join(members, storage)
-        new.append(joined)
-        places |= {m.name: (joined.name, i * m.dim) for i, m in enumerate(members)}
-        masks = _join_masks(plan, joined, members, places)
+    moved = UnitMap()
+    for members in groups:
+        fused = fuse_fields(members, storage)
+        new.append(fused)
+        for index, member in enumerate(members):
+            moved.add(member.name, range(member.dim), fused.name, index * member.dim)
+        masks = _fuse_masks(plan, fused, members, moved)
         new += [] if masks is None else [masks]
-    taken = {node.name for members in blocks for node in members} | places.keys()
-    rest = [node for node in plan.nodes if node.name not in taken]
+    rest = [node for node in plan.nodes if node.name not in moved]
     return plan.with_nodes(
-        [*new, *(_moved(node, places) if isinstance(node, Affine) else node for node in rest)]
+        [*new, *(_reading(node, moved) if isinstance(node, Affine) else node for node in rest)]
     )
 
 
-def _blocks(plan: Plan) -> list[list[Field]]:
-    """Fields to join: same kind, same width, same readers."""
+def _groups(plan: Plan) -> list[list[Field]]:
+    """Fields to fuse: same kind, same width, same users."""
     found: dict[Hashable, list[Field]] = {}
     for node in plan.nodes:
-        if isinstance(node, (Embed, Numeric)) and len(node.fields) == 1 and _joinable(plan, node):
+        if isinstance(node, (Embed, Numeric)) and len(node.fields) == 1 and _is_free(plan, node):
             found.setdefault(_key(plan, node), []).append(node)
     return list(found.values())
 
 
 def _key(plan: Plan, node: Field) -> Hashable:
-    direct = frozenset(r.name for r in plan.readers[node.name] if isinstance(r, Affine))
+    direct = frozenset(user.name for user in plan.users[node.name] if isinstance(user, Affine))
     if isinstance(node, Numeric):
-        return ("number", node.dim, direct)
+        return ("numeric", node.dim, direct)
     if node.pooling is None:
-        return ("id", node.dim, direct, isinstance(node.table, MaskedTable))
+        return ("categorical", node.dim, direct, isinstance(node.table, MaskedTable))
     length = plan.feature(node.fields[0]).shape
-    if None in length:  # two bags of unknown length cannot be stacked
+    if None in length:  # two multivalued fields of unknown length cannot be stacked
         return node.name
-    return ("bag", node.dim, direct, node.pooling, node.weighted, length)
+    return ("multivalued", node.dim, direct, node.pooling, node.weighted, length)
 
 
-def _joinable(plan: Plan, node: Field) -> bool:
-    for reader in plan.readers[node.name]:
-        behind = plan.readers[reader.name] if isinstance(reader, Mask) else [reader]
-        source = reader.name if isinstance(reader, Mask) else node.name
+def _is_free(plan: Plan, node: Field) -> bool:
+    """True if only masks and matrices read the field."""
+    for user in plan.users[node.name]:
+        behind = plan.users[user.name] if isinstance(user, Mask) else [user]
+        source = user.name if isinstance(user, Mask) else node.name
         if not all(reads_by_matrices(last, source) for last in behind):
             return False
     return True
 
 
 @dataclass(frozen=True)
-class Storage:
-    """Where each stored table went: an array that holds several, and its first row there."""
+class TableStorage:
+    """Where each table is stored: a weight that holds several, and its first row there."""
 
-    arrays: dict[int, Array]
-    starts: dict[int, int]
-
-
-def joined_tables(blocks: Sequence[Sequence[Field]]) -> Storage:
-    """One array per block; blocks that share a table share their array."""
-    groups: list[dict[int, Array]] = []
-    for members in blocks:
-        tables = {id(m.stored): m.stored for m in members if isinstance(m, Embed)}
-        for group in [group for group in groups if group.keys() & tables.keys()]:
-            groups.remove(group)
-            tables = group | tables
-        groups.append(tables)
-    arrays: dict[int, Array] = {}
-    starts: dict[int, int] = {}
-    for group in filter(None, groups):
-        parts = list(group.values())
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        firsts = np.cumsum([0, *(len(part) for part in parts)])
-        for key, first in zip(group, firsts, strict=False):
-            arrays[key], starts[key] = whole, int(first)
-    return Storage(arrays, starts)
+    weights: dict[Weight, Weight]
+    starts: dict[Weight, int]
 
 
-def join(members: Sequence[Field], storage: Storage) -> Field:
-    """Fields of one kind and width as one node, its table among those of `storage`.
+def store_tables(groups: Sequence[Sequence[Field]]) -> TableStorage:
+    """Returns one weight per group of fields; groups that share a table share their weight."""
+    together: list[dict[Weight, None]] = []
+    for members in groups:
+        tables = dict.fromkeys(m.base_table for m in members if isinstance(m, Embed))
+        for other in [other for other in together if other.keys() & tables.keys()]:
+            together.remove(other)
+            tables = other | tables
+        together.append(tables)
+    storage = TableStorage({}, {})
+    for tables in filter(None, together):
+        parts = list(tables)
+        whole = parts[0]
+        if len(parts) > 1:
+            name = _counted_name([part.name for part in parts])
+            whole = Weight(np.concatenate([part.array for part in parts]), name)
+        firsts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+        for part, first in zip(parts, firsts, strict=False):
+            storage.weights[part], storage.starts[part] = whole, first
+    return storage
+
+
+def fuse_fields(members: Sequence[Field], storage: TableStorage) -> Field:
+    """Returns fields of one kind and width as one node, its table among those of `storage`.
 
     Tables under masks become one, of one part for each.
     """
     first, name = members[0], _counted_name([member.name for member in members])
     fields = tuple(member.fields[0] for member in members)
     if isinstance(first, Numeric):
-        numbers = [member for member in members if isinstance(member, Numeric)]
-        vectors = np.concatenate([number.vectors for number in numbers])
-        return Numeric(name, fields, vectors, np.concatenate([n.biases for n in numbers]))
+        numerics = [member for member in members if isinstance(member, Numeric)]
+        vectors = np.concatenate([numeric.vectors.array for numeric in numerics])
+        biases = np.concatenate([numeric.biases.array for numeric in numerics])
+        return Numeric(name, fields, Weight(vectors), Weight(biases))
     embeds = [member for member in members if isinstance(member, Embed)]
-    table: Array | MaskedTable
+    table: Weight | MaskedTable
+    starts: dict[Weight | MaskedTable, int]
     masked = [embed.table for embed in embeds if isinstance(embed.table, MaskedTable)]
     if masked:
-        table, starts = _under_masks(masked, storage)
+        table, starts = _fuse_masked(masked, storage)
     else:
-        table, starts = storage.arrays[id(first.table)], storage.starts
+        table = storage.weights[first.base_table]
+        starts = {each: storage.starts[each] for each in (e.base_table for e in embeds)}
     return replace(
         first,
         name=name,
         fields=fields,
         table=table,
-        offsets=tuple(starts[id(embed.table)] + embed.offsets[0] for embed in embeds),
+        offsets=tuple(starts[embed.table] + embed.offsets[0] for embed in embeds),
         sizes=tuple(embed.sizes[0] for embed in embeds),
     )
 
 
-def _under_masks(
-    tables: Sequence[MaskedTable], storage: Storage
-) -> tuple[MaskedTable, dict[int, int]]:
+def _fuse_masked(
+    tables: Sequence[MaskedTable], storage: TableStorage
+) -> tuple[MaskedTable, dict[Weight | MaskedTable, int]]:
     """The tables below each other, and the first row of each."""
-    parts = list({id(table): table for table in tables}.values())
-    firsts = np.cumsum([0, *(len(table) for table in parts)])
-    joined = MaskedTable(
-        storage.arrays[id(parts[0].source)],
-        np.concatenate([table.g for table in parts]),
-        tuple(storage.starts[id(t.source)] + start for t in parts for start in t.starts),
+    parts = list(dict.fromkeys(tables))
+    firsts = np.cumsum([0, *(len(table) for table in parts)]).tolist()
+    fused = MaskedTable(
+        storage.weights[parts[0].source],
+        Weight(np.concatenate([table.g.array for table in parts])),
+        tuple(storage.starts[t.source] + start for t in parts for start in t.starts),
         tuple(size for table in parts for size in table.sizes),
     )
-    return joined, {id(t): int(first) for t, first in zip(parts, firsts, strict=False)}
+    return fused, dict(zip(parts, firsts, strict=False))
 
 
-def _join_masks(
-    plan: Plan, joined: Field, members: Sequence[Field], places: dict[str, Place]
-) -> Mask | None:
+def _fuse_masks(plan: Plan, fused: Field, members: Sequence[Field], moved: UnitMap) -> Mask | None:
     """All masks over the members as one node, each reader's side by side."""
     order: dict[frozenset[str], list[tuple[int, Mask]]] = {}
     for piece, member in enumerate(members):
-        for mask in plan.readers[member.name]:
+        for mask in plan.users[member.name]:
             if isinstance(mask, Mask):
-                behind = frozenset(reader.name for reader in plan.readers[mask.name])
+                behind = frozenset(user.name for user in plan.users[mask.name])
                 order.setdefault(behind, []).append((piece, mask))
     masks = [entry for entries in order.values() for entry in entries]
     if not masks:
         return None
-    g = np.concatenate([mask.g for _, mask in masks])
-    name = f"{joined.name}/masked"
-    places |= {mask.name: (name, i * mask.dim) for i, (_, mask) in enumerate(masks)}
-    return Mask(name, joined.name, g, tuple(piece for piece, _ in masks))
+    g = np.concatenate([mask.g.array for _, mask in masks])
+    name = f"{fused.name}/masked"
+    for index, (_, mask) in enumerate(masks):
+        moved.add(mask.name, range(mask.dim), name, index * mask.dim)
+    return Mask(name, fused.name, Weight(g), tuple(piece for piece, _ in masks))
 
 
-def _moved(node: Affine, places: dict[str, Place]) -> Affine:
-    """The node's edges on the joined nodes; neighbours become one matrix."""
-    moved = [edge for edge in node.edges if edge.source in places]
-    moved.sort(key=lambda edge: places[edge.source])
-    runs: list[tuple[Place, list[Array]]] = []  # where a matrix starts, and its parts
-    end: Place | None = None
-    for edge in moved:
-        source, start = places[edge.source]
-        if (source, start) != end:
-            runs.append(((source, start), []))
-        runs[-1][1].append(edge.folded)
-        end = source, start + len(edge.weight)
-    edges = [
-        Edge(source, parts[0] if len(parts) == 1 else np.concatenate(parts), start=start)
-        for (source, start), parts in runs
-    ]
-    rest = [edge for edge in node.edges if edge.source not in places]
-    return with_edges(node, [*edges, *rest])
+def _reading(node: Affine, moved: UnitMap) -> Affine:
+    """The node's edges on the fused nodes; neighbors become one matrix."""
+    on_fused = [new for e in node.edges if e.source in moved for new in moved.edges(e)]
+    on_fused.sort(key=lambda edge: (edge.source, edge.start))
+    runs: list[list[Edge]] = []
+    for edge in on_fused:
+        last = runs[-1][-1] if runs else None
+        if last and last.source == edge.source and last.stop == edge.start:
+            runs[-1].append(edge)
+        else:
+            runs.append([edge])
+    rest = [edge for edge in node.edges if edge.source not in moved]
+    return with_edges(node, [*map(_joined, runs), *rest])
+
+
+def _joined(run: Sequence[Edge]) -> Edge:
+    """Matrices on units that follow each other, as one."""
+    first = run[0]
+    if len(run) == 1 and first.gate is None:
+        return first
+    weight = cast_like(np.concatenate([edge.folded for edge in run]), first.weight)
+    return Edge(first.source, weight, start=first.start)
 
 
 def _counted_name(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Part of pass 7: the mixtures of one level as one product of shares and experts."""
+"""The mixtures of one level become one product of shares and experts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_tf.compiler.ir.nodes import Affine, Mix, Node, Output, Place, width_of
+from mtl_tf.compiler.ir.nodes import Affine, Mixture, Node, Output, UnitRef, Weight
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import cost
-from mtl_tf.compiler.passes.rewrite import joined_name, levels, reading
+from mtl_tf.compiler.passes.rewrite import UnitMap, joined_name, levels
 
 _NEVER = -1e9  # a logit of which the share is exactly 0
 
@@ -38,7 +38,7 @@ def fuse_mixtures(plan: Plan, batch: int = 64) -> Plan:
 class _Group(NamedTuple):
     """Mixtures that have experts in common."""
 
-    experts: frozenset[Place]
+    experts: frozenset[UnitRef]
     names: tuple[str, ...]
 
 
@@ -47,7 +47,7 @@ def _groups(plan: Plan) -> list[tuple[str, ...]]:
     for level in levels(plan):
         here: dict[int, list[_Group]] = {}
         for node in level:
-            if isinstance(node, Mix) and _is_free(plan, node):
+            if isinstance(node, Mixture) and _is_free(plan, node):
                 groups, group = here.setdefault(node.units, []), _Group(frozenset(), ())
                 new = _Group(frozenset(node.experts), (node.name,))
                 for other in [g for g in groups if g.experts & new.experts]:
@@ -58,40 +58,40 @@ def _groups(plan: Plan) -> list[tuple[str, ...]]:
     return [group.names for group in found if len(group.names) > 1]
 
 
-def _is_free(plan: Plan, node: Mix) -> bool:
-    """Whether readers can read it as units of another node, and gates get more units."""
+def _is_free(plan: Plan, node: Mixture) -> bool:
+    """True if users can read it as units of another node, and gates can get more units."""
     if len(set(node.experts)) < len(node.experts):  # one unit of a gate could not stand for both
         return False
-    for reader in plan.readers[node.name]:
+    for reader in plan.users[node.name]:
         matrices = isinstance(reader, Affine) and all(
-            edge.weight.ndim == 2 for edge in reader.edges if edge.source == node.name
+            edge.is_matrix for edge in reader.edges if edge.source == node.name
         )
-        if not matrices and not isinstance(reader, (Mix, Output)):
+        if not matrices and not isinstance(reader, (Mixture, Output)):
             return False
     return all(_is_own(plan, node, gate) for gate in node.gates)
 
 
-def _is_own(plan: Plan, node: Mix, gate: Place) -> bool:
+def _is_own(plan: Plan, node: Mixture, gate: UnitRef) -> bool:
     source = plan.by_name[gate[0]]
     return (
         isinstance(source, Affine)
         and source.activation == "linear"
-        and plan.readers[source.name] == (node,)
+        and plan.users[source.name] == (node,)
         and [name for name, _ in node.gates].count(source.name) == 1
-        and width_of(source) == len(node.experts)
-        and all(edge.weight.ndim == 2 for edge in source.edges)
+        and source.width == len(node.experts)
+        and all(edge.is_matrix for edge in source.edges)
     )
 
 
 def _joined(plan: Plan, names: Sequence[str]) -> Plan:
-    mixes = [node for node in plan.nodes if isinstance(node, Mix) and node.name in names]
+    mixes = [node for node in plan.nodes if isinstance(node, Mixture) and node.name in names]
     order = {node.name: index for index, node in enumerate(plan.nodes)}
     experts = sorted(
         {place for mix in mixes for place in mix.experts},
         key=lambda place: (order[place[0]], place[1]),
     )
     gates = tuple(gate for mix in mixes for gate in mix.gates)
-    joined = Mix(joined_name(names), tuple(experts), gates, mixes[0].units)
+    joined = Mixture(joined_name(names), tuple(experts), gates, mixes[0].units)
     new: dict[str, Node] = {mixes[0].name: joined}
     for mix in mixes:
         columns = [experts.index(place) for place in mix.experts]
@@ -99,31 +99,29 @@ def _joined(plan: Plan, names: Sequence[str]) -> Plan:
             gate = plan.by_name[source]
             assert isinstance(gate, Affine)
             new[source] = _widened(gate, columns, len(experts))
-    starts = np.cumsum([0, *(mix.width for mix in mixes)])
-    places = {mix.name: int(start) for mix, start in zip(mixes, starts, strict=False)}
-    return plan.with_nodes(_moved(plan, new, places, joined.name))
+    moved, start = UnitMap(), 0
+    for mix in mixes:
+        moved.add(mix.name, range(mix.width), joined.name, start)
+        start += mix.width
+    return plan.with_nodes(_rewritten(plan, new, moved, joined.name))
 
 
 def _widened(gate: Affine, columns: Sequence[int], width: int) -> Affine:
     """The gate with its units at `columns` of `width`, and never a share for the others."""
     bias = np.full(width, _NEVER, gate.bias.dtype)
-    bias[columns] = gate.bias
+    bias[columns] = gate.bias.array
     edges = []
     for edge in gate.edges:
         weight = np.zeros((len(edge.weight), width), edge.weight.dtype)
         weight[:, columns] = edge.folded
-        edges.append(replace(edge, weight=weight, gate=None))
-    return replace(gate, edges=tuple(edges), bias=bias)
+        edges.append(replace(edge, weight=Weight(weight), gate=None))
+    return replace(gate, edges=tuple(edges), bias=Weight(bias))
 
 
-def _moved(plan: Plan, new: dict[str, Node], places: dict[str, int], name: str) -> Iterator[Node]:
-    """All nodes by level, reading the joined node where they read one of `places`."""
-
-    def place(source: str, unit: int) -> Place:
-        return (name, places[source] + unit) if source in places else (source, unit)
-
+def _rewritten(plan: Plan, new: dict[str, Node], moved: UnitMap, name: str) -> Iterator[Node]:
+    """All nodes by level, reading the joined node in place of those that it replaces."""
     for node in (node for level in levels(plan) for node in level):
         node = new.get(node.name, node)
-        if node.name in places and node.name != name:
-            continue  # it is in the joined one
-        yield reading(node, place)
+        if node.name in moved and node.name != name:
+            continue  # it is part of the joined one
+        yield node.relocated(moved.place)

@@ -1,58 +1,159 @@
-"""All passes in order, and a report of what each did."""
+"""All passes in one ordered table, the search for the fastest plan, and what each pass did."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
-from typing import Any
 
-import numpy as np
-
-from mtl_tf.compiler import passes
-from mtl_tf.compiler.ir.nodes import Affine, Embed, MaskedTable, sources_of
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import Cost, cost
+from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
+from mtl_tf.compiler.passes.fold_constants import fold_constants
+from mtl_tf.compiler.passes.fold_gates import fold_gates
+from mtl_tf.compiler.passes.fold_linear import fold_linear
+from mtl_tf.compiler.passes.fold_masks import fold_masks
+from mtl_tf.compiler.passes.fold_numeric import fold_numeric
+from mtl_tf.compiler.passes.fuse import fuse
+from mtl_tf.compiler.passes.fuse_mixtures import fuse_mixtures
+from mtl_tf.compiler.passes.materialize_masks import materialize_masks
+from mtl_tf.compiler.passes.project_tables import project_tables
+from mtl_tf.compiler.passes.report import PassReport, report
+from mtl_tf.compiler.passes.select_tasks import select_tasks
 
 _UNNOTICED = 16 << 20  # bytes more that no server notices
 _SIZES = (1, 64, 512)  # rows of the requests that a graph is for if nobody says
-# These give new names to what they keep: nothing of it has left.
-_UNNAMED = ("fold_linear", "fuse_mixtures", "project_tables", "fuse")
 
 
 @dataclass(frozen=True)
-class PassReport:
-    """What one pass removed, and the plan's cost before and after it.
+class Options:
+    """What `optimize` was asked for, as the passes need it.
 
-    nodes, edges (`from -> to`) and features by name; units: units of affines; rows:
-    ids whose row became zero for every reader of their field.
+    Attributes:
+        tasks: the tasks to keep; None for all.
+        typical_batch: rows of a request that a single choice is made for.
+        table_budget: bytes that masked tables may take; None for their own default.
+        projection_budget: bytes that projected tables may take.
+        context: fields to put first.
+    """
+
+    tasks: Sequence[str] | None
+    typical_batch: int
+    table_budget: int | None
+    projection_budget: int
+    context: Collection[str]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One row of `PASSES`.
+
+    Attributes:
+        name: as reports have it.
+        summary: what it does, in one line.
+        when: `always`; `if it helps`, by its own estimate; `if faster`, where the plans with
+            and without it are both finished and compared; `on request`, by a call of its own
+            after `optimize`.
+        run: each way to apply it.
+        renames: it gives new names to what it keeps, so a report cannot list what is gone.
     """
 
     name: str
-    before: Cost
-    after: Cost
-    nodes: tuple[str, ...] = ()
-    edges: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    units: int = 0
-    rows: int = 0
+    summary: str
+    when: str
+    run: tuple[Callable[[Plan, Options], Plan], ...]
+    renames: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, as `export_report.json` holds them."""
-        return {
-            "name": self.name,
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "removed": {
-                "nodes": list(self.nodes),
-                "edges": list(self.edges),
-                "features": list(self.features),
-                "units": self.units,
-                "rows": self.rows,
-            },
-        }
+
+def _projecting(together: bool) -> Callable[[Plan, Options], Plan]:
+    return lambda plan, options: project_tables(
+        plan, options.projection_budget, together, options.context
+    )
+
+
+PASSES: tuple[Pass, ...] = (
+    Pass(
+        "fold_gates",
+        "Gates become part of the weights; closed connections are removed.",
+        "always",
+        (lambda plan, options: fold_gates(plan),),
+    ),
+    Pass(
+        "select_tasks",
+        "Only the requested tasks are kept, and what they need.",
+        "always",
+        (lambda plan, options: select_tasks(plan, options.tasks),),
+    ),
+    Pass(
+        "fold_constants",
+        "What is the same for every row becomes part of its users' bias.",
+        "always",
+        (lambda plan, options: fold_constants(plan),),
+    ),
+    Pass(
+        "eliminate_dead",
+        "Nodes and units that nothing reads, or that read nothing, are removed.",
+        "always",
+        (lambda plan, options: eliminate_to_fixpoint(plan),),
+    ),
+    Pass(
+        "fold_masks",
+        "Masks become part of the tables; fields that are masked everywhere are removed.",
+        "always",
+        (lambda plan, options: fold_masks(plan, options.table_budget),),
+    ),
+    Pass(
+        "eliminate_dead",
+        "Again, for what only closed masks fed.",
+        "always",
+        (lambda plan, options: eliminate_to_fixpoint(plan),),
+    ),
+    Pass(
+        "fold_numeric",
+        "Numeric fields are read as numbers; their vectors become part of the matrices.",
+        "always",
+        (lambda plan, options: fold_numeric(plan),),
+    ),
+    Pass(
+        "fuse_mixtures",
+        "The mixtures of one level become one product of shares and experts.",
+        "if it helps",
+        (lambda plan, options: fuse_mixtures(plan, options.typical_batch),),
+        renames=True,
+    ),
+    Pass(
+        "fold_linear",
+        "Two linear maps in a row become one.",
+        "if faster",
+        (lambda plan, options: fold_linear(plan),),
+        renames=True,
+    ),
+    Pass(
+        "project_tables",
+        "The first matrix product of every id is computed when the model is loaded.",
+        "if faster",
+        (_projecting(together=True), _projecting(together=False)),
+        renames=True,
+    ),
+    Pass(
+        "fuse",
+        "Fields become one lookup per width; units of one level become few wide products.",
+        "always",
+        (lambda plan, options: fuse(plan, options.typical_batch, options.context),),
+        renames=True,
+    ),
+    Pass(
+        "materialize_masks",
+        "Masked tables that are smaller stored than computed at load are stored.",
+        "if it helps",
+        (lambda plan, options: materialize_masks(plan),),
+    ),
+)
+"""The order in which `optimize` applies the passes.
+
+After it, on request: `quantize_tables`, which rounds, and `split_context`, for requests of one
+user and many candidates.
+"""
 
 
 def optimize(
@@ -63,14 +164,12 @@ def optimize(
     table_budget: int | None = None,
     context: Collection[str] = (),
 ) -> tuple[Plan, list[PassReport]]:
-    """The plan with every pass applied, and one report per pass, in their order.
+    """Returns the plan after the passes of `PASSES`, and one report per pass, in their order.
 
-    Every plan is fused in the end. Where that is estimated to be faster, `fuse_mixtures`,
-    `fold_linear` and `project_tables` come before `fuse`; `materialize_masks` after it where it
-    makes the export smaller.
+    Passes marked `if faster` are applied where that is estimated to be faster.
 
     Args:
-        plan: as `capture` gives it.
+        plan: a plan from `capture`.
         tasks: the tasks to keep, all by default; an unknown one is a `UserError`, and so
             is one whose every input is closed.
         batch: rows per request that the choices between alternatives are made for; by
@@ -80,138 +179,98 @@ def optimize(
             default no more than the plan, or 16 MiB.
         context: fields to put first, so that `split_context` cuts matrices in two.
     """
-    way = _ways(plan, tasks, batch, table_budget, context)[0]
-    way = way.perhaps("materialize_masks", passes.materialize_masks)
-    return way.plan, [*way.reports]
+    sizes, options = _options(plan, tasks, batch, table_budget, context)
+    best = candidates(plan, sizes, options)[0]
+    for step in PASSES[_CHOICE:]:
+        best = best.apply_if_changed(step, step.run[0], options)
+    return best.plan, [*best.reports]
 
 
 def alternatives(plan: Plan, *, batch: int = 64) -> list[tuple[str, Plan]]:
-    """What `optimize` chooses from: the optional passes of each, and the plan.
+    """Returns what `optimize` chooses from: the optional passes of each, and the plan.
 
     In the order of their estimated time for `batch` rows: the first is the one it takes.
     """
-    optional = ("fuse_mixtures", "fold_linear", "project_tables")
-    ways = _ways(plan, None, batch, None, ())
+    optional = {step.name for step in PASSES[:_CHOICE] if step.when != "always"}
+    found = candidates(plan, *_options(plan, None, batch, None, ()))
     return [
-        (", ".join(r.name for r in way.reports if r.name in optional) or "fuse", way.plan)
-        for way in ways
+        (", ".join(r.name for r in each.reports if r.name in optional) or "fuse", each.plan)
+        for each in found
     ]
 
 
-def _ways(
+_CHOICE = 1 + max(i for i, step in enumerate(PASSES) if step.name == "fuse")
+"""How many passes come before the fastest plan is chosen."""
+
+
+def _options(
     plan: Plan,
     tasks: Sequence[str] | None,
     batch: int | None,
     table_budget: int | None,
     context: Collection[str],
-) -> list[_Way]:
-    """Every way to the end that is considered, that of the least estimated time first."""
+) -> tuple[Sequence[int], Options]:
     sizes = _SIZES if batch is None else (batch,)
-    usual = sorted(sizes)[len(sizes) // 2]
+    typical = sorted(sizes)[len(sizes) // 2]
     budget = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
-    steps: list[tuple[str, Callable[[Plan], Plan]]] = [
-        ("fold_gates", passes.fold_gates),
-        ("select_tasks", partial(passes.select_tasks, tasks=tasks)),
-        ("fold_constants", passes.fold_constants),
-        ("eliminate_dead", _drop_to_fixpoint),
-        ("fold_masks", partial(passes.fold_masks, table_budget=table_budget)),
-        ("eliminate_dead", _drop_to_fixpoint),
-        ("fold_numeric", passes.fold_numeric),
-    ]
-    way = _Way(plan, cost(plan))
-    for name, step in steps:
-        way = way.then(name, step)
-    way = way.perhaps("fuse_mixtures", partial(passes.fuse_mixtures, batch=usual))
-    fused = _fused(way, usual, context, budget)
-    # Of several sizes each counts alike: by how many times its requests take longer.
-    return sorted(fused, key=lambda each: math.prod(map(each.cost.microseconds, sizes)))
+    return sizes, Options(tasks, typical, table_budget, budget, context)
 
 
 @dataclass(frozen=True, eq=False)
-class _Way:
+class Candidate:
     """A plan, what it costs, and the reports of the passes that made it."""
 
     plan: Plan
     cost: Cost
     reports: tuple[PassReport, ...] = ()
 
-    def then(self, name: str, step: Callable[[Plan], Plan]) -> _Way:
-        """One pass further."""
-        plan = step(self.plan)
+    def apply(
+        self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
+    ) -> Candidate:
+        """Returns the candidate after one more pass."""
+        plan = run(self.plan, options)
         after = cost(plan)
-        report = PassReport(name, self.cost, after, **_left(name, self.plan, plan))
-        return _Way(plan, after, (*self.reports, report))
+        found = report(step.name, self.plan, plan, self.cost, after, step.renames)
+        return Candidate(plan, after, (*self.reports, found))
 
-    def perhaps(self, name: str, step: Callable[[Plan], Plan]) -> _Way:
-        """One pass further, where it changes anything."""
-        further = self.then(name, step)
-        return self if further.plan is self.plan else further
+    def apply_if_changed(
+        self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
+    ) -> Candidate:
+        """Returns the candidate after one more pass, or this one if that changes nothing."""
+        plan = run(self.plan, options)
+        if plan is self.plan:
+            return self
+        return self.apply(step, lambda *_: plan, options)
 
 
-def _fused(way: _Way, batch: int, context: Collection[str], budget: int) -> list[_Way]:
-    """`fuse`, of the plan as it is, with its linear sums folded, with its tables projected.
+def candidates(plan: Plan, sizes: Sequence[int], options: Options) -> list[Candidate]:
+    """Returns every plan that is considered, that of the least estimated time first.
 
-    Those that take hardly more bytes.
+    Each size of requests counts alike: by how many times its requests take longer.
     """
-    fuse = partial(passes.fuse, batch=batch, context=context)
-    multiplied = [way, way.perhaps("fold_linear", passes.fold_linear)]
-    added = [
-        each.perhaps(
-            "project_tables",
-            partial(passes.project_tables, budget=budget, together=together, context=context),
-        )
-        for each, together in product(multiplied, (True, False))
-    ]
-    fused = [each.then("fuse", fuse) for each in dict.fromkeys([*multiplied, *added])]
-    most = fused[0].cost.bytes + _UNNOTICED
-    return [each for each in fused if each.cost.bytes <= most]
+    found = [Candidate(plan, cost(plan))]
+    for step in PASSES[:_CHOICE]:
+        if step.when == "always":
+            found = [each.apply(step, step.run[0], options) for each in found]
+        elif step.when == "if it helps":
+            found = [each.apply_if_changed(step, step.run[0], options) for each in found]
+        else:
+            more = (each.apply_if_changed(step, run, options) for each in found for run in step.run)
+            found = [*dict.fromkeys([*found, *more])]
+    most = found[0].cost.bytes + _UNNOTICED  # the first has none of the optional passes
+    found = [each for each in found if each.cost.bytes <= most]
+    return sorted(found, key=lambda each: math.prod(map(each.cost.microseconds, sizes)))
 
 
-def _drop_to_fixpoint(plan: Plan) -> Plan:
+def eliminate_to_fixpoint(plan: Plan) -> Plan:
     """`eliminate_dead` and `fold_constants` in turn, while they find something."""
     while True:
-        smaller = passes.fold_constants(passes.eliminate_dead(plan))
+        smaller = fold_constants(eliminate_dead(plan))
         if _size(smaller) == _size(plan):
             return smaller
         plan = smaller
 
 
 def _size(plan: Plan) -> tuple[int, int, int]:
-    return len(plan.nodes), len(_edges(plan)), _units(plan)
-
-
-def _edges(plan: Plan) -> list[str]:
-    return [f"{source} -> {node.name}" for node in plan.nodes for source in sources_of(node)]
-
-
-def _units(plan: Plan) -> int:
-    return sum(node.width for node in plan.nodes if isinstance(node, Affine))
-
-
-def _empty_rows(plan: Plan) -> int:
-    """Ids of fields that some node still reads, with nothing but zeros for them."""
-    used: dict[str, np.ndarray] = {}
-    for node in plan.nodes:
-        if isinstance(node, Embed) and len(node.fields) == 1 and node.pooling is None:
-            table = node.table
-            rows = table.open if isinstance(table, MaskedTable) else table.any(axis=1)
-            used[node.fields[0]] = rows | used.get(node.fields[0], np.zeros_like(rows))
-    return sum(int((~rows).sum()) for rows in used.values())
-
-
-def _left(name: str, before: Plan, after: Plan) -> dict[str, Any]:
-    """What a pass removed, as `PassReport` holds it."""
-    left: dict[str, Any] = {"features": _gone(before.features, after.features)}
-    if name not in _UNNAMED:
-        left |= {
-            "nodes": _gone(before.by_name, after.by_name),
-            "edges": _gone(_edges(before), _edges(after)),
-            "units": _units(before) - _units(after),
-            "rows": max(0, _empty_rows(after) - _empty_rows(before)),
-        }
-    return left
-
-
-def _gone(before: Any, after: Any) -> tuple[str, ...]:
-    kept = set(after)
-    return tuple(name for name in before if name not in kept)
+    edges = sum(len(node.inputs) for node in plan.nodes)
+    return len(plan.nodes), edges, sum(node.width for node in plan.nodes)

@@ -1,4 +1,4 @@
-"""Pass 6: the first matrix product of every id, taken when the model is loaded."""
+"""The first matrix product of every id is computed when the model is loaded."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from mtl_tf.compiler.ir.nodes import (
     Affine,
     Array,
-    Block,
     Edge,
     Embed,
     Mask,
     MaskedTable,
     Node,
     Numeric,
-    Place,
-    Projected,
+    ProjectedLookup,
+    ProjectedTerm,
+    Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import cost
-from mtl_tf.compiler.passes.fuse_inputs import Storage, join, joined_tables
-from mtl_tf.compiler.passes.rewrite import is_movable, joined_name, reading, without_dead
+from mtl_tf.compiler.passes.fuse_inputs import TableStorage, fuse_fields, store_tables
+from mtl_tf.compiler.passes.rewrite import UnitMap, is_movable, joined_name, remove_dead_nodes
 
 _INPUTS = (Embed, Numeric, Mask)
 Order = Mapping[str, bool]  # the fields to project, and whether they come last
@@ -86,25 +86,21 @@ def project_tables(
         for group in groups
         for node, lookups in group.members.items()
     }
-    storage = joined_tables([embeds for blocks in cut.values() for embeds in blocks])
+    storage = store_tables([embeds for blocks in cut.values() for embeds in blocks])
     new: dict[str, list[Node]] = {}
-    moved: dict[str, Place] = {}
+    moved = UnitMap()
     for group in _with_blocks(groups, cut):
         new[next(iter(group.members)).name] = _projected(group, cut, fields, storage)
-        moved |= {name: (group.name, start) for name, start in group.starts.items()}
-
-    def place(source: str, unit: int) -> Place:
-        name, start = moved.get(source, (source, 0))
-        return name, start + unit
-
+        for member in group.members:
+            moved.add(member.name, range(member.width), group.name, group.starts[member.name])
     # What reads fields alone may go before everything else; a group needs all of it.
     nodes: list[Node] = [node for node in plan.nodes if isinstance(node, _INPUTS)]
     for node in plan.nodes:
         if node.name in new:
-            nodes += [reading(made, place) for made in new[node.name]]
+            nodes += [made.relocated(moved.place) for made in new[node.name]]
         elif node.name not in moved and not isinstance(node, _INPUTS):
-            nodes.append(reading(node, place))
-    return without_dead(plan.with_nodes(nodes))
+            nodes.append(node.relocated(moved.place))
+    return remove_dead_nodes(plan.with_nodes(nodes))
 
 
 def _groups(plan: Plan, together: bool) -> list[_Group]:
@@ -180,33 +176,35 @@ def _projected(
     group: _Group,
     cut: Mapping[Affine, Sequence[Sequence[Embed]]],
     fields: Order,
-    storage: Storage,
+    storage: TableStorage,
 ) -> list[Node]:
     """The group as one sum of projected rows and one affine on it."""
-    blocks: list[Block] = []
+    blocks: list[ProjectedTerm] = []
     biases: list[Array] = []  # those that no block takes
     done: set[Edge] = set()
     for node, lookups in group.members.items():
         bias = node.bias if node.bias.any() else None
-        biases.append(node.bias if bias is None else np.zeros_like(bias))
+        biases.append(node.bias.array if bias is None else np.zeros_like(node.bias.array))
         for embeds in cut[node]:
             matrices = []
             for embed in embeds:
-                matrices.append(sum(edge.weight for edge in lookups[embed]))
+                matrices.append(sum(edge.weight.array for edge in lookups[embed]))
                 done.update(lookups[embed])
-            joined = join(embeds, storage)
+            joined = fuse_fields(embeds, storage)
             assert isinstance(joined, Embed)
-            blocks.append(Block(joined, np.concatenate(matrices), group.starts[node.name], bias))
+            matrix = Weight(np.concatenate(matrices))
+            blocks.append(ProjectedTerm(joined, matrix, group.starts[node.name], bias))
             bias = None
     names = dict.fromkeys(field for block in blocks for field in block.embed.fields)
-    total = Projected(
+    total = ProjectedLookup(
         f"{group.name}/projected",
         tuple(sorted(names, key=lambda name: fields[name])),
         tuple(blocks),
     )
     left = np.concatenate(biases)
-    edges = [Edge(total.name, np.ones((), left.dtype)), *_others(group, done)]
-    return [total, Affine(group.name, tuple(edges), left, next(iter(group.members)).activation)]
+    edges = [Edge(total.name, Weight(np.ones((), left.dtype))), *_others(group, done)]
+    activation = next(iter(group.members)).activation
+    return [total, Affine(group.name, tuple(edges), Weight(left), activation)]
 
 
 def _others(group: _Group, done: Collection[Edge]) -> Iterable[Edge]:
@@ -221,5 +219,7 @@ def _others(group: _Group, done: Collection[Edge]) -> Iterable[Edge]:
                 rows = (edge.source, edge.start, len(edge.weight))
                 if rows not in wide:
                     wide[rows] = np.zeros((len(edge.weight), group.width), edge.weight.dtype)
-                wide[rows][:, start : start + node.width] += edge.weight
-    return (Edge(source, weight, start=start) for (source, start, _), weight in wide.items())
+                wide[rows][:, start : start + node.width] += edge.weight.array
+    return (
+        Edge(source, Weight(weight), start=start) for (source, start, _), weight in wide.items()
+    )

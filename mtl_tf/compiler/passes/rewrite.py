@@ -1,9 +1,10 @@
-"""Small rewrites that several passes share."""
+"""What several passes share: where units were moved to, and small rewrites of nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
@@ -12,144 +13,193 @@ from mtl_tf.compiler.ir.nodes import (
     Array,
     Edge,
     Embed,
-    Mix,
+    Mixture,
     Node,
     Output,
-    Place,
-    Projected,
-    sources_of,
+    ProjectedLookup,
+    UnitRef,
+    Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
 
 
+@dataclass(frozen=True)
+class MovedUnits:
+    """Units `first` … `stop` of an old node are those of `node` from `start` on."""
+
+    first: int
+    stop: int
+    node: str
+    start: int
+
+
+class UnitMap:
+    """Where the units of replaced nodes are now.
+
+    >>> moved = UnitMap()
+    >>> moved.add("a", np.array([0, 1, 5]), "ab", 10)
+    >>> moved.place("a", 5), moved.place("b", 5)
+    (('ab', 12), ('b', 5))
+    >>> [(m.first, m.stop, m.start) for m in moved.ranges("a")]
+    [(0, 2, 10), (5, 6, 12)]
+    """
+
+    def __init__(self) -> None:
+        self._ranges: dict[str, list[MovedUnits]] = {}
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._ranges
+
+    def add(self, old: str, units: Array | Sequence[int] | range, new: str, start: int) -> None:
+        """Notes that `units` of `old` are the units of `new` from `start` on, in their order."""
+        units = np.asarray(units)
+        ends = np.append(np.flatnonzero(np.diff(units) != 1) + 1, len(units))
+        ranges = self._ranges.setdefault(old, [])
+        begin = 0
+        for end in ends.tolist() if len(units) else ():
+            first, stop = int(units[begin]), int(units[end - 1]) + 1
+            ranges.append(MovedUnits(first, stop, new, start + begin))
+            begin = end
+        ranges.sort(key=lambda moved: moved.first)
+
+    def ranges(self, old: str) -> Sequence[MovedUnits]:
+        """Returns where the units of `old` are, in their order."""
+        return self._ranges.get(old, ())
+
+    def within(self, old: str, start: int, stop: int) -> Iterator[MovedUnits]:
+        """Yields where units `start` … `stop` of `old` are; themselves if they never moved."""
+        if old not in self:
+            yield MovedUnits(start, stop, old, start)
+        for moved in self.ranges(old):
+            first, last = max(moved.first, start), min(moved.stop, stop)
+            if first < last:
+                yield MovedUnits(first, last, moved.node, moved.start + first - moved.first)
+
+    def place(self, old: str, unit: int) -> UnitRef:
+        """Returns where a unit is now; see `Node.relocated`."""
+        moved = next(self.within(old, unit, unit + 1))
+        return moved.node, moved.start
+
+    def edges(self, edge: Edge) -> Iterator[Edge]:
+        """Yields the edge on what its source's units are now, a matrix cut by rows."""
+        if edge.source not in self:
+            yield edge
+            return
+        for moved in self.within(edge.source, edge.start, edge.start + len(edge.weight)):
+            rows = edge.weight.rows(moved.first - edge.start, moved.stop - edge.start)
+            yield Edge(moved.node, rows, edge.gate, moved.start)
+
+
 def with_edges(node: Affine, edges: Iterable[Edge], more_bias: Array | float = 0.0) -> Affine:
-    """`node` with other edges, and with `more_bias` added to its bias."""
-    return replace(node, edges=tuple(edges), bias=as_kept(node.bias + more_bias, node.bias))
+    """Returns `node` with other edges, and with `more_bias` added to its bias."""
+    if np.any(more_bias):
+        node = replace(node, bias=cast_like(node.bias.array + more_bias, node.bias))
+    return replace(node, edges=tuple(edges))
 
 
 def constant(name: str, value: Array) -> Affine:
-    """A node that is `value` in every row."""
-    return Affine(name, (), value)
+    """Returns a node that is `value` in every row."""
+    return Affine(name, (), Weight(value))
 
 
 def is_constant(node: Node) -> bool:
     return isinstance(node, Affine) and not node.edges
 
 
-def as_kept(result: Array, like: Array) -> Array:
-    """`result` in the precision that weights were given in: folding adds no memory."""
-    return np.asarray(result).astype(like.dtype, copy=False)
+def cast_like(result: Array, like: Weight | Array) -> Weight:
+    """Returns `result` in the precision that weights were given in: folding adds no memory."""
+    return Weight(np.asarray(result).astype(like.dtype, copy=False))
 
 
-def through(edge: Edge, value: Array) -> Array:
-    """What the constant `value` of the edge's source adds to its reader."""
+def contribution(edge: Edge, value: Array) -> Array:
+    """Returns what the constant `value` of the edge's source adds to its reader."""
     weight = edge.folded.astype(np.float64)
     return value[edge.start : edge.stop] @ weight if weight.ndim == 2 else value * weight
 
 
-def reads_by_matrices(reader: Node, source: str) -> bool:
-    """Whether `reader` reads `source` through matrices only, from its first unit on."""
-    return isinstance(reader, Affine) and all(
-        edge.weight.ndim == 2 and edge.start == 0 for edge in reader.edges if edge.source == source
+def reads_by_matrices(user: Node, source: str) -> bool:
+    """Returns True if `user` reads `source` through matrices only, from its first unit on."""
+    return isinstance(user, Affine) and all(
+        edge.is_matrix and edge.start == 0 for edge in user.edges if edge.source == source
     )
 
 
 def is_movable(plan: Plan, node: Affine) -> bool:
-    """Whether the node's units may go anywhere: plain matrices before and behind.
+    """Returns True if the node's units may go anywhere: plain matrices before and behind.
 
-    What a `Mix` reads has to stay in one piece.
+    What a `Mixture` reads has to stay in one piece.
     """
     edges = [*node.edges]
-    for reader in plan.readers[node.name]:
-        if isinstance(reader, Affine):
-            edges += [edge for edge in reader.edges if edge.source == node.name]
-        elif not isinstance(reader, (Mix, Output)):
+    for user in plan.users[node.name]:
+        if isinstance(user, Affine):
+            edges += user.edges_from(node.name)
+        elif not isinstance(user, (Mixture, Output)):
             return False
     return all(edge.is_plain for edge in edges)
 
 
-def at_places(node: Mix | Output, place: Callable[[str, int], Place]) -> Mix | Output:
-    """`node` reading each source and unit where `place` says that it is now."""
-    if isinstance(node, Mix):
-        experts, gates = (tuple(place(*p) for p in each) for each in (node.experts, node.gates))
-        return replace(node, experts=experts, gates=gates)
-    (source, unit), *times = (place(*factor) for factor in node.factors)
-    return replace(node, source=source, unit=unit, times=tuple(times))
-
-
-def reading(node: Node, place: Callable[[str, int], Place]) -> Node:
-    """`node` reading what moved where `place` says that it is now; what a diagonal reads stays."""
-    if isinstance(node, (Mix, Output)):
-        return at_places(node, place)
-    if isinstance(node, Affine):
-        return replace(node, edges=tuple(_moved(edge, place) for edge in node.edges))
-    return node
-
-
-def _moved(edge: Edge, place: Callable[[str, int], Place]) -> Edge:
-    if edge.weight.ndim != 2:
-        return edge
-    source, start = place(edge.source, edge.start)
-    return replace(edge, source=source, start=start)
-
-
 def levels(plan: Plan) -> list[list[Node]]:
-    """The nodes by their depth: each reads nodes of lower levels only."""
+    """Returns the nodes by their depth: each reads nodes of lower levels only."""
     depths: dict[str, int] = {}
     found: dict[int, list[Node]] = {}
     for node in plan.nodes:
-        depth = 1 + max((depths[source] for source in sources_of(node)), default=0)
+        depth = 1 + max((depths[source] for source in node.inputs), default=0)
         depths[node.name] = depth
         found.setdefault(depth, []).append(node)
     return [found[depth] for depth in sorted(found)]
 
 
-def without_dead(plan: Plan) -> Plan:
-    """The plan without nodes that no output depends on."""
-    needed = plan.needed(output.name for output in plan.outputs)
+def remove_dead_nodes(plan: Plan) -> Plan:
+    """Returns the plan without the nodes that no output depends on."""
+    needed = plan.ancestors(output.name for output in plan.outputs)
     return plan.with_nodes(node for node in plan.nodes if node.name in needed)
 
 
 def with_lookups(plan: Plan, change: Callable[[Embed], Embed]) -> Plan:
-    """The plan with every lookup changed, those of projected rows too."""
+    """Returns the plan with every lookup changed, those of projected rows too."""
     nodes: list[Node] = []
     for node in plan.nodes:
-        if isinstance(node, Projected):
-            blocks = (replace(block, embed=change(block.embed)) for block in node.blocks)
-            node = replace(node, blocks=tuple(blocks))
+        if isinstance(node, ProjectedLookup):
+            terms = (replace(term, embed=change(term.embed)) for term in node.terms)
+            node = replace(node, terms=tuple(terms))
         nodes.append(change(node) if isinstance(node, Embed) else node)
     return plan.with_nodes(nodes)
 
 
 def substituted(nodes: Iterable[Node], new: Mapping[str, Node]) -> list[Node]:
-    """`nodes`, those that `new` names replaced."""
+    """Returns `nodes`, those that `new` names replaced."""
     return [new.get(node.name, node) for node in nodes]
 
 
 def joined_name(names: Sequence[str]) -> str:
-    """`Level_1/0+1+2` for three nodes of one level."""
+    """Returns `Level_1/0+1+2` for three nodes of one level."""
     first, *others = names
     prefix = first.rpartition("/")[0] + "/"
     return "+".join([first, *(name.removeprefix(prefix) for name in others)])
 
 
-def packed(plan: Plan) -> Plan:
-    """Each affine's matrices as rows of one array, which the graph keeps once.
+def pack_kernels(plan: Plan) -> Plan:
+    """Returns the plan with each affine's matrices as rows of one array, which the graph keeps.
 
     A plan made of parts of this one (`split_context`) then shares the array.
     """
-    packed = (_packed(node) if isinstance(node, Affine) else node for node in plan.nodes)
-    return plan.with_nodes(packed)
+    return plan.with_nodes(
+        _packed(node, plan) if isinstance(node, Affine) else node for node in plan.nodes
+    )
 
 
-def _packed(node: Affine) -> Affine:
-    matrices = [edge for edge in node.edges if edge.is_plain]
+def _packed(node: Affine, plan: Plan) -> Affine:
+    matrices = [edge.weight for edge in node.edges if edge.is_plain]
     if len(matrices) < 2:
         return node
-    whole = np.concatenate([edge.weight for edge in matrices])
-    stops = np.cumsum([len(edge.weight) for edge in matrices])
-    views = {
-        id(edge): replace(edge, weight=whole[stop - len(edge.weight) : stop])
-        for edge, stop in zip(matrices, stops, strict=True)
-    }
-    return replace(node, edges=tuple(views.get(id(edge), edge) for edge in node.edges))
+    names = (f"{node.name}/kernel" + (f"#{i}" if i > 1 else "") for i in count(1))
+    name = next(name for name in names if name not in plan.weights)
+    kernel = Weight(np.concatenate([matrix.array for matrix in matrices]), name)
+    stops = iter(np.cumsum([len(matrix) for matrix in matrices]).tolist())
+
+    def row_range(edge: Edge) -> Edge:
+        stop = next(stops)
+        return replace(edge, weight=kernel.rows(stop - len(edge.weight), stop))
+
+    edges = tuple(row_range(edge) if edge.is_plain else edge for edge in node.edges)
+    return replace(node, edges=edges)

@@ -1,4 +1,4 @@
-"""Pass 2: only the tasks that are asked for."""
+"""Only the tasks that are asked for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from mtl_tf.compiler.ir.plan import Plan, require_tasks
 
 
 def select_tasks(plan: Plan, tasks: Sequence[str] | None = None) -> Plan:
-    """Drops the other tasks and every node that only they need; None keeps all.
+    """Removes the other tasks and every node that only they need; None keeps all.
 
     An unknown task is a `UserError`.
     """
     if tasks is None:
         return plan
     require_tasks(plan, tasks)
-    needed = plan.needed(output.name for output in plan.outputs if output.task in tasks)
+    needed = plan.ancestors(output.name for output in plan.outputs if output.task in tasks)
     return plan.with_nodes(node for node in plan.nodes if node.name in needed)

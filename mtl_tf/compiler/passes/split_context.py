@@ -2,103 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import singledispatchmethod
 
 import numpy as np
 
 from mtl_tf.compiler.ir.nodes import (
     Affine,
-    Array,
+    Broadcast,
     Edge,
     Embed,
     Mask,
+    Mixture,
     Node,
     Numeric,
-    Projected,
-    sources_of,
+    Opaque,
+    Output,
+    ProjectedLookup,
+    UnitRef,
+    Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
-
-
-@dataclass(frozen=True)
-class _Range:
-    """Units `first` … `stop` of a node are, in the node `now`, those from `start` on."""
-
-    first: int
-    stop: int
-    now: str
-    start: int
-
-
-Moved = dict[str, list[_Range]]
-Sums = dict[str, list[str]]  # a sum -> the sums of its parts
+from mtl_tf.compiler.passes.rewrite import UnitMap
 
 
 def split_context(plan: Plan, context: Collection[str]) -> Plan:
-    """The plan for rows that all share the values of the features `context`.
+    """Returns the plan for rows that all share the values of the features `context`.
 
-    These features have one row (`Feature.once`), and so has every node that reads
-    nothing else. Nodes that hold fields of both sides become one for each; an affine
+    These features have one row (`InputSpec.per_request`), and so has every node that reads
+    nothing else; a `Broadcast` repeats it for the nodes that read candidates too. Nodes that
+    hold fields of both kinds become one for each; an affine
 
         act(Σ context edges + Σ candidate edges + bias)
 
-    takes its context edges and its bias from a node of one row, which it adds. All
-    weights are those of `plan`, or rows of them: none is copied.
+    has its context edges and its bias in a node of one row, which it adds. All weights are
+    those of `plan`, or rows of them: none is copied.
 
     Run it last. With a plan that was fused with its `context` first, every matrix is
     cut in two at most.
     """
-    inputs = tuple(replace(f, once=f.once or f.name in context) for f in plan.inputs)
-    single = {feature.name for feature in inputs if feature.once}
-    once: set[str] = set()
-    moved: Moved = {}
-    sums: Sums = {}
-    nodes: list[Node] = []
+    inputs = tuple(
+        replace(spec, per_request=spec.per_request or spec.name in context) for spec in plan.inputs
+    )
+    names = {spec.name for spec in inputs if spec.per_request}
+    if not names:
+        return plan
+    splitter = _Splitter(names)
     for node in plan.nodes:
-        for new in _split(node, single, once, moved, sums):
-            nodes.append(new)
-            if single.issuperset(getattr(new, "features", ())) and once.issuperset(sources_of(new)):
-                once.add(new.name)
-    return Plan(tuple(nodes), inputs)
+        splitter.split(node)
+    return Plan(tuple(splitter.nodes), inputs)
 
 
-def _split(node: Node, single: set[str], once: set[str], moved: Moved, sums: Sums) -> list[Node]:
-    if isinstance(node, Projected):
-        return _summed(node, single, sums)
-    if isinstance(node, (Embed, Numeric)):
-        return _by_side(node, [field in single for field in node.fields], moved)
-    if isinstance(node, Mask) and node.source in moved:
-        return _masks(node, once, moved)
-    if isinstance(node, Affine):
-        return _affines(node, once, moved, sums)
-    return [node]
+class _Splitter:
+    """Collects the nodes of a split plan, in order."""
 
+    def __init__(self, context: Collection[str]) -> None:
+        self.context = context
+        self.nodes: list[Node] = []
+        self.per_request: set[str] = set()
+        self.moved = UnitMap()
+        self.sums: dict[str, list[str]] = {}  # a sum -> the sums of its parts
+        self.broadcasts: dict[str, str] = {}  # a node of one row -> that row for every row
 
-def _by_side(node: Embed | Numeric, is_once: Sequence[bool], moved: Moved) -> list[Node]:
-    if len(set(is_once)) < 2:
-        return [node]
-    new: list[Node] = []
-    for suffix, side in (("context", True), ("candidates", False)):
-        places = [i for i, each in enumerate(is_once) if each == side]
-        new.append(_only(node, f"{node.name}/{suffix}", places))
-        _note(moved, node.name, new[-1].name, places, node.dim)
-    return new
+    def add(self, node: Node) -> None:
+        """Adds a node, and notes if there is one row of it."""
+        self.nodes.append(node)
+        read = self.per_request.issuperset(node.inputs)
+        if read and set(self.context).issuperset(node.features):
+            self.per_request.add(node.name)
 
+    def rows_of(self, name: str) -> str:
+        """Returns the node that has the value of `name` for every row."""
+        if name not in self.per_request:
+            return name
+        if name not in self.broadcasts:
+            width = next(node.width for node in self.nodes if node.name == name)
+            self.broadcasts[name] = f"{name}/rows"
+            self.nodes.append(Broadcast(f"{name}/rows", name, width))
+        return self.broadcasts[name]
 
-def _summed(node: Projected, single: set[str], sums: Sums) -> list[Node]:
-    """One sum for each side; both look up the same table."""
-    sides = {
-        "context": tuple(field for field in node.fields if field in single),
-        "candidates": tuple(field for field in node.fields if field not in single),
-    }
-    if not all(sides.values()):
-        return [node]
-    new: list[Node] = [
-        replace(node, name=f"{node.name}/{side}", fields=fields) for side, fields in sides.items()
-    ]
-    sums[node.name] = [each.name for each in new]
-    return new
+    def place(self, source: str, unit: int) -> UnitRef:
+        return self.rows_of(source), unit
+
+    @singledispatchmethod
+    def split(self, node: Node) -> None:
+        """Adds the nodes that `node` becomes. One rule per kind that is ever split."""
+        self.add(node)
+
+    @split.register(Embed)
+    @split.register(Numeric)
+    def _(self, node: Embed | Numeric) -> None:
+        is_context = [field in self.context for field in node.fields]
+        if len(set(is_context)) < 2:
+            self.add(node)
+            return
+        for suffix, wanted in (("context", True), ("candidates", False)):
+            places = [i for i, each in enumerate(is_context) if each == wanted]
+            part = _only(node, f"{node.name}/{suffix}", places)
+            self.moved.add(node.name, _units(places, node.dim), part.name, 0)
+            self.add(part)
+
+    @split.register
+    def _(self, node: ProjectedLookup) -> None:
+        """One sum for each; both look up the same table."""
+        parts = {
+            "context": tuple(field for field in node.fields if field in self.context),
+            "candidates": tuple(field for field in node.fields if field not in self.context),
+        }
+        if not all(parts.values()):
+            self.add(node)
+            return
+        for suffix, fields in parts.items():
+            self.add(replace(node, name=f"{node.name}/{suffix}", fields=fields))
+        self.sums[node.name] = [f"{node.name}/{suffix}" for suffix in parts]
+
+    @split.register
+    def _(self, node: Mask) -> None:
+        """One mask for each part that the source was split into."""
+        pieces = [self.moved.place(node.source, piece * node.dim) for piece in node.pieces]
+        for source in dict.fromkeys(source for source, _ in pieces):
+            places = [i for i, (name, _) in enumerate(pieces) if name == source]
+            if source == node.source:
+                self.add(node)
+                continue
+            name = f"{node.name}/{source.rpartition('/')[2]}"
+            own = tuple(pieces[i][1] // node.dim for i in places)
+            self.moved.add(node.name, _units(places, node.dim), name, 0)
+            self.add(Mask(name, source, _rows(node.g, places), own))
+
+    @split.register
+    def _(self, node: Affine) -> None:
+        edges = [new for edge in node.edges for new in self._cut(edge)]
+        shared = tuple(edge for edge in edges if edge.source in self.per_request)
+        if len(shared) in (0, len(edges)):
+            self.add(replace(node, edges=tuple(edges)))
+            return
+        row = Affine(f"{node.name}/context", shared, node.bias)
+        self.add(row)
+        ones = Weight(np.ones((), node.bias.dtype))
+        rest = [edge for edge in edges if edge.source not in self.per_request]
+        rest.append(Edge(self.rows_of(row.name), ones))
+        self.add(replace(node, edges=tuple(rest), bias=Weight(np.zeros_like(node.bias.array))))
+
+    @split.register
+    def _(self, node: Mixture) -> None:
+        is_row = self.per_request.issuperset(node.inputs)
+        self.add(node if is_row else node.relocated(self.place))
+
+    @split.register
+    def _(self, node: Output) -> None:
+        self.nodes.append(node.relocated(self.place))
+
+    @split.register
+    def _(self, node: Opaque) -> None:
+        if self.per_request.issuperset(node.inputs) and set(self.context).issuperset(node.features):
+            self.add(node)
+            return
+        operands = []
+        for operand in node.operands:
+            if operand.kind == "feature":
+                repeated = operand.names[0][0] in self.context
+                operands.append(replace(operand, repeated=repeated))
+            else:
+                names = (tuple(map(self.rows_of, group)) for group in operand.names)
+                operands.append(replace(operand, names=tuple(names)))
+        self.add(replace(node, operands=tuple(operands)))
+
+    def _cut(self, edge: Edge) -> Iterator[Edge]:
+        """The edge on what its source was split into; a matrix reads rows of both parts."""
+        if edge.source in self.sums:
+            for name in self.sums[edge.source]:
+                yield replace(edge, source=name)
+        else:
+            yield from self.moved.edges(edge)
 
 
 def _only(node: Embed | Numeric, name: str, places: list[int]) -> Embed | Numeric:
@@ -111,65 +188,11 @@ def _only(node: Embed | Numeric, name: str, places: list[int]) -> Embed | Numeri
     return replace(node, name=name, fields=fields, offsets=offsets, sizes=sizes)
 
 
-def _rows(array: Array, places: list[int]) -> Array:
+def _units(pieces: Sequence[int], dim: int) -> list[int]:
+    """The units of these pieces of a node."""
+    return [piece * dim + unit for piece in pieces for unit in range(dim)]
+
+
+def _rows(weight: Weight, places: list[int]) -> Weight:
     follow = places == list(range(places[0], places[-1] + 1))
-    return array[places[0] : places[-1] + 1] if follow else array[places]
-
-
-def _masks(node: Mask, once: set[str], moved: Moved) -> list[Node]:
-    """One mask for each part that the source fell into."""
-    found = [
-        next(r for r in moved[node.source] if r.first <= piece * node.dim < r.stop)
-        for piece in node.pieces
-    ]
-    new: list[Node] = []
-    for source in dict.fromkeys(r.now for r in found):
-        places = [i for i, r in enumerate(found) if r.now == source]
-        name = f"{node.name}/{source.rpartition('/')[2]}"
-        pieces = tuple(
-            (node.pieces[i] * node.dim - found[i].first + found[i].start) // node.dim
-            for i in places
-        )
-        new.append(Mask(name, source, _rows(node.g, places), pieces))
-        _note(moved, node.name, new[-1].name, places, node.dim)
-    return new
-
-
-def _note(moved: Moved, old: str, new: str, places: Iterable[int], dim: int) -> None:
-    """Remembers that piece `places[i]` of `old` is piece i of `new`; neighbours as one."""
-    ranges = moved.setdefault(old, [])
-    for i, place in enumerate(places):
-        last = ranges[-1] if ranges else None
-        if last and last.now == new and last.stop == place * dim:
-            ranges[-1] = replace(last, stop=last.stop + dim)
-        else:
-            ranges.append(_Range(place * dim, (place + 1) * dim, new, i * dim))
-    ranges.sort(key=lambda r: r.first)
-
-
-def _affines(node: Affine, once: set[str], moved: Moved, sums: Sums) -> list[Node]:
-    edges = [new for edge in node.edges for new in _cut(edge, moved, sums)]
-    shared = tuple(edge for edge in edges if edge.source in once)
-    if len(shared) in (0, len(edges)):
-        return [replace(node, edges=tuple(edges))]
-    row = Affine(f"{node.name}/context", shared, node.bias)
-    one = Edge(row.name, np.ones((), node.bias.dtype))
-    rest = (edge for edge in edges if edge.source not in once)
-    return [row, replace(node, edges=(*rest, one), bias=np.zeros_like(node.bias))]
-
-
-def _cut(edge: Edge, moved: Moved, sums: Sums) -> Iterator[Edge]:
-    """The edge on what its source fell into; of a source of two sides, matrices read columns."""
-    if edge.source in sums:
-        for name in sums[edge.source]:
-            yield replace(edge, source=name)
-        return
-    if edge.source not in moved:
-        yield edge
-        return
-    stop = edge.start + len(edge.weight)
-    for r in moved[edge.source]:
-        first, last = max(r.first, edge.start), min(r.stop, stop)
-        if first < last:
-            weight = edge.weight[first - edge.start : last - edge.start]
-            yield Edge(r.now, weight, edge.gate, start=r.start + first - r.first)
+    return weight.rows(places[0], places[-1] + 1) if follow else Weight(weight.array[places])
