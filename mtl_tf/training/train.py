@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
-from mtl_tf.records import load_info
+from mtl_tf.records import DatasetInfo, load_info
 from mtl_tf.records.read import translate_read_errors
 from mtl_tf.training.checkpoint import CheckpointFile
 from mtl_tf.training.data import TrainingData
@@ -67,13 +67,19 @@ def train(
     run = Path(run)
     if os.path.lexists(run):
         raise UserError(f"{run}: already exists; name another run folder or remove this one")
-    info = load_info(data)
-    info.split("train")
-    check_schema(config.schema, info)
-    check_labels(config.schema, info)
+    info = _checked_info(config, data)
     chief = cluster.chief
     made = staged_run(run, fingerprint(config, info), restart) if chief else cluster.scratch()
     with made as folder, translate_read_errors(data):
         checkpoint = CheckpointFile(folder if chief else staging_path(run), writes=chief)
         workspace = Workspace(folder, checkpoint, cluster, Display(progress and chief))
         return replace(make_run(TrainingData.of(config, info), workspace), run=run)
+
+
+def _checked_info(config: Config, data: str | Path) -> DatasetInfo:
+    """Return the dataset's description; raise `UserError` if `config` cannot be trained on it."""
+    info = load_info(data)
+    info.split("train")
+    check_schema(config.schema, info)
+    check_labels(config.schema, info)
+    return info

@@ -1,4 +1,4 @@
-"""The YAML file: what it may hold, and the sentence for what it may not."""
+"""The YAML file: what is accepted, and the error for what is not."""
 
 import copy
 import json
@@ -56,7 +56,7 @@ def test_model_and_training(tmp_path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_the_configurations_that_come_along(path):
+def test_the_shipped_configurations_are_valid(path):
     config = load_config(path)
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
 

@@ -1,4 +1,4 @@
-"""The `model` entry: told apart by its architecture, and its mistakes in one sentence."""
+"""The `model` entry: selected by its architecture, its mistakes in one sentence."""
 
 import pytest
 
@@ -32,13 +32,13 @@ def config(**model):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_name_has_its_options_and_comes_back(name):
+def test_each_architecture_has_its_options_and_survives_json(name):
     made = config(architecture=name, tower_units=[8])
     assert made.model == NAMES[name](tower_units=(8,))
     assert Config.from_json(made.to_json()) == made
 
 
-def test_mssm_is_the_architecture_of_who_names_none():
+def test_mssm_is_the_default_architecture():
     assert config(units=[8]).model == mc.MSSM(units=(8,))
 
 

@@ -30,7 +30,7 @@ def original(lines):
     return b"".join(out)
 
 
-def test_unpacks_the_original_archive_to_the_known_cells(census, tmp_path):
+def test_the_original_archive_is_unpacked_to_the_expected_cells(census, tmp_path):
     members = {}
     for split, name in (("train", "census-income.data"), ("test", "census-income.test")):
         with lzma.open(census / f"{split}.csv.xz") as file:
@@ -43,7 +43,7 @@ def test_unpacks_the_original_archive_to_the_known_cells(census, tmp_path):
         assert ours.read() == known.read()
 
 
-def test_other_cells_are_refused(tmp_path):
+def test_other_cells_are_rejected(tmp_path):
     path = archive(
         tmp_path / "census.tar.gz",
         {"census-income.data": b"1, 2\n", "census-income.test": b"1, 2\n"},
@@ -53,7 +53,7 @@ def test_other_cells_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"not a tar file", b""])
-def test_something_else_is_refused(tmp_path, content):
+def test_another_file_is_rejected(tmp_path, content):
     path = tmp_path / "census.tar.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match="is not UCI's archive"):
@@ -66,7 +66,7 @@ def test_a_member_is_missing(tmp_path):
         module.unpack(path, tmp_path / "csv")
 
 
-def test_looks_in_data_then_in_the_cache(tmp_path, monkeypatch):
+def test_the_given_folder_comes_before_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given, cached = tmp_path / "given", module.cache_folder()
     for folder in (given, cached):
@@ -77,12 +77,12 @@ def test_looks_in_data_then_in_the_cache(tmp_path, monkeypatch):
     assert module.find(None, print)["test"] == cached / "test.csv.gz"
 
 
-def test_data_without_the_files_says_what_it_expects(tmp_path):
+def test_a_folder_without_the_files_is_named(tmp_path):
     with pytest.raises(UserError, match=r"expected the files train\.csv and test\.csv"):
         module.find(str(tmp_path), print)
 
 
-def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_download_says_what_to_do_and_keeps_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "URL", "http://127.0.0.1:9/census.tar.gz")
     with pytest.raises(DataError, match=r"cannot be downloaded .* name their folder"):

@@ -1,4 +1,4 @@
-"""The click log says the truth about itself."""
+"""The click log follows the truth that it states."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def test_a_buy_label_exists_exactly_where_there_was_a_click(tmp_path):
 
 
 def between_group_variance(values, groups):
-    """Share of the variance of `values` that the group means hold, less chance."""
+    """Return the share of variance that the group means explain, less chance."""
     values, groups = np.asarray(values, float), np.asarray(groups)
     total, names = values.var(), np.unique(groups)
     means = sum(

@@ -1,4 +1,4 @@
-"""The evaluator, beside what one call of the model on all rows says."""
+"""The evaluator against one call of the model on all rows."""
 
 import numpy as np
 import pytest

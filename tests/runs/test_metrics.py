@@ -59,7 +59,7 @@ def test_regression_metrics_are_scikit_learn_s(weighted):
         assert ours(labels, scores, weights) == pytest.approx(expected, abs=1e-12)
 
 
-def test_scores_of_zero_and_one_cost_a_finite_loss():
+def test_scores_of_zero_and_one_have_a_finite_loss():
     assert logloss(np.array([1, 0]), np.array([0.0, 1.0])) == pytest.approx(-math.log(1e-7))
     assert logloss(np.array([1, 0]), np.array([1.0, 0.0])) == pytest.approx(0, abs=1e-6)
 
@@ -72,7 +72,7 @@ def test_shapes_do_not_matter_and_unlabelled_rows_do_not_count():
     assert measured["logloss"] == pytest.approx((-np.log(0.9) - 2 * np.log(0.8)) / 3)
 
 
-def test_nothing_labelled_is_no_number():
+def test_metrics_without_labels_are_nan():
     measured = measure("regression", np.zeros(2), np.zeros(2), np.zeros(2))
     assert math.isnan(measured["mse"]) and measured["rows"] == 0
     assert math.isnan(auc(np.zeros(0), np.zeros(0)))

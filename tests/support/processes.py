@@ -1,7 +1,7 @@
-"""Processes of their own for tests, forked from one that has imported TensorFlow.
+"""Separate processes for tests, forked from one that has imported TensorFlow.
 
-An import takes longer than what most of them do. The process they are forked from has run
-nothing with it: no thread, no device, no random state is shared.
+The import takes longer than most of these tests. The process that they are forked from has
+run nothing with TensorFlow: no thread, device or random state is shared.
 """
 
 import atexit
@@ -19,14 +19,14 @@ _CONTEXT.set_forkserver_preload(["mtl_tf.cli.train", "mtl_tf.training"])
 
 
 def start(function: Callable[..., Any], *arguments: Any, log: Path, **environment: str) -> Any:
-    """A process that calls a module's `function`; `log` gets what it writes to stderr."""
+    """Start a process that calls a module's `function`, with stderr in the file `log`."""
     process = _CONTEXT.Process(target=_run, args=(function, arguments, log, environment))
     process.start()
     return process
 
 
 def finish(process: Any, seconds: float) -> int:
-    """Its exit code, negative for a signal; one that takes longer is killed."""
+    """Return a process's exit code, negative for a signal; kill it after so many seconds."""
     process.join(seconds)
     if process.exitcode is None:
         process.kill()
@@ -35,19 +35,19 @@ def finish(process: Any, seconds: float) -> int:
 
 
 def command(*arguments: str) -> None:
-    """`mtl_tf` on the command line."""
+    """Run the command line `mtl_tf`."""
     from mtl_tf.cli import main
 
     sys.exit(main(list(arguments)))
 
 
 def barrier(parties: int) -> Any:
-    """Where as many processes wait for each other."""
+    """Return a barrier at which so many processes wait for each other."""
     return _CONTEXT.Barrier(parties)
 
 
 def killed(epoch: int, step: int, *arguments: str, together: Any = None) -> None:
-    """`mtl_tf`, which dies once it, and all that wait `together`, saved themselves at this step."""
+    """`mtl_tf`, killed by itself after a checkpoint, once all that wait `together` have it too."""
     from mtl_tf.training.checkpoint import CheckpointFile
 
     save = CheckpointFile.save
@@ -71,4 +71,4 @@ def _run(function, arguments, log, environment) -> None:
     try:
         function(*arguments)
     finally:
-        atexit._run_exitfuncs()  # a forked process would leave without: files would stay
+        atexit._run_exitfuncs()  # which a forked process skips: files would stay

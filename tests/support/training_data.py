@@ -1,4 +1,4 @@
-"""A small dataset folder whose truth is known, for the training tests."""
+"""A small dataset folder with a known truth, for the training tests."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,10 @@ from mtl_tf.transform import FittedTransform, NumericTransform
 from mtl_tf.transform.fitted import make_vocabulary
 
 READS = {"click": ("color", "amount"), "watch": ("color", "shop")}
-"""Task → the fields that its label depends on; `noise` and `tags` tell nothing."""
+"""By task, the fields that its label depends on; `noise` and `tags` have no influence."""
 
 LIGHT = {"architecture": "shared_bottom", "units": [4], "tower_units": []}
-"""The model that is traced soonest, where a test is about something else."""
+"""The model that is traced fastest, for tests of something else."""
 
 SCHEMA = {
     "name": "shop",
@@ -35,7 +35,7 @@ SCHEMA = {
 
 
 def config(model: dict | None = None, training: dict | None = None, schema: dict | None = None):
-    """A small MSSM, trained quickly and without XLA."""
+    """Return the configuration of a small MSSM, trained quickly and without XLA."""
     return Config.from_json(
         {
             "schema": schema or SCHEMA,
@@ -53,7 +53,7 @@ def config(model: dict | None = None, training: dict | None = None, schema: dict
 
 
 def rows(count: int, seed: int) -> dict[str, np.ndarray]:
-    """Model inputs, labels and weights; one row in five has no `watch`."""
+    """Return model inputs, labels and weights; one row in five has no `watch`."""
     rng = np.random.default_rng(seed)
     effects = np.random.default_rng(99)
     color, shop, amount = (effects.permutation(np.linspace(-2, 2, n)) for n in (8, 12, 6))
@@ -75,7 +75,7 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def write(folder: Path, sizes: dict[str, int], without_labels: tuple[str, ...] = ()) -> Path:
-    """A dataset folder with splits of these sizes."""
+    """Write a dataset folder with splits of these sizes."""
     folder.mkdir()
     schema = Schema.from_json(SCHEMA)
     names = ("color", "shop", "noise", "tags")

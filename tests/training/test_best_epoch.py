@@ -1,4 +1,4 @@
-"""Which epoch is kept and what comes next: logs in, a number or a word out."""
+"""Model selection: which epoch is kept, and what to do next."""
 
 import itertools
 
@@ -18,14 +18,14 @@ def _logs(objectives, closed=None):
 TARGET = 0.4
 
 KEPT = [
-    # why, objectives, shares closed, options, epoch
+    # why, objectives, sparsities, options, epoch
     ("the smallest objective", [3, 1, 2], None, {}, 2),
     ("the first of equals", [3, 1, 1], None, {}, 2),
     ("the only one", [3], None, {}, 1),
     ("what closed by itself does not count", [1, 2, 3], [0.0, 0.4, 0.4], {}, 1),
     ("not before the target", [1, 2, 3], [0.1, 0.4, 0.4], {"target": TARGET}, 2),
     ("not beyond it either", [3, 2, 1], [0.4, 0.4, 0.5], {"target": TARGET}, 2),
-    ("five points off are no miss", [3, 1, 2], [0.4, 0.36, 0.44], {"target": TARGET}, 2),
+    ("within five points is a hit", [3, 1, 2], [0.4, 0.36, 0.44], {"target": TARGET}, 2),
     ("else the nearest to the target", [1, 2, 3], [0.1, 0.3, 0.2], {"target": TARGET}, 2),
     ("of equally near ones the best", [3, 1, 2], [0.0, 0.0, 0.0], {"target": TARGET}, 2),
     ("from above too", [1, 2, 3], [0.1, 0.6, 0.47], {"target": TARGET}, 3),
@@ -45,12 +45,12 @@ def test_the_epoch_to_keep(objectives, closed, options, epoch):
 
 
 NEXT = [
-    # why, objectives, shares closed, fine-tuned from, options, what comes
+    # why, objectives, sparsities, fine-tuned from, options, next step
     ("the first epoch", [], None, None, {}, "train"),
     ("a better one", [3, 2, 1], None, None, {}, "train"),
     ("one bad epoch is not two", [3, 1, 2], None, None, {}, "train"),
     ("patience is over", [3, 1, 2, 2], None, None, {}, "stop"),
-    ("an equal one is no better one", [3, 1, 2, 1], None, None, {}, "stop"),
+    ("an equal one is not better", [3, 1, 2, 1], None, None, {}, "stop"),
     ("all epochs are done", [5, 4, 3, 2, 1, 0], None, None, {}, "stop"),
     ("no patience without validation", [1, 2, 3, 4], None, None, {"validated": False}, "train"),
     ("nor before the target", [1, 2, 3, 4], [0, 0.1, 0.2, 0.3], None, {"target": TARGET}, "train"),
@@ -63,27 +63,27 @@ NEXT = [
      "fine_tune"),
     ("the first one done", [5, 4, 3, 2, 1], None, 4, {"fine_tune_epochs": 2}, "train"),
     ("all done", [5, 4, 3, 2, 1, 0], None, 4, {"fine_tune_epochs": 2}, "stop"),
-    ("after an early end too", [1, 2, 3, 4, 5], None, 3, {"fine_tune_epochs": 2}, "stop"),
-    ("patience counts from its begin", [1, 2, 3, 4], None, 3, {"fine_tune_epochs": 3}, "train"),
+    ("after early stopping too", [1, 2, 3, 4, 5], None, 3, {"fine_tune_epochs": 2}, "stop"),
+    ("patience counts from its start", [1, 2, 3, 4], None, 3, {"fine_tune_epochs": 3}, "train"),
     ("and is over", [1, 2, 3, 4, 5], None, 3, {"fine_tune_epochs": 3}, "stop"),
     ("a better one while fine-tuning", [1, 2, 3, 0, 5], None, 3, {"fine_tune_epochs": 3}, "train"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("objectives", "closed", "begun", "options", "word"),
+    ("objectives", "closed", "start", "options", "step"),
     [row[1:] for row in NEXT],
     ids=[row[0] for row in NEXT],
 )
-def test_what_comes_next(objectives, closed, begun, options, word):
+def test_the_next_step(objectives, closed, start, options, step):
     best = BestEpoch(epochs=6, patience=2, **options)
-    assert best.next_step(_logs(objectives, closed), begun) == word
+    assert best.next_step(_logs(objectives, closed), start) == step
 
 
 @pytest.mark.parametrize("patience", [1, 2, 4])
 @pytest.mark.parametrize("fine_tune", [0, 1, 3])
 def test_every_training_ends_in_time(patience, fine_tune):
-    """Whatever the epochs bring: never more than asked for, and fine-tuned where asked."""
+    """Never more epochs than configured, and fine-tuned if configured, whatever the objectives."""
     best = BestEpoch(epochs=5, patience=patience, fine_tune_epochs=fine_tune)
     for objectives in itertools.permutations(range(5)):
         done, begun = [], None
@@ -100,7 +100,7 @@ def test_every_training_ends_in_time(patience, fine_tune):
         assert begun is None or 0 < len(done) - begun <= fine_tune
 
 
-def test_what_is_said_of_it():
+def test_the_summary_names_the_epoch_and_a_missed_target():
     logs = _logs([3, 1, 2], [0.1, 0.31, 0.2])
     assert BestEpoch(9, 2).summary(logs) == "kept epoch 2 of 3"
     assert BestEpoch(9, 2, target=0.33).summary(logs) == "kept epoch 2 of 3"
@@ -109,7 +109,7 @@ def test_what_is_said_of_it():
 
 
 @pytest.mark.parametrize("target", [None, 0.3])
-def test_a_configuration_says_it(target):
+def test_the_rule_follows_from_the_configuration(target):
     gates = {} if target is None else {"target_sparsity": target}
     training = {"epochs": 7, "patience": 3, "fine_tune_epochs": 2}
     found = BestEpoch.configured(config({"gates": gates}, training), validated=True)

@@ -1,4 +1,4 @@
-"""Training on other data and with other options: what closes, when it stops, what is missing."""
+"""Training with other data and options: what closes, when it stops, missing labels."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ def data(tmp_path_factory):
 
 
 def test_useless_fields_close_exactly_and_useful_ones_stay_open(data, tmp_path):
-    """One level: a task sees nothing but what its own mask lets through."""
+    """With one level, a task reads only what its own mask lets through."""
     model = {"units": [16], "masks": {"penalty": 0.05}}
     result = train(config(model, {"epochs": 8}), data, tmp_path / "run", progress=False)
     assert result.metrics["click"]["auc"] > 0.82
@@ -40,7 +40,7 @@ def test_useless_fields_close_exactly_and_useful_ones_stay_open(data, tmp_path):
 
 
 def test_a_closed_field_stays_closed(data, tmp_path, monkeypatch):
-    """Whatever momentum the optimizer had when the field was closed."""
+    """Even if the optimizer had momentum when the field was closed."""
     shut = []  # per epoch: (where all of g is 0 as the epoch ends, and after closing)
 
     def zeros(layer):
@@ -78,7 +78,7 @@ def test_training_stops_when_validation_does_not_improve(data, tmp_path):
     assert len(result.epochs) == result.best_epoch + 1 < 12
 
 
-def test_without_validation_rows_all_epochs_are_trained_also_of_fewer_rows_than_a_batch(tmp_path):
+def test_without_validation_all_epochs_are_trained_even_on_fewer_rows_than_a_batch(tmp_path):
     data = write(tmp_path / "dataset", {"train": 30})
     result = train(config(LIGHT), data, tmp_path / "run", progress=False)
     assert len(result.epochs) == result.best_epoch == 3
@@ -87,7 +87,7 @@ def test_without_validation_rows_all_epochs_are_trained_also_of_fewer_rows_than_
     assert evaluate(result.run, data, "train")["click"]["rows"] == 30
 
 
-def test_a_task_without_labels_does_no_harm(tmp_path):
+def test_a_task_without_labels_keeps_the_model_finite(tmp_path):
     data = write(tmp_path / "dataset", {"train": 300, "eval": 50}, without_labels=("watch",))
     result = train(config(LIGHT), data, tmp_path / "run", progress=False)
     assert result.metrics["watch"] == {"rows": 0}
@@ -95,8 +95,8 @@ def test_a_task_without_labels_does_no_harm(tmp_path):
     json.loads((result.run / "run.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_validation_rows_without_labels_choose_no_epoch(data, tmp_path):
-    """Nor do penalties alone, nor a task of weight 0: they would stop a training early."""
+def test_validation_rows_without_labels_do_not_select_an_epoch(data, tmp_path):
+    """Penalties alone, or a task of weight 0, would stop training early."""
     unlabelled = write(tmp_path / "unlabelled", {"eval": 50}, without_labels=tuple(READS))
     shutil.copytree(data, tmp_path / "dataset")
     shutil.copy(next(unlabelled.glob("eval-*")), tmp_path / "dataset")
@@ -134,7 +134,7 @@ def test_every_architecture_trains(data, tmp_path):
 
 
 def test_fit_accepts_the_dataset_as_it_is(data):
-    """For users with a training loop of their own."""
+    """For users who write their own training loop."""
     from mtl_tf.models import build_model
     from mtl_tf.ranker.losses import losses_for
     from mtl_tf.records import load_info

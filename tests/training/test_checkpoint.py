@@ -1,4 +1,4 @@
-"""A killed training: started again, it ends as if nothing had happened."""
+"""Resuming: a killed training ends with the same bits as an uninterrupted one."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def _without_times(epochs):
     return [{k: v for k, v in x.items() if k not in ("seconds", "rows_per_second")} for x in epochs]
 
 
-def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
+def test_a_training_killed_within_an_epoch_resumes_bit_for_bit(data, tmp_path):
     # Rows from the files in every epoch; elsewhere in here they are held.
     file = _yaml(tmp_path / "config.yaml", memory_mib=0)
     whole = train(load_config(file), data, tmp_path / "whole", progress=False)
@@ -67,7 +67,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_the_same(data, tmp_path):
 
 
 def _interrupted(data, run, when, monkeypatch, model=None, **training):
-    """Leaves what an interrupt after the save at `when`, (epoch, step), leaves."""
+    """Interrupt a training after its checkpoint at `when`, (epoch, step)."""
     with monkeypatch.context() as patch:
         save = CheckpointFile.save
 
@@ -84,15 +84,17 @@ def _interrupted(data, run, when, monkeypatch, model=None, **training):
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """A training that nothing interrupts, but for its saves."""
+    """An uninterrupted training."""
     keras.backend.clear_session()
     run = tmp_path_factory.mktemp("resume") / "whole"
     return train(config(LIGHT, {"save_steps": 10}), data, run, progress=False)
 
 
 @pytest.mark.parametrize("when", [(0, 10), (1, 0), (3, 0)])
-def test_wherever_it_stops_it_ends_the_same(when, data, whole, tmp_path, monkeypatch, capsys):
-    """Within the first epoch, between two, and after the last one."""
+def test_resuming_gives_the_same_result_wherever_it_stopped(
+    when, data, whole, tmp_path, monkeypatch, capsys
+):
+    """Within the first epoch, between two epochs, and after the last one."""
     options = {"save_steps": 10}
     _interrupted(data, tmp_path / "run", when, monkeypatch, LIGHT, **options)
     capsys.readouterr()
@@ -102,7 +104,7 @@ def test_wherever_it_stops_it_ends_the_same(when, data, whole, tmp_path, monkeyp
     assert _without_times(found.epochs) == _without_times(whole.epochs)
 
 
-def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp_path, monkeypatch):
+def test_an_unfinished_run_with_different_settings_is_not_resumed(data, tmp_path, monkeypatch):
     run = tmp_path / "run"
     _interrupted(data, run, (1, 0), monkeypatch)
     for options, difference in (
@@ -121,7 +123,7 @@ def test_an_interrupted_training_of_something_else_is_not_gone_on_with(data, tmp
     assert not (tmp_path / ".run.partial").exists()
 
 
-def test_how_often_it_saves_may_change(data, tmp_path, monkeypatch):
+def test_save_steps_may_change_when_resuming(data, tmp_path, monkeypatch):
     _interrupted(data, tmp_path / "run", (1, 0), monkeypatch, LIGHT)
     again = config(LIGHT, {"save_steps": 7})
     assert len(train(again, data, tmp_path / "run", progress=False).epochs) == 3
@@ -129,7 +131,7 @@ def test_how_often_it_saves_may_change(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["state.npz", "made_of.json"])
 @pytest.mark.parametrize("content", [b"", b"PK broken"], ids=["empty", "damaged"])
-def test_a_broken_state_is_a_sentence(name, content, tmp_path):
+def test_a_damaged_checkpoint_is_a_one_sentence_error(name, content, tmp_path):
     folder = tmp_path / ".run.partial"
     folder.mkdir()
     for each in ("state.npz", "made_of.json"):
@@ -140,7 +142,7 @@ def test_a_broken_state_is_a_sentence(name, content, tmp_path):
     assert (folder / name).read_bytes() == content
 
 
-def test_broken_best_weights_are_a_sentence(data, tmp_path, monkeypatch):
+def test_damaged_best_weights_are_a_one_sentence_error(data, tmp_path, monkeypatch):
     _interrupted(data, tmp_path / "run", (3, 0), monkeypatch, LIGHT)
     (tmp_path / ".run.partial" / "checkpoints" / "best.weights.h5").write_bytes(b"")
     with pytest.raises(UserError, match=r"best\.weights\.h5: cannot be read .* `--restart`"):
@@ -155,7 +157,7 @@ def test_broken_best_weights_are_a_sentence(data, tmp_path, monkeypatch):
         (NotResumable("loss became NaN or infinite"), False),
     ],
 )
-def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
+def test_the_checkpoint_is_kept_unless_resuming_would_repeat_the_error(error, kept, tmp_path):
     with (
         pytest.raises(type(error)),
         staged_run(tmp_path / "run", {}, restart=False) as folder,
@@ -165,7 +167,7 @@ def test_what_can_be_mended_costs_no_state(error, kept, tmp_path):
     assert folder.exists() == kept
 
 
-def test_two_trainings_do_not_make_the_same_run(tmp_path):
+def test_two_processes_cannot_train_the_same_run(tmp_path):
     run = tmp_path / "run"
     second = staged_run(run, {}, restart=True)
     busy = pytest.raises(UserError, match="another process is training this run")
@@ -174,7 +176,7 @@ def test_two_trainings_do_not_make_the_same_run(tmp_path):
     assert run.is_dir()
 
 
-def test_a_save_that_is_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
+def test_an_interrupted_save_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
@@ -196,12 +198,12 @@ def test_a_finished_run_whose_last_rename_fails_is_kept(tmp_path, monkeypatch):
         (folder / "state.npz").write_text("where it is")
         (folder / "model.keras").write_text("trained")
     monkeypatch.undo()
-    with staged_run(run, {}, restart=False) as folder:  # gone on with, and finished
+    with staged_run(run, {}, restart=False) as folder:  # resumed, and finished
         assert (folder / "state.npz").exists()
     assert [path.name for path in run.iterdir()] == ["model.keras"]
 
 
-def test_a_folder_that_came_to_be_meanwhile_stays_and_so_does_the_run(tmp_path):
+def test_a_folder_created_during_training_and_the_run_are_both_kept(tmp_path):
     run = tmp_path / "run"
     with (
         pytest.raises(UserError, match="created during training and left untouched") as told,

@@ -1,4 +1,4 @@
-"""Click-space labels: a task that is trained and measured only where another is positive."""
+"""Click-space labels: a task trained and measured only on rows where another is positive."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
     return found
 
 
-def test_labels_count_where_clicked(trained):
+def test_labels_are_counted_on_clicked_rows(trained):
     data, _ = trained["true"]
     description = json.loads((data / "dataset.json").read_text())
     for seed, split in enumerate(("train", "eval", "test")):
@@ -76,8 +76,8 @@ def test_labels_count_where_clicked(trained):
         assert description["splits"][split]["labelled"]["click"] == len(rows)
 
 
-def test_what_was_not_clicked_teaches_buy_nothing(trained):
-    """The same run, whatever the label says where nothing was clicked."""
+def test_rows_without_a_click_do_not_train_buy(trained):
+    """Their labels do not change the run."""
     weights = [load_run(result.run).model.get_weights() for _, result in trained.values()]
     for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -86,7 +86,7 @@ def test_what_was_not_clicked_teaches_buy_nothing(trained):
     assert [epoch["loss"] for epoch in one.epochs] == [epoch["loss"] for epoch in other.epochs]
 
 
-def test_metrics_count_clicked_rows_by_their_weight(trained):
+def test_metrics_weigh_clicked_rows(trained):
     data, result = trained["lie"]
     metrics = evaluate(result.run, data, "test")
     model = load_run(result.run).model
@@ -115,7 +115,7 @@ def test_metrics_count_clicked_rows_by_their_weight(trained):
 
 
 def test_an_unweighted_metric_would_differ(trained):
-    """The weights matter here, or the test above would tell nothing."""
+    """Otherwise the test above would prove nothing."""
     data, result = trained["true"]
     features, labels, weights = next(iter(dataset(data, "test", 200, shuffle=False)))
     buy = np.asarray(load_run(result.run).model(features)["buy"])[:, 0]

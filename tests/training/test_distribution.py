@@ -1,4 +1,4 @@
-"""Several replicas: the same figures as one, and one run folder."""
+"""Several replicas: the same metrics as one, and one run folder."""
 
 import contextlib
 import json
@@ -52,14 +52,14 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(data, files, tmp_path_factory):
-    """What one device makes of `plain`."""
+    """The result of one device for `plain`."""
     run = tmp_path_factory.mktemp("distribution") / "alone"
     return train(load_config(files["plain"]), data, run, progress=False)
 
 
 @pytest.fixture(scope="module")
 def mirrored(data, files, tmp_path_factory):
-    """What two devices make of each, in one process: a folder with a run by name."""
+    """The runs of two devices in one process, by name of the training in a folder."""
     folder = tmp_path_factory.mktemp("distribution")
     commands = [_arguments(data, files[name], folder / name, "mirrored") for name in files]
     log = folder / "log"
@@ -68,7 +68,7 @@ def mirrored(data, files, tmp_path_factory):
 
 
 def two_devices(commands):
-    """Runs commands, one after the other, where the processor counts as two devices."""
+    """Run commands one after the other, with the processor as two devices."""
     import tensorflow as tf
 
     from mtl_tf.cli import main
@@ -108,7 +108,7 @@ def test_two_devices_of_a_machine_train_as_one(name, data, files, alone, mirrore
 
 
 def test_replicas_log_the_weights_of_the_last_step(data, tmp_path):
-    """As one device does: what an epoch's end makes of them is for the next one."""
+    """As one device does: the end of an epoch sets the weights of the next one."""
     options = config(LIGHT, {"loss_weighting": {"method": "dwa"}, "steps_per_execution": 10})
     result = train(options, data, tmp_path / "run", progress=False, strategy="mirrored")
     weights = [epoch["weight_click"] for epoch in result.epochs]
@@ -117,7 +117,7 @@ def test_replicas_log_the_weights_of_the_last_step(data, tmp_path):
 
 
 def _ports(count):
-    """Ports that are free now."""
+    """Return ports that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for found in sockets:
@@ -127,7 +127,7 @@ def _ports(count):
 
 @contextlib.contextmanager
 def _workers(function, arguments, folder):
-    """Two processes that train together; killed at the end, whatever happens."""
+    """Start two processes that train together; kill them at the end."""
     addresses = [f"127.0.0.1:{port}" for port in _ports(2)]
     processes = []
     try:
@@ -152,10 +152,10 @@ def _workers(function, arguments, folder):
             process.join(10)
 
 
-def test_two_workers_train_as_one_also_when_killed_and_only_the_chief_writes(
+def test_two_workers_train_as_one_even_if_killed_and_only_the_chief_writes(
     data, files, alone, tmp_path
 ):
-    """The first epoch is one without interruption, the second goes on after one."""
+    """The first epoch is uninterrupted, the second is resumed."""
     run = tmp_path / "run"
     arguments = _arguments(data, files["plain"], run, "multi_worker")
     arguments += ["--json", str(tmp_path / "result-{worker}.json")]
@@ -176,7 +176,7 @@ def test_two_workers_train_as_one_also_when_killed_and_only_the_chief_writes(
 
 
 @pytest.mark.parametrize("told", [None, "{", "{}", '{"task": {"type": "worker", "index": 0}}'])
-def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, monkeypatch):
+def test_multi_worker_without_workers_is_a_one_sentence_error(told, data, tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if told is not None:
         monkeypatch.setenv("TF_CONFIG", told)
@@ -185,12 +185,12 @@ def test_without_its_workers_multi_worker_is_a_sentence(told, data, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_strategy_is_a_sentence(data, tmp_path):
+def test_an_unknown_strategy_is_a_one_sentence_error(data, tmp_path):
     with pytest.raises(UserError, match="a strategy of mirrored, multi_worker; received `tpu`"):
         train(config(), data, tmp_path / "run", strategy="tpu")
 
 
-def test_a_batch_that_cannot_be_shared_out_is_a_sentence():
+def test_a_batch_that_cannot_be_divided_is_a_one_sentence_error():
     from mtl_tf.training.distribution import Cluster
 
     cluster = Cluster()

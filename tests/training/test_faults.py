@@ -1,4 +1,4 @@
-"""Faults of configuration, data and disk, each told in one sentence."""
+"""Faults of configuration, data and disk, each a one-sentence error."""
 
 import os
 import shutil
@@ -33,21 +33,21 @@ def data(tmp_path_factory):
         (LIGHT, {}, {"missing_values": ["", "?"]}, "was preprocessed with `missing_values: "),
     ],
 )
-def test_refused(data, tmp_path, model, training, schema, message):
+def test_a_wrong_configuration_is_rejected(data, tmp_path, model, training, schema, message):
     wanted = config(model, {**ONCE, **training}, {**SCHEMA, **schema})
     with pytest.raises(UserError, match=message):
         train(wanted, data, tmp_path / "run", progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_where_nothing_can_be_made(data, tmp_path):
+def test_a_run_folder_that_cannot_be_created(data, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/run: cannot be created .*; name another"):
         train(config(LIGHT, ONCE), data, tmp_path / "file" / "run", progress=False)
 
 
 def test_a_dataset_without_vocabularies(data, tmp_path):
-    """Numbers and hashed values have none, and the job then makes no folder for them."""
+    """Numeric and hashed fields have none; then the job writes no folder for them."""
     bare = shutil.copytree(data, tmp_path / "dataset")
     shutil.rmtree(bare / "vocab")
     result = train(config(LIGHT, ONCE), bare, tmp_path / "run", progress=False)
@@ -55,7 +55,7 @@ def test_a_dataset_without_vocabularies(data, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 1000], ids=["empty", "cut"])
-def test_a_damaged_file_is_told(data, tmp_path, keep):
+def test_a_damaged_file_is_a_data_error(data, tmp_path, keep):
     damaged = shutil.copytree(data, tmp_path / "dataset")
     result = train(config(LIGHT, ONCE), data, tmp_path / "run", progress=False)
     for split in ("train", "eval"):
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_told(data, tmp_path, keep):
     assert {path.name for path in tmp_path.iterdir()} == {"dataset", "run"}
 
 
-def test_a_model_file_that_is_none(data, tmp_path):
+def test_a_damaged_model_file_is_named(data, tmp_path):
     result = train(config(LIGHT, ONCE), data, tmp_path / "run", progress=False)
     os.truncate(result.run / "model.keras", 500)
     with pytest.raises(UserError, match=r"model\.keras: is not a Keras model, or damaged"):
@@ -75,7 +75,7 @@ def test_a_model_file_that_is_none(data, tmp_path):
 
 
 @pytest.mark.parametrize("free", [0, 100_000], ids=["full", "only the weights fit"])
-def test_a_full_disk_is_an_error_before_it_is_a_crash(data, tmp_path, monkeypatch, free):
+def test_a_full_disk_is_an_error_instead_of_a_crash(data, tmp_path, monkeypatch, free):
     monkeypatch.setattr(callbacks.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     with pytest.raises(OSError, match=r"No space left on device.*best\.weights\.h5"):
         train(config(LIGHT, ONCE), data, tmp_path / "run", progress=False)

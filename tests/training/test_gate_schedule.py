@@ -1,4 +1,4 @@
-"""When gates and masks close: warm-up, a target share, and fine-tuning once they are fixed."""
+"""The schedule of gates and masks: warm-up, a target sparsity, and fine-tuning."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def _loss(layer, inputs, training):
     return float(tf.add_n(layer.losses))
 
 
-def test_pressure_weighs_each_gates_penalty_in_training_only():
+def test_the_penalty_scale_of_a_gate_applies_in_training_only():
     gate = gate_of([[-1.0, 2.0]], penalty=0.5)
     gate.penalty_scale.assign([[0.0, 3.0]])
     p = np.asarray(gate.open_probability())
@@ -37,7 +37,7 @@ def test_pressure_weighs_each_gates_penalty_in_training_only():
     assert _loss(gate, ones, False) == pytest.approx(0.5 * p.sum(), rel=1e-6)
 
 
-def test_pressure_weighs_the_masks_penalty_in_training_only():
+def test_the_penalty_scale_of_a_mask_applies_in_training_only():
     mask = FieldMask(2, [2, 1], penalty=0.1)
     rows = tf.ones((4, 3))
     whole = _loss(mask, rows, False)
@@ -54,7 +54,7 @@ def _compile(model):
     model.compile(keras.optimizers.Adam(0.1), loss=squares, jit_compile=False)
 
 
-def test_a_frozen_gate_does_not_sample_and_does_not_move():
+def test_a_frozen_gate_is_not_sampled_and_not_updated():
     gate = gate_of(np.linspace(-4, 4, 6), penalty=0.5)
     inputs = keras.Input((6,))
     model = keras.Model(inputs, gate(inputs))
@@ -73,7 +73,7 @@ def test_a_frozen_gate_does_not_sample_and_does_not_move():
     assert (gate.log_alpha.numpy() != before).all()
 
 
-def test_a_frozen_mask_does_not_move():
+def test_a_frozen_mask_is_not_updated():
     mask = FieldMask(2, [2, 1], penalty=0.1)
     inputs = keras.Input((3,))
     model = keras.Model(inputs, mask(inputs))
@@ -97,7 +97,7 @@ def _model(architecture, **gates):
     return build_model([Feature(**x) for x in features], whole.schema.tasks, whole.model)
 
 
-def test_closed_counts_connections_whatever_their_width():
+def test_sparsity_counts_connections_whatever_their_width():
     model = _model("snr_trans")
     first, _ = gates_of(model)  # 4 × 4 and 2 × 4 connections
     first.log_alpha.assign(tf.fill((4, 4), -4.0))
@@ -119,18 +119,18 @@ def _scales(model, done, **options):
     return [gate.penalty_scale.numpy() for gate in gates_of(model)]
 
 
-def test_the_penalty_rises_in_the_warm_up():
+def test_the_penalty_rises_during_warm_up():
     model = _model("mssm")
     for done, expected in ((0, 0.0), (5, 0.25), (20, 1.0), (30, 1.0)):
-        (pressure,) = _scales(model, done, warm_up=20, target=None)
-        assert (pressure == expected).all()
+        (scale,) = _scales(model, done, warm_up=20, target=None)
+        assert (scale == expected).all()
         (mask,) = masks_of(model)
         assert mask.penalty_scale.numpy() == expected
-    (pressure,) = _scales(model, 0, warm_up=0, target=None)
-    assert (pressure == 1).all()
+    (scale,) = _scales(model, 0, warm_up=0, target=None)
+    assert (scale == 1).all()
 
 
-def test_a_target_presses_the_least_gates_of_all_layers_and_opens_those_beyond():
+def test_a_target_closes_the_smallest_gates_of_all_layers_and_opens_those_beyond():
     model = _model("snr_trans")
     first, last = gates_of(model)
     rng = np.random.default_rng(0)
@@ -139,21 +139,21 @@ def test_a_target_presses_the_least_gates_of_all_layers_and_opens_those_beyond()
     last.log_alpha.assign(alphas[16:].reshape(2, 4))
     for target, count in ((0.25, 6), (0.5, 12)):
         found = _scales(model, 10, warm_up=0, target=target)
-        pressed = np.concatenate([x.ravel() for x in found])
+        scales = np.concatenate([x.ravel() for x in found])
         least = alphas <= np.sort(alphas)[count - 1]
         p = np.concatenate([np.asarray(gate.open_probability()).ravel() for gate in (first, last)])
-        force = pressed * 4 * p * (1 - p)  # on log α, relative to the penalty's largest
+        force = scales * 4 * p * (1 - p)  # on log α, relative to the penalty's largest
         assert force[least] == pytest.approx([1.05**10] * count)
         assert (force[~least] == 0).all()
     found = _scales(model, 10, warm_up=0, target=0.04)  # one of 24; three are closed
-    pressed = np.concatenate([x.ravel() for x in found])
-    assert sorted(np.sign(pressed)) == [-1.0] * 2 + [0.0] * 21 + [1.0]
+    scales = np.concatenate([x.ravel() for x in found])
+    assert sorted(np.sign(scales)) == [-1.0] * 2 + [0.0] * 21 + [1.0]
     found = _scales(model, 10, warm_up=20, target=0.5)  # half way: a quarter of the share
     assert sum((x > 0).sum() for x in found) == 3
 
 
 @pytest.mark.parametrize(("architecture", "target"), [("mssm_a", 0.4), ("snr_trans", 0.6)])
-def test_the_target_is_met(architecture, target, data, tmp_path):
+def test_the_target_sparsity_is_met(architecture, target, data, tmp_path):
     model = {"architecture": architecture, "gates": {"target_sparsity": target}}
     training = {"epochs": 8, "gate_learning_rate": 0.15, "patience": 1}
     result = train(config(model, training), data, tmp_path / "run", progress=False)
@@ -166,7 +166,7 @@ def test_the_target_is_met(architecture, target, data, tmp_path):
     assert penalty_free == pytest.approx([0.0] * len(penalty_free), abs=1e-5)
 
 
-def test_fine_tuning_freezes_what_the_best_epoch_left(data, tmp_path):
+def test_fine_tuning_freezes_the_gates_of_the_best_epoch(data, tmp_path):
     model = {"gates": {"penalty": 0.02}, "masks": {"penalty": 0.02}}
     training = {"epochs": 6, "fine_tune_epochs": 2, "gate_learning_rate": 0.05}
     result = train(config(model, training), data, tmp_path / "run", progress=False)
@@ -181,7 +181,7 @@ def test_fine_tuning_freezes_what_the_best_epoch_left(data, tmp_path):
     assert (gate.penalty_scale.numpy() == 1).all()
 
 
-def test_early_stopping_goes_on_to_fine_tuning(data, tmp_path):
+def test_early_stopping_is_followed_by_fine_tuning(data, tmp_path):
     training = {"epochs": 12, "fine_tune_epochs": 2, "patience": 1, "learning_rate": 0.3}
     result = train(config(training=training), data, tmp_path / "run", progress=False)
     assert 3 <= len(result.epochs) < 12
@@ -199,13 +199,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "message"), REFUSED)
-def test_what_cannot_be_is_a_sentence(options, message):
+def test_contradictory_options_are_a_one_sentence_error(options, message):
     with pytest.raises(UserError) as error:
         config(**options)
     assert message in str(error.value)
 
 
-def test_the_new_entries_survive_json():
+def test_options_of_the_schedule_survive_json():
     model = {"gates": {"target_sparsity": 0.4}}
     whole = config(model, {"epochs": 3, "warm_up_epochs": 0.5, "fine_tune_epochs": 1})
     assert Config.from_json(whole.to_json()) == whole

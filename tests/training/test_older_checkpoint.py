@@ -1,4 +1,4 @@
-"""A training that an earlier version was killed in: this version resumes it."""
+"""Unfinished runs of earlier versions are resumed."""
 
 import json
 
@@ -37,7 +37,7 @@ def _as_written_before(folder):
     )
 
 
-def test_it_ends_as_if_nothing_had_happened(tmp_path, monkeypatch):
+def test_a_checkpoint_of_an_earlier_version_is_resumed_bit_for_bit(tmp_path, monkeypatch):
     data = write(tmp_path / "dataset", {"train": 2000, "eval": 300})
     whole = train(config(*OPTIONS), data, tmp_path / "whole", progress=False)
     save = CheckpointFile.save
@@ -58,7 +58,7 @@ def test_it_ends_as_if_nothing_had_happened(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_renamed_option_is_no_difference():
+def test_a_renamed_option_is_not_a_difference():
     now = config(*OPTIONS).to_json()
     before = json.loads(json.dumps(now))
     before["model"]["gates"]["target_closed"] = before["model"]["gates"].pop("target_sparsity")

@@ -1,4 +1,4 @@
-"""What training refuses, and that it then leaves nothing behind."""
+"""What training rejects, without writing anything."""
 
 import json
 
@@ -39,14 +39,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_a_configuration_of_other_data_is_refused(make, message, data, tmp_path):
+def test_a_configuration_of_other_data_is_rejected(make, message, data, tmp_path):
     with pytest.raises(UserError) as error:
         train(make(), data, tmp_path / "run", progress=False)
     assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_tasks_without_weights_teach_nothing(data, tmp_path):
+def test_tasks_without_weights_are_rejected(data, tmp_path):
     schema = json.loads(json.dumps(SCHEMA))
     schema["tasks"] = [{**task, "weight": 0} for task in schema["tasks"]]
     with pytest.raises(UserError, match=r"Received: `click`: weight 0, 300 labels, `watch`: w"):
@@ -54,7 +54,7 @@ def test_tasks_without_weights_teach_nothing(data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_run_is_left_alone(data, tmp_path):
+def test_an_existing_run_is_not_touched(data, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine").write_text("keep")
     with pytest.raises(UserError, match="run: already exists; name another run folder"):
@@ -62,13 +62,13 @@ def test_an_existing_run_is_left_alone(data, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
 
 
-def test_a_loss_that_is_no_number_ends_with_a_sentence_and_nothing_left(data, tmp_path):
+def test_a_loss_of_nan_is_a_one_sentence_error_and_nothing_is_kept(data, tmp_path):
     with pytest.raises(DataError, match="loss became NaN or infinite in epoch 1; lower"):
         train(config(LIGHT, {"learning_rate": 1e30}), data, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, monkeypatch):
+def test_an_interrupt_before_the_first_checkpoint_keeps_nothing(data, tmp_path, monkeypatch):
     def interrupt(self, epoch, logs=None):
         raise KeyboardInterrupt
 
@@ -78,7 +78,7 @@ def test_an_interrupt_before_anything_is_saved_leaves_nothing(data, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_no_dataset_no_training_rows(tmp_path):
+def test_a_missing_dataset_or_split_is_named(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         train(config(), tmp_path / "nothing", tmp_path / "run")
     data = write(tmp_path / "dataset", {"eval": 10})

@@ -1,4 +1,4 @@
-"""A run from the outside: its folder, its figures, the same again from a seed, loaded again."""
+"""A run from the outside: its folder, its metrics, reproducible by seed, loaded again."""
 
 import contextlib
 import csv
@@ -78,7 +78,7 @@ def test_it_learns(result):
     assert losses[-1] < losses[0]
 
 
-def test_what_is_kept_is_the_epoch_with_the_best_objective(data, result):
+def test_the_epoch_with_the_best_objective_is_kept(data, result):
     objectives = [epoch["val_objective"] for epoch in result.epochs]
     assert result.best_epoch == np.argmin(objectives) + 1
     best = result.epochs[result.best_epoch - 1]
@@ -112,7 +112,7 @@ def test_evaluation_is_exact_over_the_labelled_rows(data, result):
     assert found == evaluate(load_run(result.run), data, "test")
 
 
-def test_a_loaded_run_stands_alone(result, tmp_path):
+def test_a_loaded_run_needs_no_other_folder(result, tmp_path):
     moved = shutil.copytree(result.run, tmp_path / "elsewhere")
     run = load_run(moved)
     assert run.transform.schema.task_names == ("click", "watch")
@@ -122,7 +122,9 @@ def test_a_loaded_run_stands_alone(result, tmp_path):
     assert set(run.model.output) == {"click", "watch"}
 
 
-def test_the_same_seed_gives_the_same_run_and_no_progress_is_silent(data, short, tmp_path, capfd):
+def test_the_same_seed_gives_the_same_run_and_nothing_is_printed_without_progress(
+    data, short, tmp_path, capfd
+):
     again = train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
     assert "epoch" not in capfd.readouterr().err
     assert again.metrics == short.metrics
@@ -137,7 +139,7 @@ def test_another_seed_gives_another_run(short, reported):
     assert all(one[name] != other[name] for name in one)
 
 
-def test_gates_csv_says_what_was_open(result):
+def test_gates_csv_has_every_connection_and_mask(result):
     with (result.run / "gates.csv").open() as file:
         lines = list(csv.DictReader(file))
     connections = {(x["to"], x["from"]) for x in lines if x["layer"] == "Level_2"}
@@ -150,7 +152,7 @@ def test_gates_csv_says_what_was_open(result):
         assert all(0 <= float(x[column]) <= 1 for x in lines)
 
 
-def test_progress_is_plain_lines_off_a_terminal(reported):
+def test_progress_is_plain_lines_outside_a_terminal(reported):
     result, out, err = reported
     groups, header, *lines, kept = err.rstrip().splitlines()
     assert groups.split() == ["*", "best", "so", "far", "click", "watch", "sparsity"]
@@ -166,7 +168,7 @@ def test_progress_is_plain_lines_off_a_terminal(reported):
     assert out == ""
 
 
-def test_evaluate_refuses_what_the_run_does_not_know(data, result, tmp_path):
+def test_evaluate_rejects_other_splits_and_other_transforms(data, result, tmp_path):
     with pytest.raises(UserError, match="no split `tset`; choose one of"):
         evaluate(result.run, data, "tset")
     other = shutil.copytree(data, tmp_path / "other")
@@ -208,7 +210,7 @@ def test_a_file_of_a_run_is_not_the_run(result):
 
 
 @pytest.mark.parametrize("fixture", ["result", "short"])
-def test_the_rate_counts_the_rows_that_were_trained_on(fixture, request):
+def test_rows_per_second_counts_the_rows_that_were_trained_on(fixture, request):
     """30 steps, four at a time: the last execution of an epoch has two."""
     for epoch in request.getfixturevalue(fixture).epochs:
         trained = epoch["rows_per_second"] * epoch["seconds"]
@@ -223,7 +225,7 @@ def test_the_result_has_flat_bars(result):
 
 
 def test_the_saved_model_needs_no_training_code(result):
-    """What is saved is uncompiled: no losses, no optimizer state."""
+    """The saved model is uncompiled: no losses, no optimizer state."""
     model = keras.models.load_model(result.run / "model.keras", safe_mode=True)
     assert getattr(model, "optimizer", None) is None
     assert not dataclasses.is_dataclass(model)

@@ -1,4 +1,4 @@
-"""Ids that training never saw say nothing."""
+"""Untrained ids add nothing to a score."""
 
 import numpy as np
 import pytest
