@@ -1,6 +1,7 @@
 """What tests share."""
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,43 @@ LONGEST = (
 )
 """By the time they take: a long file that comes last leaves the other worker idle."""
 
+SLOW = (
+    *LONGEST,
+    "benchmarks/*",
+    "compiler/test_architectures",
+    "compiler/test_capture",
+    "compiler/test_lower",
+    "docs/test_docstrings",
+    "layers/test_layers",
+    "models/*",
+    "pipelines/test_bad_data",
+    "pipelines/test_command",
+    "pipelines/test_infer_schema",
+    "pipelines/test_repeatable",
+    "plots/test_inspect",
+    "plots/test_run",
+    "plots/test_sharing_log",
+    "ranker/*",
+    "serving/test_answers",
+    "serving/test_environment",
+    "serving/test_export_refusals",
+    "serving/test_measurements",
+    "serving/test_parity",
+    "serving/test_rank",
+    "serving/test_server",
+    "tests/test_tfrs",
+    "tests/test_wheel",
+    "training/*",
+)
+"""Files that train, export, or start processes: each takes many seconds. Marked `slow`."""
 
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
     place = {name: number for number, name in enumerate(LONGEST)}
+    for item in items:
+        if any(fnmatch(_name(item), pattern) for pattern in SLOW):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: place.get(_name(item), len(place)))
 
 
