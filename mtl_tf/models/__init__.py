@@ -57,7 +57,7 @@ __all__ = [
 
 
 def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) -> Ranker:
-    """The functional Keras model that `config.architecture` names.
+    """Build the functional Keras model that `config.architecture` names.
 
     Inputs: dict by feature name, as `mtl_tf.records.dataset` yields them: `id` int32
     `(batch,)`, `number` float32 `(batch,)`, `bag` int32 `(batch, max_values)` padded
@@ -66,12 +66,12 @@ def build_model(transform_or_features: Any, tasks: Sequence[Task], config: Any) 
 
     Args:
         transform_or_features: a fitted transform, or its `features`.
-        tasks: the schema's tasks; one with `probability_of` has no tower, but the
+        tasks: the schema's tasks; one with `probability_of` has no tower: its score is the
             product of the scores it names.
         config: the `model` part of the configuration.
 
     Raises:
-        UserError: Keras knows no activation of the name in `config`.
+        UserError: Keras has no activation of the name in `config`.
     """
     _check_activation(config.activation)
     scored = [task for task in tasks if not getattr(task, "probability_of", ())]
@@ -90,7 +90,7 @@ def _check_activation(name: str) -> None:
 
 
 def _with_products(model: Ranker, tasks: Sequence[Task]) -> Ranker:
-    """The model with the tasks that are products of other tasks' probabilities."""
+    """Add the tasks whose probability is a product of other tasks' probabilities."""
     scores = dict(model.output)
     for task in tasks:
         if task.probability_of:

@@ -1,4 +1,4 @@
-"""The inputs every architecture starts from, and the outputs it ends in."""
+"""The inputs every architecture starts from, and the vectors of their fields."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from mtl_tf.config.model import Masks
 from mtl_tf.layers import FieldEmbedding, FieldMask
 
 _ANCHOR = 0.35
-LINKS = {"binary": "sigmoid", "regression": "identity"}
 
 
 def features_of(transform_or_features: Any) -> tuple[Any, ...]:
-    """The features of a fitted transform; a sequence of features stays what it is."""
+    """The features of a fitted transform, or those of a sequence of features."""
     return tuple(getattr(transform_or_features, "features", transform_or_features))
 
 
@@ -32,7 +31,7 @@ def inputs_for(features: Iterable[Any]) -> dict[str, Any]:
 
 
 def embedding_features(features: Sequence[Any]) -> list[dict[str, Any]]:
-    """The plain arguments that `FieldEmbedding` takes."""
+    """The argument `features` of `FieldEmbedding`."""
     return [
         {
             "name": feature.name,
@@ -47,12 +46,22 @@ def embedding_features(features: Sequence[Any]) -> list[dict[str, Any]]:
     ]
 
 
+def embedded_fields(features: Sequence[Any]) -> tuple[dict[str, Any], Any]:
+    """The inputs by name, and all fields' vectors side by side, `(batch, D)`."""
+    inputs = inputs_for(features)
+    return inputs, FieldEmbedding(embedding_features(features), name="Embedding")(inputs)
+
+
 def masked_fields(
-    inputs: dict[str, Any], features: Sequence[Any], num_readers: int, masks: Masks
-) -> Any:
-    """What each reader sees of the fields, (batch, readers, D); every mask starts open."""
+    features: Sequence[Any], num_readers: int, masks: Masks
+) -> tuple[dict[str, Any], Any]:
+    """The inputs by name, and the fields as each reader sees them, `(batch, readers, D)`.
+
+    Every mask starts open.
+    """
+    inputs = inputs_for(features)
     embedding = FieldEmbedding(embedding_features(features), anchor=_ANCHOR, name="Embedding")
     mask = FieldMask(
         num_readers, embedding.field_dims, anchor=_ANCHOR, penalty=masks.penalty, name="Mask"
     )
-    return mask(embedding(inputs))
+    return inputs, mask(embedding(inputs))

@@ -7,7 +7,8 @@ from typing import Any
 
 from mtl_tf.config.model import MMoE
 from mtl_tf.layers import ExpertMixture, SubNetworks
-from mtl_tf.models._parts import dense, embedded, regularizer, towers
+from mtl_tf.models._inputs import embedded_fields
+from mtl_tf.models._towers import dense_arguments, matrix_arguments, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
@@ -23,14 +24,15 @@ def mmoe(features: Sequence[Any], tasks: Sequence[Task], config: MMoE) -> Ranker
 
     Reference: Ma et al., KDD 2018.
     """
-    inputs, embedding = embedded(features)
+    inputs, embedding = embedded_fields(features)
     num_experts, every = config.num_experts, range(config.num_experts)
+    dense, matrices = dense_arguments(config), matrix_arguments(config)
     x = embedding
     for level in range(1, config.levels + 1):
         for layer, units in enumerate(config.units, start=1):
             name = f"Experts_{level}_{layer}"
-            x = SubNetworks(num_experts, units, **dense(config), name=name)(x)
+            x = SubNetworks(num_experts, units, **dense, name=name)(x)
         readers = len(tasks) if level == config.levels else num_experts
-        mixture = ExpertMixture([every] * readers, **regularizer(config), name=f"Mixture_{level}")
+        mixture = ExpertMixture([every] * readers, **matrices, name=f"Mixture_{level}")
         x = mixture([x, embedding])
     return Ranker(inputs, towers(x, tasks, config), name="mmoe")

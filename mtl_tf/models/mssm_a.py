@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_tf.config.model import MSSMA
-from mtl_tf.layers import CellSparseSharing, SubNetworks
-from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.models._inputs import embedded_fields
+from mtl_tf.models._levels import gated_levels
+from mtl_tf.models._towers import towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
 def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> Ranker:
-    """The ablation of `mssm` in which every cell of the first level reads every field.
+    """The ablation of `mssm` in which every sub-network of the first level reads every field.
 
         u_k = act(Σ_f e_f W_kf + b_k)                k over the tasks and "shared"
         v_i = act(Σ_j z_ij ⊙ (u_j W_ij) + b_i)       at each further level
@@ -23,12 +24,6 @@ def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> Ran
 
     Reference: Ding et al., SIGIR 2021.
     """
-    gates = config.gates.arguments()
-    num_cells = [len(tasks) + 1] * (len(config.units) - 1) + [len(tasks)]
-    inputs, x = embedded(features)
-    x = SubNetworks(num_cells[0], config.units[0], **dense(config), name="Level_1")(x)
-    further = zip(num_cells[1:], config.units[1:], strict=True)
-    for level, (count, units) in enumerate(further, start=2):
-        name = f"Level_{level}"
-        x = CellSparseSharing(count, units, **gates, **dense(config), name=name)(x)
+    inputs, x = embedded_fields(features)
+    x = gated_levels(x, len(tasks), config)
     return Ranker(inputs, towers(x, tasks, config), name="mssm_a")

@@ -1,4 +1,4 @@
-"""Shared-Bottom: one network below, a tower per task above."""
+"""Shared-Bottom: one shared sub-network, and a tower per task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from mtl_tf.config.model import SharedBottom
 from mtl_tf.layers import SubNetworks
-from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.models._inputs import embedded_fields
+from mtl_tf.models._towers import dense_arguments, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
@@ -19,8 +20,8 @@ def shared_bottom(features: Sequence[Any], tasks: Sequence[Task], config: Shared
 
     Reference: Caruana, "Multitask Learning", Machine Learning 28, 1997.
     """
-    inputs, x = embedded(features)
+    inputs, x = embedded_fields(features)
     for level, units in enumerate(config.units, start=1):
-        x = SubNetworks(1, units, **dense(config), name=f"Level_{level}")(x)
+        x = SubNetworks(1, units, **dense_arguments(config), name=f"Level_{level}")(x)
     outputs = towers(x, tasks, config, reads=[0] * len(tasks))
     return Ranker(inputs, outputs, name="shared_bottom")

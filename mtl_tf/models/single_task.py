@@ -1,4 +1,4 @@
-"""Single-task models side by side: what sharing has to beat."""
+"""Single-task models side by side: the baseline that sharing has to beat."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 from mtl_tf.config.model import SingleTask
 from mtl_tf.layers import FieldEmbedding, SubNetworks
 from mtl_tf.models._inputs import embedding_features, inputs_for
-from mtl_tf.models._parts import dense, towers
+from mtl_tf.models._towers import dense_arguments, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
 
 def single_task(features: Sequence[Any], tasks: Sequence[Task], config: SingleTask) -> Ranker:
-    """Independent networks, one per task, down to their own embeddings.
+    """Independent sub-networks, one per task, with embeddings of their own.
 
         u_k = act(… act(e_k W_k1 + b_k1) …),  score_k = link(tower_k(u_k))
 
-    Nothing is shared, so each task learns what it would learn alone, and the
-    difference to any other architecture is what sharing did to it.
+    Nothing is shared, so each task learns what it would learn alone: the difference to
+    any other architecture is the effect of sharing.
     """
     inputs = inputs_for(features)
+    dense = dense_arguments(config)
     outputs = {}
     for task in tasks:
         x = FieldEmbedding(embedding_features(features), name=f"Embedding_{task.name}")(inputs)
         for level, units in enumerate(config.units, start=1):
-            x = SubNetworks(1, units, **dense(config), name=f"Level_{level}_{task.name}")(x)
+            x = SubNetworks(1, units, **dense, name=f"Level_{level}_{task.name}")(x)
         outputs |= towers(x, [task], config)
     return Ranker(inputs, outputs, name="single_task")

@@ -7,7 +7,8 @@ from typing import Any
 
 from mtl_tf.config.model import SNRAver
 from mtl_tf.layers import SubNetworkRouting, SubNetworks
-from mtl_tf.models._parts import dense, embedded, towers
+from mtl_tf.models._inputs import embedded_fields
+from mtl_tf.models._towers import dense_arguments, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
@@ -16,19 +17,20 @@ def snr_aver(features: Sequence[Any], tasks: Sequence[Task], config: SNRAver) ->
     """Sub-network routing with averages: plain sums, in fact, of gated sub-networks.
 
         u_j = act(v_j W_j + b_j)            sub-network j, at the first level with v_j = e
-        v_i = Σ_j z_ij u_j                  what sub-network i, or tower i, is fed
+        v_i = Σ_j z_ij u_j                  the input of sub-network i, or of tower i
         score_k = link(tower_k(v_k))
 
-    Gates are where SNR-Trans has them. The connections have no weights, so all
+    The gates are those of SNR-Trans. The connections have no weights, so all
     sub-networks are equally wide.
 
     Reference: Ma et al., AAAI 2019.
     """
-    gates = config.gates.arguments()
-    inputs, x = embedded(features)
+    gates, dense = config.gates.arguments(), dense_arguments(config)
+    count = config.num_sub_networks
+    inputs, x = embedded_fields(features)
     for level, units in enumerate(config.units, start=1):
         if level > 1:
-            x = SubNetworkRouting(config.num_sub_networks, **gates, name=f"Routing_{level}")(x)
-        x = SubNetworks(config.num_sub_networks, units, **dense(config), name=f"Level_{level}")(x)
+            x = SubNetworkRouting(count, **gates, name=f"Routing_{level}")(x)
+        x = SubNetworks(count, units, **dense, name=f"Level_{level}")(x)
     x = SubNetworkRouting(len(tasks), **gates, name="Routing_towers")(x)
     return Ranker(inputs, towers(x, tasks, config), name="snr_aver")

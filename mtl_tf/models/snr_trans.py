@@ -7,7 +7,8 @@ from typing import Any
 
 from mtl_tf.config.model import SNRTrans
 from mtl_tf.layers import SubNetworkRouting, SubNetworks
-from mtl_tf.models._parts import dense, embedded, regularizer, towers
+from mtl_tf.models._inputs import embedded_fields
+from mtl_tf.models._towers import dense_arguments, matrix_arguments, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
 
@@ -16,7 +17,7 @@ def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) 
     """Sub-network routing with transformations.
 
         u_j = act(v_j W_j + b_j)            sub-network j, at the first level with v_j = e
-        v_i = Σ_j z_ij u_j W_ij             what sub-network i, or tower i, is fed
+        v_i = Σ_j z_ij u_j W_ij             the input of sub-network i, or of tower i
         score_k = link(tower_k(v_k))
 
     One scalar gate z_ij per connection from level to level, and from the last level to
@@ -25,12 +26,12 @@ def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) 
 
     Reference: Ma et al., AAAI 2019.
     """
-    routing = {**config.gates.arguments(), **regularizer(config)}
+    routing = {**config.gates.arguments(), **matrix_arguments(config)}
     count = config.num_sub_networks
-    inputs, x = embedded(features)
+    inputs, x = embedded_fields(features)
     for level, units in enumerate(config.units, start=1):
         if level > 1:
             x = SubNetworkRouting(count, units, **routing, name=f"Routing_{level}")(x)
-        x = SubNetworks(count, units, **dense(config), name=f"Level_{level}")(x)
+        x = SubNetworks(count, units, **dense_arguments(config), name=f"Level_{level}")(x)
     x = SubNetworkRouting(len(tasks), config.units[-1], **routing, name="Routing_towers")(x)
     return Ranker(inputs, towers(x, tasks, config), name="snr_trans")
