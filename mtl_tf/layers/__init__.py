@@ -1,4 +1,4 @@
-"""Keras layers of the family: small, with plain arguments, one per file."""
+"""The Keras layers: small, with plain arguments, one per file."""
 
 from mtl_tf.layers.cell_sparse_sharing import CellSparseSharing
 from mtl_tf.layers.cross_stitch import CrossStitch

@@ -1,4 +1,4 @@
-"""Checks and initialisers that several layers share."""
+"""Checks and initializers that several layers share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mtl_tf.backend.keras import keras
 
 
 def check_positive(**arguments: Any) -> None:
-    """Raise `ValueError` for the first argument that is no positive integer."""
+    """Raise `ValueError` for the first argument that is not a positive integer."""
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
@@ -33,10 +33,10 @@ def rename_arguments(config: Mapping[str, Any], renamed: Mapping[str, str]) -> d
 
 
 def glorot(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
-    """Glorot's uniform initialiser for a stack of matrices.
+    """Return Glorot's uniform initializer for a stack of matrices.
 
-    Keras takes the leading dimensions of a kernel for a convolution's window and
-    would make a stack of R matrices √R times too small, so the fans are given.
+    Keras' own reads the leading dimensions of a kernel as a convolution's window and would
+    make a stack of R matrices √R times too small, so the fans are arguments here.
     """
     limit = math.sqrt(6.0 / (fan_in + fan_out))
     return keras.initializers.RandomUniform(-limit, limit)

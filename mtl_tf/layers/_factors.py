@@ -1,12 +1,12 @@
-"""Fields side by side as a product, so that a matrix which reads them costs less.
+"""Factored products: fields side by side times a matrix, for less work.
 
-A field of four ids has four vectors, however wide they are, and a number's lie on a line.
-With B the vectors of such narrow fields and z one-hot ids and numbers, the fields are
-x = [z B, e], e the vectors of all other fields, and
+A field of four ids has four vectors, however wide they are, and a number's vectors lie on a
+line. With B the vectors of such narrow fields, z their one-hot ids and numbers, and e the
+vectors of all other fields, the fields side by side are x = [z B, e], and
 
     x W = [z, e] [B W'; W'']        W', W'': the rows of W for the narrow and other fields
 
-has fewer columns to multiply, and none of z needs a gradient.
+multiplies fewer columns, and no part of z needs a gradient.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NAME = "_mtl_tf_factors"
 
 @dataclass(frozen=True)
 class FieldBasis:
-    """Narrow fields of one width: what spans their vectors, and where a batch lies in that.
+    """Narrow fields of one width: the vectors that span them, and a batch's coordinates.
 
     Attributes:
         coordinates: z `(batch, len(kept))`.
-        vectors: `(fields, most, dim)`; fields that have fewer than most are filled up.
-        kept: which of the fields · most vectors are not there to fill up.
+        vectors: `(fields, max_vectors, dim)`; fields with fewer vectors are padded.
+        kept: indices of the vectors, among all fields · max_vectors, that are not padding.
     """
 
     coordinates: Any
@@ -37,14 +37,14 @@ class FieldBasis:
 
     @property
     def width(self) -> int:
-        """Of the fields side by side."""
+        """The width of the fields side by side."""
         return self.vectors.shape[0] * self.vectors.shape[2]
 
-    def times(self, kernel: Any) -> Any:
-        """`(len(kept), units)` of the fields' rows of a kernel, `(width, units)`."""
-        fields, most, dim = self.vectors.shape
+    def project(self, kernel: Any) -> Any:
+        """The vectors times their fields' rows of a kernel `(width, units)`: `(kept, units)`."""
+        fields, max_vectors, dim = self.vectors.shape
         products = tf.matmul(self.vectors, tf.reshape(kernel, (fields, dim, -1)))
-        return tf.gather(tf.reshape(products, (fields * most, -1)), self.kept)
+        return tf.gather(tf.reshape(products, (fields * max_vectors, -1)), self.kept)
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,24 @@ class Factors:
     """The factors of fields side by side, x `(batch, D)`.
 
     Attributes:
-        bases: of the narrow fields.
+        bases: the narrow fields.
         others: e, the vectors of all other fields; None if there are none.
-        columns: where the fields of the bases, and then the others, lie in x.
+        columns: the columns of x of the fields of the bases, then of the others.
     """
 
     bases: Sequence[FieldBasis]
     others: Any
     columns: np.ndarray[Any, Any]
 
-    def times(self, kernel: Any) -> Any:
+    def matmul(self, kernel: Any) -> Any:
         """x · kernel."""
         widths = [basis.width for basis in self.bases]
-        *own, lower = tf.split(
+        *narrow, lower = tf.split(
             tf.gather(kernel, self.columns), [*widths, len(self.columns) - sum(widths)]
         )
-        upper = tf.concat([b.times(rows) for b, rows in zip(self.bases, own, strict=True)], axis=0)
+        upper = tf.concat(
+            [b.project(rows) for b, rows in zip(self.bases, narrow, strict=True)], axis=0
+        )
         coordinates = tf.concat([basis.coordinates for basis in self.bases], axis=1)
         if self.others is None:
             return tf.matmul(coordinates, upper)
@@ -75,22 +77,22 @@ class Factors:
 
 
 def attach_factors(fields: Any, factors: Factors) -> None:
-    """Notes the factors at the tensor, as Keras notes masks. Who does not know them loses none."""
+    """Attach the factors to the tensor, as Keras does with masks; other layers ignore them."""
     setattr(fields, _NAME, factors)
 
 
 def matmul(fields: Any, kernel: Any) -> Any:
-    """`fields` · `kernel`, by way of the factors where they are known."""
+    """`fields` · `kernel`, by the factors if some are attached."""
     factors = getattr(fields, _NAME, None)
-    return tf.matmul(fields, kernel) if factors is None else factors.times(kernel)
+    return tf.matmul(fields, kernel) if factors is None else factors.matmul(kernel)
 
 
 @tf.custom_gradient
 def _matmul_parts(left: Any, right: Any, upper: Any, lower: Any) -> Any:
     """[left, right] · [upper; lower].
 
-    Each part has a gradient of its own, which goes if nobody asks for it. A compiler
-    calculates that of a concatenation as a whole, and cuts out what is wanted.
+    Each part has a gradient of its own, which the compiler drops if nothing uses it. Of a
+    concatenation it would compute the whole gradient and slice it.
     """
     matrix = tf.concat([left, right], axis=1)
 

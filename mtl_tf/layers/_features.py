@@ -1,4 +1,4 @@
-"""What a `FieldEmbedding` is told of its fields, and where their vectors lie."""
+"""The descriptions of a `FieldEmbedding`'s fields, and the layout of their vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS = ("id", "bag", "number")
 
 
 def completed(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """The feature with its defaults filled in; a `ValueError` names what is wrong."""
+    """The feature with its defaults filled in; raises `ValueError` for a wrong entry."""
     if feature.get("kind") not in _KINDS:
         raise ValueError(f"`kind` must be one of {_KINDS}. Received: feature={dict(feature)}")
     check_positive(dim=feature.get("dim"))
@@ -31,7 +31,7 @@ def completed(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_dim(kind: str, features) -> dict[int, list[dict[str, Any]]]:
-    """The features of a kind, by the width of their vectors."""
+    """The features of one kind, by the width of their vectors."""
     found: dict[int, list[dict[str, Any]]] = {}
     for feature in features:
         if feature["kind"] == kind:
@@ -40,14 +40,14 @@ def by_dim(kind: str, features) -> dict[int, list[dict[str, Any]]]:
 
 
 def is_narrow(feature: Mapping[str, Any]) -> bool:
-    """Whether fewer numbers tell a field's vectors apart than a vector has."""
+    """Return True if fewer numbers select a field's vector than the vector has."""
     if feature["kind"] == "number":
         return feature["dim"] > 2
     return feature["kind"] == "id" and feature["size"] <= feature["dim"]
 
 
 def table_layout(features) -> tuple[dict[str, int], dict[int, int]]:
-    """First row of each table in its width's variable, and that variable's rows."""
+    """The first row of each table in the variable of its width, and the rows of each variable."""
     offsets: dict[str, int] = {}
     shapes: dict[str, tuple[int, int]] = {}
     rows: dict[int, int] = {}
@@ -67,6 +67,6 @@ def table_layout(features) -> tuple[dict[str, int], dict[int, int]]:
 
 
 def columns_of(features: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of each field's vector, side by side in the order of the features."""
+    """The columns of each field's vector, where the features' vectors lie side by side."""
     ends = np.cumsum([f["dim"] for f in features])
     return {f["name"]: np.arange(e - f["dim"], e) for f, e in zip(features, ends, strict=True)}

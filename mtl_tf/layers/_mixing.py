@@ -1,4 +1,4 @@
-"""What layers that mix by learned static weights share: where the weights start."""
+"""Initial weights of the layers that mix by learned static weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_share(**arguments: Any) -> None:
 
 
 def one_hot_smoothed(index: int, size: int, share: float) -> np.ndarray:
-    """Weights that sum to 1: `share` at `index`, the rest spread evenly."""
+    """Weights `(size,)` that sum to 1: `share` at `index`, the rest spread evenly."""
     weights = np.full(size, (1 - share) / max(size - 1, 1), np.float32)
     weights[index] = share if size > 1 else 1.0
     return weights

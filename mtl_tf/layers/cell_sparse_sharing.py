@@ -1,4 +1,4 @@
-"""`CellSparseSharing`: gated connections from every cell to every cell above."""
+"""`CellSparseSharing`: gated connections from every sub-network to every one above."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class CellSparseSharing(keras.layers.Layer):
         v_i = act(Σ_j z_ij ⊙ (u_j W_ij) + b_i)
 
     with one hard-concrete gate vector z_ij per connection, over the units of W_ij. A
-    cell reads any other: the task's own, the shared one and the other tasks'.
+    sub-network ("cell" in the paper) may read every one of the level below: its task's, the
+    shared one and those of other tasks.
 
     Args:
-        num_sub_networks: number I of cells at this level.
+        num_sub_networks: number I of sub-networks of this level.
         units: width of each.
         activation: activation of each.
         beta, gamma, zeta, initial_drop, penalty: see `HardConcreteGate`.
-        kernel_regularizer: regulariser of the matrices.
+        kernel_regularizer: regularizer of the matrices.
         seed: of the samples; see `HardConcreteGate`.
 
     Variables: `kernel` (I, J, d, units), `bias` (I, units); `gate` is the
@@ -72,27 +73,27 @@ class CellSparseSharing(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 3:
             raise ValueError(
-                "the input must be (batch, cells, width). "
+                "the input must be (batch, sub-networks, width). "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        cells, width = input_shape[1:]
+        num_inputs, width = input_shape[1:]
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(self.num_sub_networks, cells, width, self.units),
-            initializer=glorot(cells * width, self.units),
+            shape=(self.num_sub_networks, num_inputs, width, self.units),
+            initializer=glorot(num_inputs * width, self.units),
             regularizer=self.kernel_regularizer,
         )
         self.bias = self.add_weight(
             name="bias", shape=(self.num_sub_networks, self.units), initializer="zeros"
         )
         self.gate = HardConcreteGate(
-            (self.num_sub_networks, cells, self.units),
+            (self.num_sub_networks, num_inputs, self.units),
             **self.gate_arguments,
             seed=self.seed,
             name="gate",
         )
-        self.seed = self.gate.seed  # one drawn there, too: a reloaded layer draws on
-        self.gate.build((width, self.num_sub_networks, cells, self.units))
+        self.seed = self.gate.seed  # also a drawn one: a reloaded layer continues its samples
+        self.gate.build((width, self.num_sub_networks, num_inputs, self.units))
         self.built = True
 
     def call(self, inputs, training=None):

@@ -1,4 +1,4 @@
-"""`CrossStitch`: a learned static mix of the tasks' activations."""
+"""`CrossStitch`: a learned static mixture of the tasks' activations."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ class ExpertMixture(keras.layers.Layer):
 
         f_k = Σ_{e in reads_k} softmax(x_k G_k)_e h_e
 
-    A gate is one matrix without a bias, as wide as the number of experts that its
-    reader sees; experts that it does not see get no share and cost no parameter.
+    A gate is one matrix without a bias, as wide as the number of experts that its reader
+    sees; experts that it does not see have no weight and no parameters.
 
     Args:
         reads: for each of the K readers, the indices of the experts that it sees.
             MMoE: all, for every task. CGC and PLE: a task's own and the shared ones,
-            all for the shared reader.
-        kernel_regularizer: regulariser of the gates' matrices.
+            all experts, for the shared reader.
+        kernel_regularizer: regularizer of the gates' matrices.
 
     Inputs: the experts `(batch, E, u)` and what the gates read: `(batch, D)`, the same
     for all, or `(batch, at least K, D)`, row k for reader k.
@@ -50,11 +50,11 @@ class ExpertMixture(keras.layers.Layer):
         for experts in reads:
             if not experts or min(experts) < 0 or len(set(experts)) < len(experts):
                 raise ValueError(
-                    "`reads` must name for every reader one or more experts, each once. "
+                    "`reads` must list one or more experts for every reader, each once. "
                     f"Received: reads={[list(experts) for experts in reads]}"
                 )
         if not reads:
-            raise ValueError("`reads` must have a reader. Received: reads=[]")
+            raise ValueError("`reads` must have at least one reader. Received: reads=[]")
         self.reads = tuple(tuple(sorted(experts)) for experts in reads)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
@@ -84,14 +84,14 @@ class ExpertMixture(keras.layers.Layer):
         experts, gate_inputs = inputs
         shares = tf.nn.softmax(tf.cast(self._logits(gate_inputs), tf.float32))
         shares = tf.cast(shares, experts.dtype)[..., None]  # (batch, K, E, 1)
-        # All readers at once, and shares spread by a product: a compiler can fuse either
-        # and their gradients. Readers side by side would be an `if` per number, and the
-        # gradient of a broadcast a sum over the units, which takes several passes.
+        # All readers at once, and shares broadcast by a product: the compiler fuses both and
+        # their gradients. Readers side by side would be an `if` per number, and the gradient
+        # of a broadcast a sum over the units, in several passes.
         ones = tf.ones((1, experts.shape[2]), experts.dtype)
         return tf.reduce_sum(tf.matmul(shares, ones) * experts[:, None], axis=2)
 
     def _logits(self, inputs):
-        """`(batch, K, E)`, −∞ where a reader does not see an expert."""
+        """The gates' logits `(batch, K, E)`, −∞ where a reader does not see an expert."""
         readers = len(self.reads)
         kernel = tf.convert_to_tensor(self.kernel)
         seen = self._seen()
@@ -107,7 +107,7 @@ class ExpertMixture(keras.layers.Layer):
         return logits if seen.all() else tf.where(seen, logits, logits.dtype.min)
 
     def _seen(self) -> np.ndarray:
-        """Whether reader k sees expert e, `(K, E)`."""
+        """True where reader k sees expert e, `(K, E)`."""
         seen = np.zeros((len(self.reads), self._num_experts), bool)
         for reader, experts in enumerate(self.reads):
             seen[reader, list(experts)] = True

@@ -22,7 +22,7 @@ from mtl_tf.layers._features import (
 
 
 class _Normal(keras.initializers.RandomNormal):
-    """Normal around (first, 0, …, 0), or with exactly 0 as its first entry."""
+    """Normal around (first, 0, …, 0), or, if `flat`, with exactly 0 as its first entry."""
 
     def __init__(self, stddev: float, first: float = 0.0, flat: bool = False):
         super().__init__(0.0, stddev)
@@ -47,11 +47,11 @@ class FieldEmbedding(keras.layers.Layer):
       g·e, from flipping with the sign of a standardised x, and gives x = 0 (the
       mean) a vector of its own.
 
-    All tables of one width live in one variable, so that a batch costs one lookup
-    per width, however many fields there are. In training, a layer of this package that
-    multiplies the vectors by a matrix takes numbers and fields of few ids (no more than
-    their vector is wide) by their factors: the same product and gradients for less work,
-    but none with respect to the vectors themselves; for that, call with `training=False`.
+    All tables of one width are in one variable, so that a batch costs one lookup per
+    width, however many fields there are. In training, layers of this package that multiply
+    the vectors by a matrix use factors of numbers and of fields with few ids (no more than
+    the width of their vector): the same product and gradients for less work, but no
+    gradient with respect to the vectors themselves; for that, call with `training=False`.
 
     Args:
         features: one dict per field: `name`, `kind`, `dim` (width of its vector), for
@@ -60,9 +60,9 @@ class FieldEmbedding(keras.layers.Layer):
             share it), for `bag` also `pooling` (`mean` or `sum`) and `weighted`
             (reads `<name>__weights`).
         anchor: every row and every b starts around (anchor, 0, …, 0), and every v at 0
-            in its first entry, so that one vector has a positive product with whatever
-            a field holds (see `FieldMask`). 0 is a plain start.
-        stddev: standard deviation of the start.
+            in its first entry, so that one vector has a positive product with every value
+            of a field (see `FieldMask`). 0 starts them around zero.
+        stddev: standard deviation of the initial values.
 
     Inputs: dict of `id` `(batch,)` integers, `bag` `(batch, values)` integers and
     weights, `number` `(batch,)` floats.
@@ -96,7 +96,7 @@ class FieldEmbedding(keras.layers.Layer):
         self._narrow = tuple(feature for feature in self.features if is_narrow(feature))
 
     def build(self, input_shape: Any = None) -> None:
-        # Keys are text because Keras 2 tracks no dict with other keys.
+        # Keys are strings because Keras 2 does not track dicts with other keys.
         self.tables = {
             str(dim): self._add_table(dim, rows) for dim, rows in sorted(self._table_rows.items())
         }
@@ -120,7 +120,7 @@ class FieldEmbedding(keras.layers.Layer):
         return set_role(table, TABLE)
 
     def _add(self, name: str, shape: tuple[int, int], **start: Any):
-        # An initialiser of its own: one used twice would give the same values twice.
+        # One initializer each: one that is used twice returns the same values twice.
         return self.add_weight(name=name, shape=shape, initializer=_Normal(self.stddev, **start))
 
     def table(self, name: str):
@@ -183,7 +183,7 @@ class FieldEmbedding(keras.layers.Layer):
         return tf.cast(tf.gather(table, rows), self.compute_dtype)
 
     def _factors(self, inputs) -> Factors:
-        """The narrow fields by what spans their vectors, all others by their vectors."""
+        """The narrow fields by their bases, all others by their vectors."""
         bases, fields = [], []
         for dim, group in by_dim("id", self._narrow).items():
             bases.append(self._id_basis(inputs, dim, group))
@@ -203,7 +203,7 @@ class FieldEmbedding(keras.layers.Layer):
         sizes = np.array([f["size"] for f in group])[:, None]
         starts = np.array([self.offsets[f["table"]] for f in group])[:, None]
         rows = np.arange(sizes.max())
-        # Filled up with a row of the field's own: another's would get a gradient, of zero.
+        # Padded with a row of the same field: another field's row would get a zero gradient.
         vectors = self._rows(dim, starts + np.minimum(rows, sizes - 1))
         hot = [
             tf.one_hot(_int32(inputs[f["name"]]), f["size"], dtype=self.compute_dtype)

@@ -30,15 +30,15 @@ class FieldMask(keras.layers.Layer):
         num_readers: number of readers (sub-networks of the first level).
         field_dims: widths of the fields' vectors, in their order; D is their sum.
         penalty: weight of Σ √m over readers and fields, m being the mean of w over the
-            batch: what closes fields that do not earn their place. The root makes the
-            last bit of a field dearest, so that a field closes altogether or stays open
-            where it tells something, be it for few values; a plain Σ m keeps many fields
-            ajar. It pushes g only, not the vectors that other readers share.
+            batch: it closes fields that are not worth it. The root's slope is steepest at
+            0, so that a field closes completely or stays open for the values, however few,
+            that are informative; a plain Σ m keeps many fields slightly open. Its gradient
+            reaches g only, not the vectors, which other readers share.
         anchor: the `anchor` of the `FieldEmbedding` below. With vectors around
             (anchor, 0, …, 0) and g = (initial/anchor, 0, …, 0) every product g·e starts
-            near `initial`: every mask starts open. A random g closes half of them
+            near `initial`: every mask starts open. A random g would close half of them
             from the first step, and a closed mask has no gradient.
-        initial: where the products start.
+        initial: initial value of the products.
 
     In training the penalty is multiplied by `penalty_scale`, 1 unless a schedule
     (`mtl_tf.training.gate_schedule`) assigns something else; evaluation counts the whole
@@ -122,10 +122,10 @@ class FieldMask(keras.layers.Layer):
         return _mask(tf.concat(products, axis=2))
 
     def close(self, closed) -> None:
-        """Closes fields to readers, `closed` being `(readers, fields)` booleans.
+        """Close fields to readers, `closed` being `(readers, fields)` booleans.
 
-        Sets g to 0, so that the mask is exactly 0 whatever the field holds: also for
-        values that no batch has shown and that the penalty has therefore not reached.
+        Sets g to 0, so that the mask is exactly 0 for every value of the field, also for
+        values that no batch contained and that the penalty therefore never reached.
         """
         kept = np.repeat(~np.asarray(closed), self.field_dims, axis=1)
         self.g.assign(tf.convert_to_tensor(self.g) * kept)
@@ -148,7 +148,7 @@ class FieldMask(keras.layers.Layer):
         return tf.where(frozen, frozen_value, tf.convert_to_tensor(g))
 
     def _runs(self, inputs):
-        """(vectors (batch, fields, dim), g·e (batch, readers, fields)) per run of widths."""
+        """Per run of equal widths: vectors (batch, fields, dim), g·e (batch, readers, fields)."""
         g = tf.convert_to_tensor(self.g)
         runs = [(dim, len(list(run))) for dim, run in groupby(self.field_dims)]
         widths = [dim * length for dim, length in runs]

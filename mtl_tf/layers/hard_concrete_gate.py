@@ -128,7 +128,7 @@ class HardConcreteGate(keras.layers.Layer):
         if not training:
             self.add_loss(self.penalty * tf.reduce_sum(opened))
             return inputs * tf.cast(self.inference_gate(), inputs.dtype)
-        # The sample first: where replicas wait for each other, a list of losses begins anew.
+        # The sample first: where replicas wait for each other, Keras starts a new list of losses.
         sample = self.sample()
         self.add_loss(
             self.penalty * tf.reduce_sum(tf.convert_to_tensor(self.penalty_scale) * opened)
@@ -155,7 +155,7 @@ class HardConcreteGate(keras.layers.Layer):
         return tf.where(frozen, tf.convert_to_tensor(self.frozen_value), clamped)
 
     def sample(self):
-        """One sample z of all gates, another one at each call."""
+        """Draw a sample z of all gates, a new one at each call."""
         self.draws.assign_add(1)
         draw = tf.convert_to_tensor(self.draws)
         seed = tf.stack([tf.constant(self.seed, draw.dtype), draw])
@@ -164,7 +164,7 @@ class HardConcreteGate(keras.layers.Layer):
         return self._stretch(tf.sigmoid((noise + self.log_alpha) / self.beta))
 
     def inference_gate(self):
-        """ẑ of all gates: what evaluation and serving multiply by."""
+        """ẑ of all gates: the factors in evaluation and serving."""
         return self._stretch(tf.sigmoid(tf.convert_to_tensor(self.log_alpha)))
 
     def open_probability(self):

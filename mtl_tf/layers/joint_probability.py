@@ -1,4 +1,4 @@
-"""`JointProbability`: the probability that several things happen, one after another."""
+"""`JointProbability`: the probability that several events all happen, one after another."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class JointProbability(keras.layers.Layer):
 
         p(click, buy | x) = p(click | x) · p(buy | click, x)
 
-    A loss on the product, over all rows, trains both factors, also the second one where
-    nothing was clicked: its training rows are then the rows it will be asked for.
+    A loss on the product, over all rows, trains both factors, the second one also on rows
+    without a click: it is trained on the same rows that it will score.
 
     Example:
     >>> ctr, cvr = tf.constant([[0.5]]), tf.constant([[0.25]])

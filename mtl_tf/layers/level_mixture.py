@@ -1,4 +1,4 @@
-"""`LevelMixture`: a learned static mix of a network's levels, per task."""
+"""`LevelMixture`: a learned static mixture of a sub-network's levels, per task."""
 
 from __future__ import annotations
 

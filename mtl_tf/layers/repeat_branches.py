@@ -1,4 +1,4 @@
-"""`RepeatBranches`: each branch as often as there are readers of it."""
+"""`RepeatBranches`: each sub-network's output once per reader."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mtl_tf.layers._arguments import check_positive
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class RepeatBranches(keras.layers.Layer):
-    """Feeds several readers from each branch: `(batch, B, d)` -> `(batch, Σ counts, d)`.
+    """Repeats each of B inputs in place: `(batch, B, d)` -> `(batch, Σ counts, d)`.
 
-    Branch b comes `counts[b]` times in a row: in PLE, the input of each expert of the
+    Input b is repeated `counts[b]` times in a row: in PLE, one input for each expert of the
     next level, of which several belong to one task.
 
     Args:
-        counts: number of readers of each of the B branches.
+        counts: number of readers of each of the B inputs.
 
     Example:
     >>> RepeatBranches(counts=[2, 1])(tf.constant([[[1.0], [2.0]]]))[0, :, 0].numpy().tolist()
@@ -41,7 +41,7 @@ class RepeatBranches(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        # Unlike `tf.repeat`, whose gradient scatters, this one's gradient is a sum.
+        # Not `tf.repeat`, whose gradient is a scatter: the gradient here is a sum.
         branches = zip(tf.unstack(inputs, axis=1), self.counts, strict=True)
         return tf.stack([branch for branch, count in branches for _ in range(count)], axis=1)
 

@@ -1,4 +1,4 @@
-"""`Sluice`: a level of networks whose subspaces are mixed across tasks."""
+"""`Sluice`: a level of sub-networks whose subspaces are mixed across tasks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Sluice(keras.layers.Layer):
     """One level of a sluice network: `(batch, K, d)` or `(batch, d)` -> `(batch, K, units)`.
 
     Every task's layer h_k = act(x_k G_k + b_k) is cut into S subspaces of equal width,
-    h_k = [h_k1 … h_kS], and each subspace is given a mix of all subspaces of all tasks:
+    h_k = [h_k1 … h_kS], and each subspace becomes a mixture of all subspaces of all tasks:
 
         h̃_ks = Σ_{m,t} α_{ks,mt} h_mt        α (K·S × K·S), one scalar per pair
 
     The layer adds `penalty` · Σ_k Σ_{s<t} ‖G_ks^T G_kt‖²_F to the model's loss, where
     the columns of G_ks (d × units/S) are the weights of subspace s: it is zero iff each
-    unit of one subspace is orthogonal to each of the other, so that what a task shares
-    and what it keeps to itself stay apart. G are the weights, as in the authors' code,
-    not the activations.
+    unit of one subspace is orthogonal to each of the other, which separates the shared
+    subspace of a task from its private one. G are the weights, as in the authors' code, not
+    the activations.
 
     Args:
         num_tasks: number K of tasks.
@@ -36,7 +36,7 @@ class Sluice(keras.layers.Layer):
         penalty: weight of the orthogonality penalty.
         self_weight: α of a subspace with itself at the start; the rest, 1 − self_weight,
             is spread over the other subspaces.
-        kernel_regularizer: regulariser of the matrices G.
+        kernel_regularizer: regularizer of the matrices G.
 
     Attributes: `sub_networks`, the tasks' layers (`SubNetworks`). Variable: `alpha`
     (K·S, K·S), subspaces ordered by task; row i makes output i.

@@ -13,10 +13,10 @@ from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class SubNetworkRouting(keras.layers.Layer):
-    """SNR's connections: `(batch, J, d)` -> `(batch, I, units)`, what each reader is fed.
+    """SNR's connections: `(batch, J, d)` -> `(batch, I, units)`, the input of each reader.
 
-        SNR-Trans   v_i = Σ_j z_ij u_j W_ij        `units` given
-        SNR-Aver    v_i = Σ_j z_ij u_j             `units=None`: the width stays d
+        SNR-Trans   v_i = Σ_j z_ij u_j W_ij        with `units`
+        SNR-Aver    v_i = Σ_j z_ij u_j             `units=None`: the width is d
 
     z_ij is one hard-concrete gate per connection, a scalar. There is neither bias nor
     activation: v_i is the input of sub-network i (or of tower i), which has its own.
@@ -24,9 +24,9 @@ class SubNetworkRouting(keras.layers.Layer):
 
     Args:
         num_outputs: number I of sub-networks or towers that read.
-        units: width of what each is fed; None adds the inputs up as they are.
+        units: width of each output; None adds the inputs without matrices.
         beta, gamma, zeta, initial_drop, penalty: see `HardConcreteGate`.
-        kernel_regularizer: regulariser of the matrices.
+        kernel_regularizer: regularizer of the matrices.
         seed: of the samples; see `HardConcreteGate`.
 
     Variables: `kernel` (I, J, d, units) of SNR-Trans; `gate` is the
@@ -89,7 +89,7 @@ class SubNetworkRouting(keras.layers.Layer):
             )
         shape = (self.num_outputs, inputs)
         self.gate = HardConcreteGate(shape, **self.gate_arguments, seed=self.seed, name="gate")
-        self.seed = self.gate.seed  # one drawn there, too: a reloaded layer draws on
+        self.seed = self.gate.seed  # also a drawn one: a reloaded layer continues its samples
         self.gate.build(shape)
         self.built = True
 

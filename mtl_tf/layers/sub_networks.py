@@ -19,7 +19,7 @@ class SubNetworks(keras.layers.Layer):
         num_sub_networks: number R of sub-networks.
         units: width of each.
         activation: activation of each.
-        kernel_regularizer: regulariser of the matrices.
+        kernel_regularizer: regularizer of the matrices.
 
     Inputs: `(batch, R, D)`, an input per sub-network, or `(batch, D)`, one for all.
     Output: `(batch, R, units)`. Variables: `kernel` (R, D, units), `bias` (R, units).
@@ -73,8 +73,8 @@ class SubNetworks(keras.layers.Layer):
             products = matmul(inputs, kernel)
             products = tf.reshape(products, (-1, self.num_sub_networks, self.units))
             return self.activation(products + self.bias)
-        # Sub-networks first, up to the activation: an einsum would leave that to the
-        # compiler, which then copies. Between two such layers the transposes cancel.
+        # Sub-networks first, up to the activation: for an einsum the compiler would choose
+        # the layout and copy. Between two such layers the transposes cancel.
         products = tf.matmul(tf.transpose(inputs, (1, 0, 2)), self.kernel)
         bias = tf.convert_to_tensor(self.bias)[:, None]
         return tf.transpose(self.activation(products + bias), (1, 0, 2))

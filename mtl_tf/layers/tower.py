@@ -1,4 +1,4 @@
-"""`Tower`: one task's dense stack, from its cell to its score."""
+"""`Tower`: one task's dense stack, from its sub-network to its score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINKS = {"sigmoid": "sigmoid", "identity": "linear"}
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class Tower(keras.layers.Layer):
-    """A task's score from its cell: `(batch, cells, d)` -> `(batch, 1)`.
+    """A task's score from its sub-network: `(batch, sub-networks, d)` -> `(batch, 1)`.
 
         h_0 = input[:, sub_network],  h_k = act(h_{k-1} W_k + b_k),  score = link(h_K w + b)
 
@@ -21,11 +21,11 @@ class Tower(keras.layers.Layer):
     logits behind a sigmoid and computes on them.
 
     Args:
-        sub_network: index of the cell that the task reads.
+        sub_network: index of the sub-network that the task reads.
         units: widths of the hidden layers; may be empty.
         activation: activation of the hidden layers.
         link: `sigmoid` (binary tasks) or `identity` (regression).
-        kernel_regularizer: regulariser of the matrices.
+        kernel_regularizer: regularizer of the matrices.
 
     Attributes: `hidden`, the hidden `Dense` layers, and `score`, the last one.
 
@@ -80,8 +80,8 @@ class Tower(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 3 or not self.sub_network < input_shape[1]:
             raise ValueError(
-                f"the input must be (batch, cells, width) with more than {self.sub_network} "
-                f"cells. Received: input_shape={tuple(input_shape)}"
+                "the input must be (batch, sub-networks, width) with more than "
+                f"{self.sub_network} sub-networks. Received: input_shape={tuple(input_shape)}"
             )
         shape = (input_shape[0], input_shape[2])
         for layer in (*self.hidden, self.score):

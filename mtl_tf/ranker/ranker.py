@@ -23,7 +23,7 @@ class Ranker(keras.Model):
     It is compiled, fitted, evaluated and saved as any Keras model. Where `compile` is
     given losses by task, a step is
 
-        ∇ = Σ_k c_k ∇L_k + ∇(penalties of gates, masks and regularisers)
+        ∇ = Σ_k c_k ∇L_k + ∇(penalties of gates, masks and regularizers)
 
     with c_k from the loss-weighting strategy, by default the `loss_weights`. The logged
     `loss` is Σ_k w_k L_k + penalties with these fixed weights, whatever the strategy, so

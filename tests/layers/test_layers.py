@@ -252,10 +252,10 @@ BAD_ARGUMENTS = [
     ),
     (
         lambda: layers.ExpertMixture([[0], [1, 1]]),
-        "`reads` must name for every reader one or more experts, each once. "
+        "`reads` must list one or more experts for every reader, each once. "
         "Received: reads=[[0], [1, 1]]",
     ),
-    (lambda: layers.ExpertMixture([]), "`reads` must have a reader. Received: reads=[]"),
+    (lambda: layers.ExpertMixture([]), "`reads` must have at least one reader. Received: reads=[]"),
     (
         lambda: layers.CrossStitch(granularity="channel"),
         "`granularity` must be one of ('unit', 'layer'). Received: granularity='channel'",
@@ -288,9 +288,9 @@ def test_bad_arguments_are_named(make, message):
 
 BAD_INPUTS = [
     (lambda: layers.SubNetworks(3, 4), (2, 4, 5), "must be (batch, D) or (batch, 3, D)"),
-    (lambda: layers.CellSparseSharing(3, 4), (2, 5), "must be (batch, cells, width)"),
+    (lambda: layers.CellSparseSharing(3, 4), (2, 5), "must be (batch, sub-networks, width)"),
     (lambda: layers.FieldMask(3, [4, 2]), (2, 5), "must be the sum of `field_dims`, 6"),
-    (lambda: layers.Tower(3), (2, 3, 5), "with more than 3 cells"),
+    (lambda: layers.Tower(3), (2, 3, 5), "with more than 3 sub-networks"),
     (lambda: layers.SubNetworkRouting(3), (2, 5), "must be (batch, sub-networks, width)"),
     (lambda: layers.RepeatBranches([1, 2]), (2, 3, 5), "must be (batch, 2, width)"),
     (lambda: layers.CrossStitch(), (2, 5), "must be (batch, tasks, units)"),

@@ -21,7 +21,7 @@ class Batch:
             has its share, and they sum up to L_k.
         values: L_k of the whole batch over all replicas, `(tasks,)`.
         labelled: whether the batch has any label of the task, `(tasks,)` booleans.
-        penalty: what gates, masks and regularisers add, a scalar.
+        penalty: what gates, masks and regularizers add, a scalar.
         scale: what losses are multiplied by before they are differentiated, against
             underflow in float16; the optimizer divides by it.
     """
