@@ -130,9 +130,10 @@ class _Text:
     """The lines of the rows, split only when one is asked for."""
 
     def __init__(self, data: bytes, good: np.ndarray):
-        self._data, self._good, self._lines = data, good, None
+        self._data, self._good = data, good
+        self._lines: list[bytes] = []
 
     def __call__(self, i: int) -> str:
-        if self._lines is None:
+        if not self._lines:
             self._lines = self._data.split(b"\n")
         return self._lines[self._good[i]].removesuffix(b"\r").decode(errors="replace")

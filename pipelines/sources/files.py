@@ -59,7 +59,7 @@ class FileRange(NamedTuple):
     """A part of one file, the unit of work: a byte range, or row groups of Parquet.
 
     Attributes:
-        index: Place among all ranges of the job; the same for any number of workers.
+        range_index: Place among all ranges of the job; the same for any number of workers.
         file: Place of the file among the sources.
         path: See `Source`; also the following ones, up to `columns`.
         start: First byte (or row group).
@@ -67,7 +67,7 @@ class FileRange(NamedTuple):
         first_row: Rows of the file before this range, of Parquet.
     """
 
-    index: int
+    range_index: int
     file: int
     path: str
     absolute: str

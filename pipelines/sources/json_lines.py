@@ -37,7 +37,8 @@ class JsonLines:
         table = self._arrow(data) if text.is_utf8(data) else None
         if table is not None and table.num_rows == num_lines:
             columns = {name: table[name].combine_chunks() for name in self._wanted}
-            numbers, malformed = np.arange(line, line + num_lines), []
+            numbers = np.arange(line, line + num_lines)
+            malformed: list[MalformedLine] = []
         else:
             columns, numbers, malformed = self._slow(data, line)
         return RawBatch(columns, len(numbers), numbers, _Text(data, line, numbers), malformed)
@@ -146,10 +147,11 @@ _NAMES = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"
 
 class _Text:
     def __init__(self, data: bytes, line: int, numbers: np.ndarray):
-        self._data, self._line, self._numbers, self._lines = data, line, numbers, None
+        self._data, self._line, self._numbers = data, line, numbers
+        self._lines: list[bytes] = []
 
     def __call__(self, i: int) -> str:
-        if self._lines is None:
+        if not self._lines:
             self._lines = self._data.split(b"\n")
         return self._lines[self._numbers[i] - self._line].rstrip(b"\r").decode(errors="replace")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_tf.errors import DataError
@@ -75,11 +77,15 @@ def _parquet(source: FileRange, wanted: Sequence[str]) -> Iterator[RawBatch]:
                 columns=columns,
                 rows=batch.num_rows,
                 lines=np.arange(row, row + batch.num_rows),
-                text=lambda i, batch=batch: as_json(batch.slice(i, 1).to_pylist()[0]),
+                text=functools.partial(_parquet_row, batch),
                 read_bytes=size * batch.num_rows // max(rows, 1),
                 num_lines=batch.num_rows,
             )
             row += batch.num_rows
+
+
+def _parquet_row(batch: pa.RecordBatch, i: int) -> str:
+    return as_json(batch.slice(i, 1).to_pylist()[0])
 
 
 def _slices(batch: RawBatch) -> Iterator[RawBatch]:
@@ -94,8 +100,12 @@ def _slices(batch: RawBatch) -> Iterator[RawBatch]:
             columns=columns,
             rows=min(BATCH_ROWS, batch.rows - start),
             lines=batch.lines[start : start + BATCH_ROWS],
-            text=lambda i, start=start: batch.text(start + i),
+            text=functools.partial(_text_after, batch, start),
             malformed=batch.malformed if first else [],
             read_bytes=batch.read_bytes if first else 0,
             num_lines=batch.num_lines if first else 0,
         )
+
+
+def _text_after(batch: RawBatch, start: int, i: int) -> str:
+    return batch.text(start + i)

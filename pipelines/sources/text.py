@@ -6,7 +6,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 from isal import igzip, isal_zlib
@@ -16,7 +16,14 @@ MAX_LINE_BYTES = 64 << 20
 COMPRESSIONS = (".gz", ".xz", ".bz2")
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error, isal_zlib.error, pa.ArrowInvalid)
+UNREADABLE: Any = (
+    OSError,
+    EOFError,
+    lzma.LZMAError,
+    zlib.error,
+    isal_zlib.error,
+    pa.ArrowInvalid,
+)
 
 
 class LineTooLong(OSError):

@@ -38,7 +38,7 @@ class AccumulatorCoder(beam.coders.Coder):
 class Analyze(beam.CombineFn):
     """Clean training batches → one accumulator, as bytes; the same in any order."""
 
-    def __init__(self, schema: Mapping[str, Any]):
+    def __init__(self, schema: dict[str, Any]):
         self._schema = schema
 
     def create_accumulator(self) -> Accumulator:
@@ -70,7 +70,7 @@ class FitTransform(beam.DoFn):
     writes `failure.json` and emits nothing: the job ends, and the launcher reports why.
     """
 
-    def __init__(self, schema: Mapping[str, Any], settings: Settings, sources: Sequence[Source]):
+    def __init__(self, schema: dict[str, Any], settings: Settings, sources: Sequence[Source]):
         self._schema_json, self._settings, self._sources = schema, settings, sources
 
     def process(

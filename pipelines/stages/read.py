@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -76,7 +76,7 @@ class ReadAndValidate(beam.DoFn):
     instead of raising, so that the job ends with a sentence and not a stack trace.
     """
 
-    def __init__(self, schema: Mapping[str, Any], settings: Settings):
+    def __init__(self, schema: dict[str, Any], settings: Settings):
         self._schema_json, self._settings = schema, settings
         # For the runner's own display; the job's messages come from the reports.
         self._rows_read = Metrics.counter("preprocess", "rows_read")
@@ -93,7 +93,7 @@ class ReadAndValidate(beam.DoFn):
 
     def process(self, source: FileRange) -> Iterator[Any]:
         report = RangeReport(source, self._schema)
-        chunks = ChunkWriter(self._settings, source.index)
+        chunks = ChunkWriter(self._settings, source.range_index)
         rejects = RejectWriter(self._settings, source)
         try:
             for raw in read(source, self._schema.columns, self._separators):
@@ -105,7 +105,7 @@ class ReadAndValidate(beam.DoFn):
                 train = self._write(source, raw, validated, chunks)
                 if train.num_rows:
                     yield train
-                report_progress(self._settings.root, "read", source.index, report.done)
+                report_progress(self._settings.root, "read", source.range_index, report.done)
             chunks.flush()
             rejects.close()
         except (DataError, OSError) as error:
@@ -163,7 +163,7 @@ class RangeReport:
     def to_json(self, chunks: list[Chunk]) -> dict[str, Any]:
         """Return the report of a range whose clean rows are in `chunks`."""
         return {
-            "range": self._source.index,
+            "range": self._source.range_index,
             "file": self._source.file,
             "rows": self._rows,
             "lines": self._lines,
@@ -235,8 +235,8 @@ class RejectWriter:
 
     def __init__(self, settings: Settings, source: FileRange):
         self._path_in_rows, self._kept = source.path, 0
-        self._path = settings.root / "rejected" / f"{source.index:06d}.jsonl"
-        self._file = None
+        self._path = settings.root / "rejected" / f"{source.range_index:06d}.jsonl"
+        self._file: IO[str] | None = None
 
     def add(self, rows: list[RejectedRow]) -> None:
         """Write rows, until `MAX_KEPT` are written."""
