@@ -111,7 +111,7 @@ def test_large_tables_are_variables_of_the_export(plan, tables, tmp_path):
 def test_a_table_is_stored_once_however_many_masks_it_has(plan):
     before, after = cost(passes.fuse(plan)), cost(folded(plan))
     stored = 4 * DIM * sum(SIZES.values())
-    masks = 4 * DIM * (8 - 3)  # closed ones leave
+    masks = 4 * DIM * (8 - 3)  # closed ones are removed
     assert after.parameters < before.parameters
     assert stored + masks < after.bytes < 2 * stored
     open_rows = sum(

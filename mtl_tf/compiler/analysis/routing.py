@@ -61,7 +61,7 @@ class Routing:
 
 
 def routing(plan: Plan) -> Routing:
-    """Blocks and open links of a plan as `capture` gives it.
+    """Returns the blocks and open links of a plan from `capture`.
 
     A tower is one block with its task. A node that only routes or mixes into one
     sub-network is a part of it. What feeds the softmax of a mixture is left out.

@@ -14,9 +14,9 @@ from mtl_tf.compiler.ir.plan import Plan
 
 
 def sharing(plan: Plan) -> dict[str, Any]:
-    """Fields per task and reader, connections per level, open or closed.
+    """Returns fields per task and reader, and connections per level, open or closed.
 
-    Of a plan as `capture` gives it:
+    Of a plan from `capture`:
     - `tasks`: task -> the fields that can change its score, in the model's order.
     - `fields`: reader -> field -> share of the field's ids that the mask lets through,
       0.0 where it is closed whatever the row holds (1.0 without a mask; a number is 0.0
@@ -121,7 +121,7 @@ def labels(owner: Mapping[str, str | None], level: Mapping[str, Any]) -> dict[st
 
 
 def _only_routes(node: Node) -> bool:
-    """Whether it but sums what gates let through, as SNR's connections do."""
+    """True if it only sums what gates let through, as SNR's connections do."""
     return (
         isinstance(node, Affine)
         and node.activation == "linear"

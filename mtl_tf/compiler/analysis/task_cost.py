@@ -15,7 +15,7 @@ def cost_per_task(
 ) -> dict[str, dict[str, Any]]:
     """Task -> `fields` it reads, and `parameters`, `flops` per row, `bytes` and `ops`.
 
-    Of a plan as `capture` gives it, each task exported with no other, for requests of `batch`
+    Of a plan from `capture`, each task exported with no other, for requests of `batch`
     rows as `optimize` takes them, and tables stored as `tables`. What tasks share is counted
     for each of them: the sum over tasks less what all together cost is what sharing saves.
     """

@@ -75,7 +75,7 @@ class MaskedTable:
 
     @cached_property
     def nonzero_rows(self) -> Array:
-        """True for each row of which the mask leaves anything, `(rows,)`."""
+        """True for each row that the mask does not close, `(rows,)`."""
         parts = zip(self.starts, self.sizes, self.g.float64(), strict=True)
         found = [self._is_open(start, start + size, g) for start, size, g in parts]
         return np.concatenate(found or [np.empty(0, bool)])
@@ -105,7 +105,7 @@ class Embed(Node):
     `capture` makes one node per field; the last pass fuses them. With `pooling`
     (`sum` or `mean`) a field is multivalued, `(n, values)` ids padded with -1:
 
-        sum_l w_l · row_l          divided by sum_l w_l for `mean`; no value gives 0
+        sum_l w_l · row_l          divided by sum_l w_l for `mean`; 0 without a value
 
     with w = 1, or the feature `<field>__weights` when `weighted`.
 

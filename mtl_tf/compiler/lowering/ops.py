@@ -11,10 +11,10 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import LEAK
@@ -98,7 +98,8 @@ class Op:
     """One row of the table.
 
     Attributes:
-        tensorflow: makes TensorFlow's operations.
+        tensorflow: makes TensorFlow's operations; it is given the module `tensorflow`, which
+            only lowering to it imports, and the arguments.
         shape: returns the result's shape, a tuple, or a list of shapes, of arguments that are
             shapes.
         work: returns what it takes, for the result's shape and the arguments.
@@ -157,9 +158,9 @@ def _computes(out: Shape, *_: Any) -> Work:
     return Work(moved=out.size, flops=out.size)
 
 
-def _fuses(out: Shape, *_: Any) -> Work:
+def _fuses(out: Shape, *_: Any, ops: int = 1) -> Work:
     """TensorFlow does it while it writes the product before it."""
-    return Work(flops=out.size)
+    return Work(ops, flops=out.size)
 
 
 def _looks_up(rows: int, table: Shape, each: float = 1.0) -> Work:
@@ -181,18 +182,23 @@ def _multiplies_each(out: Shape, x: Shape, y: Shape) -> Work:
 # TensorFlow's side, where it takes more than one function.
 
 
-def _split(x: Any, sizes: Sequence[int]) -> list[Any]:
+def _call(path: str, **options: Any) -> Callable[..., Any]:
+    """TensorFlow's function of that name."""
+    return lambda tf, *args: attrgetter(path)(tf)(*args, **options)
+
+
+def _split(tf: Any, x: Any, sizes: Sequence[int]) -> list[Any]:
     equal = len(set(sizes)) == 1
     return list(tf.split(x, len(sizes) if equal else list(sizes), axis=1))
 
 
-def _segment_sum(table: Any, ids: Any, count: int) -> Any:
+def _segment_sum(tf: Any, table: Any, ids: Any, count: int) -> Any:
     # Which row each id is of: copies are made ten times as fast as quotients.
     rows = tf.tile(tf.expand_dims(tf.range(tf.size(ids) // count), 1), [1, count])
     return tf.sparse.segment_sum(table, ids, tf.reshape(rows, [-1]))
 
 
-def _assert_in_range(ids: Any, sizes: Any, axis: int | None) -> Any:
+def _assert_in_range(tf: Any, ids: Any, sizes: Any, axis: int | None) -> Any:
     # As unsigned numbers negative ids are too large as well. One assertion is half the
     # time of selecting a row that `gather` refuses, and the largest id of each field a
     # third of that of comparing every id.
@@ -203,39 +209,39 @@ def _assert_in_range(ids: Any, sizes: Any, axis: int | None) -> Any:
         return tf.identity(ids)
 
 
-def _broadcast(row: Any, reference: Any) -> Any:
+def _broadcast(tf: Any, row: Any, reference: Any) -> Any:
     return tf.broadcast_to(row, (tf.shape(reference)[0], *row.shape[1:]))
 
 
 OPS: dict[str, Op] = {
     # Moving numbers.
-    "stack": Op(lambda tensors, axis: tf.stack(tensors, axis=axis), _stack_shape, _writes),
+    "stack": Op(lambda tf, tensors, axis: tf.stack(tensors, axis=axis), _stack_shape, _writes),
     "concat": Op(
-        lambda tensors: tf.concat(tensors, axis=1),
+        lambda tf, tensors: tf.concat(tensors, axis=1),
         lambda tensors: (max(x[0] for x in tensors), sum(x[1] for x in tensors)),
         _writes,
     ),
     "split": Op(_split, lambda x, sizes: [Shape((x[0], size)) for size in sizes], _writes_all),
     "unstack": Op(
-        lambda x, count: list(tf.unstack(x, num=count, axis=1)),
+        lambda tf, x, count: list(tf.unstack(x, num=count, axis=1)),
         lambda x, count: [Shape((x[0],))] * count,
         _nothing,
     ),
     "columns": Op(
-        lambda x, start, stop: x[:, start:stop],
+        lambda tf, x, start, stop: x[:, start:stop],
         lambda x, start, stop: (x[0], stop - start),
         _writes,
     ),
     "pieces": Op(
-        lambda x, index: tf.gather(x, index, axis=1),
+        lambda tf, x, index: tf.gather(x, index, axis=1),
         lambda x, index: (x[0], index[0], *x[2:]),
         _writes,
     ),
-    "reshape": Op(tf.reshape, reshaped, _nothing),
-    "transpose": Op(tf.transpose, lambda x: x[::-1], _writes),
-    "zeros_like": Op(tf.zeros_like, _same, _writes),
-    "expand_last": Op(lambda x: tf.expand_dims(x, -1), lambda x: (*x, 1), _nothing),
-    "to_float": Op(lambda x: tf.cast(x, tf.float32), _same, _writes),
+    "reshape": Op(_call("reshape"), reshaped, _nothing),
+    "transpose": Op(_call("transpose"), lambda x: x[::-1], _writes),
+    "zeros_like": Op(_call("zeros_like"), _same, _writes),
+    "expand_last": Op(lambda tf, x: tf.expand_dims(x, -1), lambda x: (*x, 1), _nothing),
+    "to_float": Op(lambda tf, x: tf.cast(x, tf.float32), _same, _writes),
     # The number of rows takes three operations.
     "broadcast": Op(
         _broadcast,
@@ -244,7 +250,7 @@ OPS: dict[str, Op] = {
     ),
     # Tables and ids.
     "gather": Op(
-        tf.gather,
+        _call("gather"),
         lambda table, ids: (*ids, table[1]),
         lambda out, table, ids: _looks_up(ids.size, table),
     ),
@@ -252,46 +258,47 @@ OPS: dict[str, Op] = {
     "segment_sum": Op(
         _segment_sum, lambda table, ids, count: (ids.size // count, table[1]), _sums_rows
     ),
-    # Along `axis` of the ids lie the fields, of these sizes; None: there is one size. It takes a
-    # maximum, a comparison, its conjunction and an assertion.
-    "assert_in_range": Op(_assert_in_range, _same, functools.partial(_nothing, ops=5)),
+    # Along `axis` of the ids lie the fields, of these sizes; None: there is one size. It takes two
+    # casts, a maximum, a comparison, its conjunction and an assertion.
+    "assert_in_range": Op(_assert_in_range, _same, functools.partial(_nothing, ops=6)),
     # A comparison and a cast.
     "valid_mask": Op(
-        lambda ids: tf.cast(ids >= 0, tf.float32),
+        lambda tf, ids: tf.cast(ids >= 0, tf.float32),
         _same,
         lambda out, ids: Work(ops=2, moved=out.size, flops=out.size),
     ),
-    "clip_negative": Op(lambda ids: tf.maximum(ids, 0), _same, _nothing),
+    "clip_negative": Op(lambda tf, ids: tf.maximum(ids, 0), _same, _nothing),
     # Arithmetic.
-    "add": Op(tf.add, _each, _computes),
-    "multiply": Op(tf.multiply, _each, _computes),
-    "divide_no_nan": Op(tf.math.divide_no_nan, _each, _computes),
+    "add": Op(_call("add"), _each, _computes),
+    "multiply": Op(_call("multiply"), _each, _computes),
+    "divide_no_nan": Op(_call("math.divide_no_nan"), _each, _computes),
     "matmul": Op(
-        tf.matmul,
+        _call("matmul"),
         lambda x, y: (x[0], y[1]),
         lambda out, x, y: Work(flops=2 * x.size * y[1]),
     ),
-    "matmul_each": Op(tf.matmul, lambda x, y: (x[0], x[1], y[2]), _multiplies_each),
+    "matmul_each": Op(_call("matmul"), lambda x, y: (x[0], x[1], y[2]), _multiplies_each),
     # To ids offsets are added for themselves, which is little beside their lookups.
-    "bias_add": Op(tf.nn.bias_add, _same, _fuses),
+    "bias_add": Op(_call("nn.bias_add"), _same, _fuses),
     "sum": Op(
-        lambda x, axis: tf.reduce_sum(x, axis=axis),
+        lambda tf, x, axis: tf.reduce_sum(x, axis=axis),
         _sum_shape,
         lambda out, x, axis: Work(moved=x.size, flops=x.size),
     ),
-    "softmax": Op(tf.nn.softmax, _same, lambda out, x: Work(moved=x.size, flops=3 * x.size)),
+    "softmax": Op(_call("nn.softmax"), _same, lambda out, x: Work(moved=x.size, flops=3 * x.size)),
     # Activations, by the names that plans know them by.
-    "relu": Op(tf.nn.relu, _same, _fuses),
-    "relu6": Op(tf.nn.relu6, _same, _fuses),
-    "leaky_relu": Op(functools.partial(tf.nn.leaky_relu, alpha=LEAK), _same, _fuses),
-    "tanh": Op(tf.tanh, _same, _fuses),
-    "sigmoid": Op(tf.sigmoid, _same, _fuses),
-    "softplus": Op(tf.nn.softplus, _same, _fuses),
-    "softsign": Op(tf.nn.softsign, _same, _fuses),
-    "elu": Op(tf.nn.elu, _same, _fuses),
-    "selu": Op(tf.nn.selu, _same, _fuses),
-    "silu": Op(tf.nn.silu, _same, _fuses),
-    "gelu": Op(tf.nn.gelu, _same, _fuses),
+    "relu": Op(_call("nn.relu"), _same, _fuses),
+    "relu6": Op(_call("nn.relu6"), _same, _fuses),
+    "leaky_relu": Op(_call("nn.leaky_relu", alpha=LEAK), _same, _fuses),
+    "tanh": Op(_call("tanh"), _same, _fuses),
+    "sigmoid": Op(_call("sigmoid"), _same, _fuses),
+    "softplus": Op(_call("nn.softplus"), _same, _fuses),
+    "softsign": Op(_call("nn.softsign"), _same, _fuses),
+    "elu": Op(_call("nn.elu"), _same, _fuses),
+    "selu": Op(_call("nn.selu"), _same, _fuses),
+    # Of several operations each.
+    "silu": Op(_call("nn.silu"), _same, functools.partial(_fuses, ops=4)),
+    "gelu": Op(_call("nn.gelu"), _same, functools.partial(_fuses, ops=5)),
 }
 
 

@@ -123,7 +123,7 @@ class _TensorFlowEngine:
         self._tables: dict[object, list[LoadTimeTable]] = {}
 
     def __call__(self, op: str, *args: Any) -> Any:
-        return OPS[op].tensorflow(*args)
+        return OPS[op].tensorflow(tf, *args)
 
     def weight(self, *weights: n.Weight, shape: Sequence[int] | None = None) -> Any:
         key = "+".join(map(str, weights))

@@ -1,9 +1,9 @@
-"""Rewrites of a plan: each takes a plan and gives one with the same scores.
+"""Rewrites of a plan: each returns a plan with the same scores.
 
-Gates, masks and tasks go first (1-5), then what is left is made fast (6, 7). Each pass
-is a function of its own file, usable and testable alone. After them come `materialize_masks`,
-which says what is stored and what is made at load, `split_context`, for requests of one user
-and many candidates, and `quantize_tables`, which alone changes scores: it rounds.
+First what gates, masks and unrequested tasks close is removed, then the rest is fused. Each
+pass is a function in a file of its own, usable and testable alone; `pipeline.py` has them in
+one ordered table. On request follow `split_context`, for requests of one user and many
+candidates, and `quantize_tables`, the only one that changes scores: it rounds.
 """
 
 from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead

@@ -55,7 +55,7 @@ class Pass:
             and without it are both finished and compared; `on request`, by a call of its own
             after `optimize`.
         run: each way to apply it.
-        renames: it gives new names to what it keeps, so a report cannot list what is gone.
+        renames: it renames what it keeps, so a report cannot list what was removed.
     """
 
     name: str
