@@ -32,7 +32,7 @@ def shares(schema: Schema, given: Collection[str]) -> dict[str, float]:
         return {"train": 1 - sum(part.values()), **part}
     if not part:
         raise UserError(
-            "every split has a file of its own or a share of 0, but there are plain inputs too; "
+            "every split has its own file or a share of 0, but there are plain inputs, too; "
             "say where their rows go, as in `--input train=FILE`"
         )
     total = sum(part.values())

@@ -26,7 +26,7 @@ class CsvLines:
     """
 
     def __init__(self, columns: Sequence[str], wanted: Sequence[str], delimiter: str):
-        # Arrow cannot tell two columns of one name apart; unwanted ones may repeat.
+        # Arrow needs distinct names; only unwanted columns may repeat.
         self._names = [
             name if name in wanted else f"\0{i}\0{name}" for i, name in enumerate(columns)
         ]
@@ -122,7 +122,7 @@ class CsvLines:
         return len(list(rows)) == 2
 
 
-# A cell may be of any length, also in a column that nobody reads.
+# Cells may have any length, also in columns that are not read.
 csv.field_size_limit(2**31 - 1)
 
 

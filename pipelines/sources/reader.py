@@ -1,4 +1,4 @@
-"""From a file range to its batches, whatever the format."""
+"""Reading a file range of any format as batches."""
 
 from __future__ import annotations
 

@@ -74,10 +74,10 @@ class FitTransform(beam.DoFn):
         self._schema_json, self._settings, self._sources = schema, settings, sources
 
     def process(
-        self, _: Any, analysed: bytes, reports: Sequence[Mapping[str, Any]]
+        self, _: Any, analyzed: bytes, reports: Sequence[Mapping[str, Any]]
     ) -> Iterator[EncodeTask]:
         schema = Schema.from_json(self._schema_json)
-        accumulator = Accumulator.from_bytes(analysed)
+        accumulator = Accumulator.from_bytes(analyzed)
         reports = sorted(reports, key=lambda report: report["range"])
         root = self._settings.root
         write_json(root / "read.json", {"reports": reports}, indent=None)

@@ -27,7 +27,7 @@ from pipelines.sources import Source
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Raise `UserError` if the dataset could not be published there in the end."""
+    """Raise `UserError` if the dataset cannot be published there."""
     if "://" in str(output):
         raise UserError(
             f"--output {output}: expected a folder that every worker can open; received a URL; "
@@ -74,7 +74,7 @@ def publish(settings: Settings, output: Path, overwrite: bool) -> None:
 
 
 def raise_failure(settings: Settings, output: Path) -> None:
-    """Raise the `DataError` that stopped the job, if any; keep the rejected rows behind it."""
+    """Raise the `DataError` that stopped the job, if any; keep the rejected rows."""
     if not (settings.root / "failure.json").exists():
         return
     message = _read(settings, "failure")["message"]

@@ -48,7 +48,7 @@ def plan_encode_tasks(chunks: Sequence[Chunk], settings: Settings) -> Iterator[E
 
 
 def _groups(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
-    """Join neighbours up to the size of a full chunk: small files make small chunks."""
+    """Join neighbors up to the size of a full chunk: small files make small chunks."""
     groups: list[list[Chunk]] = []
     rows = 0
     for chunk in chunks:

@@ -19,7 +19,7 @@ def clean_label(
 ) -> dict[str, pa.Array]:
     """Return `label/<task>` and `weight/<task>`, float32; add faults to `faults`.
 
-    Where the row is not trained on, for whatever reason, the label is null and the weight 0.
+    Where the row is not trained on, for any reason, the label is null and the weight 0.
 
     Raises:
         UnsupportedType: The file's type of a column can never be converted.
