@@ -1,7 +1,7 @@
-"""The layers in a `tfrs.Model` of one's own: `python examples/tfrs_ranking.py`.
+"""The layers in a `tfrs.Model` of your own: `python examples/tfrs_ranking.py`.
 
 Two tasks on generated rows: `click` depends on city and hour, `buy` on city and price;
-`noise` matters to nobody. Field masks and gated cells find that out while training.
+`noise` is irrelevant. Field masks and gated sub-networks learn that in training.
 """
 
 import os
@@ -20,7 +20,7 @@ TASKS = ("click", "buy")
 
 
 class TwoTasks(tfrs.Model):
-    """Masks at the input, one cell per task and a shared one, a tower per task."""
+    """Masks at the input, a sub-network per task and a shared one, a tower per task."""
 
     def __init__(self):
         super().__init__()
@@ -33,15 +33,15 @@ class TwoTasks(tfrs.Model):
         self.mask = FieldMask(num_readers=3, field_dims=[8] * len(SIZES), penalty=0.02)
         self.first = SubNetworks(3, 16, activation="relu")
         self.second = CellSparseSharing(2, 8, activation="relu", penalty=1e-3)
-        self.towers = [Tower(cell, units=[8]) for cell in range(len(TASKS))]
+        self.towers = [Tower(index, units=[8]) for index in range(len(TASKS))]
         self.rankings = [
             tfrs.tasks.Ranking(metrics=[tf.keras.metrics.AUC(name=f"auc_{task}")]) for task in TASKS
         ]
 
     def call(self, features, training=None):
         seen = self.mask(self.embedding(features), training=training)
-        cells = self.second(self.first(seen), training=training)
-        return [tower(cells) for tower in self.towers]
+        x = self.second(self.first(seen), training=training)
+        return [tower(x) for tower in self.towers]
 
     def compute_loss(self, inputs, training=False):
         features, labels = inputs

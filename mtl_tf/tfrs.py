@@ -1,6 +1,6 @@
 """tensorflow-recommenders: any architecture as a `tfrs.models.Model`, in Keras 2 mode.
 
-The layers need nothing of this: they also go into a `tfrs.Model` of your own
+The layers do not need this module: they can be used in a `tfrs.Model` of your own as well
 (`examples/tfrs_ranking.py`).
 """
 
@@ -36,17 +36,17 @@ class MultiTaskRanker(tfrs.models.Model):
 
         loss = Σ_k w_k · Ranking_k(labels, scores, weights) + the penalties of gates and masks
 
-    It takes the batches of `mtl_tf.records.dataset`: features, labels and weights, each a
-    dict. A row of weight 0 has no label for that task, whatever its label holds: neither
-    the loss nor the metrics count it.
+    It is trained on the batches of `mtl_tf.records.dataset`: features, labels and weights,
+    each a dict. A row of weight 0 has no label for that task, whatever its label holds:
+    neither the loss nor the metrics count it.
 
     Args:
         transform_or_features: a fitted transform, or its `features`.
         tasks: the schema's tasks, with their loss weights w_k.
         config: the `model` part of the configuration, such as `mtl_tf.config.MSSM()`.
 
-    Attributes: `network`, the Keras model inside, which `mtl_tf.compiler.capture.tracer` takes
-    and `save` stores whole; `rankings`, the `Ranking` by task name.
+    Attributes: `network`, the Keras model inside, which can be saved and exported;
+    `rankings`, the `Ranking` by task name.
 
     Metrics, as everywhere here: `auc_<task>` and `logloss_<task>` for binary tasks,
     `mse_<task>` and `mae_<task>` for regression. Keras' AUC counts in 200 bins.
@@ -86,7 +86,7 @@ class MultiTaskRanker(tfrs.models.Model):
         }
 
     def compile(self, *args, **kwargs):
-        """Keras' own; the metrics are the tasks', and weighted."""
+        """Configure training as Keras does; the metrics are the tasks', and weighted."""
         super().compile(*args, **{"weighted_metrics": [], **kwargs})
 
     def call(self, inputs, training=None):
@@ -100,7 +100,7 @@ class MultiTaskRanker(tfrs.models.Model):
         if missing:
             raise UserError(
                 f"expected batches (features, labels, weights) with a label per task; received "
-                f"none for `{missing[0]}`. `mtl_tf.records.dataset` makes such batches"
+                f"none for `{missing[0]}`. `mtl_tf.records.dataset` returns such batches"
             )
         scores = self(features, training=training)
         total = tf.constant(0.0)
@@ -113,7 +113,7 @@ class MultiTaskRanker(tfrs.models.Model):
 
 
 def _known(label: Any, weight: Any) -> Any:
-    """Labels with 0 where the weight is 0: what is not known may be NaN, and 0 · NaN is NaN."""
+    """Labels with 0 where the weight is 0: a missing label may be NaN, and 0 · NaN is NaN."""
     if weight is None:
         return label
     return tf.where(tf.reshape(weight > 0, tf.shape(label)), label, tf.zeros_like(label))

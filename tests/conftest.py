@@ -35,7 +35,7 @@ SLOW = (
     "compiler/test_capture",
     "compiler/test_lower",
     "docs/test_docstrings",
-    "layers/test_layers",
+    "layers/test_conformance",
     "models/*",
     "pipelines/test_bad_data",
     "pipelines/test_command",

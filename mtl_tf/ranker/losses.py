@@ -21,11 +21,11 @@ _LOSSES = {
 class MaskedMeanLoss(keras.losses.Loss):
     """Mean loss over the examples that have a label: Σ w·ℓ / Σ w, and 0 where Σ w = 0.
 
-    Keras' own mean divides by the batch's size, so that a task whose label is rare
-    would learn more slowly the rarer it is, and an example weight would change the
-    learning rate. A weight of 0 means "no label": such an example adds nothing,
-    whatever its label holds, NaN included. Under a distribution strategy Σ w is that of
-    the global batch, however unevenly labels fall on the replicas.
+    Keras' own mean divides by the batch size: a task would learn more slowly the rarer its
+    label is, and example weights would change the learning rate. A weight of 0 means "no
+    label": such an example adds nothing, whatever its label holds, NaN included. Under a
+    distribution strategy Σ w is that of the global batch, however unevenly the labels are
+    distributed over the replicas.
 
     Args:
         kind: `binary` (cross-entropy, computed on the logits that Keras finds behind
@@ -54,7 +54,7 @@ class MaskedMeanLoss(keras.losses.Loss):
         share = tf.math.divide_no_nan(
             tf.reduce_sum(weight * losses), sum_over_replicas(tf.reduce_sum(weight))
         )
-        # Keras 2 divides by the number of replicas what a loss gives, Keras 3 expects it done.
+        # Keras 2 divides a loss by the number of replicas, Keras 3 expects that already done.
         return share * num_replicas() if LEGACY else share
 
     def call(self, y_true, y_pred):

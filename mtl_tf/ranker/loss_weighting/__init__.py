@@ -1,4 +1,4 @@
-"""Loss weighting: how several tasks' losses make one step. One strategy per file."""
+"""Loss weighting: one gradient step from the losses of several tasks. One strategy per file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _METHODS = {
 
 
 def weighting_for(config: Any) -> Weighting:
-    """The strategy that `training.loss_weighting` of a configuration names.
+    """Create the strategy that `training.loss_weighting` of a configuration names.
 
     Example:
     >>> from mtl_tf.config.loss_weighting import DWA

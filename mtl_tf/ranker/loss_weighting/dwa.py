@@ -18,8 +18,8 @@ class DynamicWeightAverage(Weighting):
 
         c_k(t) = w_k · K · softmax_k(r_k / T),  r_k = L_k(t−1) / L_k(t−2),  r = 1 for t ≤ 2
 
-    L_k(t) is the mean of L_k over the batches of epoch t that have a label of the task.
-    An epoch without any is no epoch for that task: its r_k stays.
+    L_k(t) is the mean of L_k over the batches of epoch t that have a label of the task. An
+    epoch without any such batch is not counted for that task: its r_k does not change.
 
     Args:
         temperature: T; a large one makes the weights equal.

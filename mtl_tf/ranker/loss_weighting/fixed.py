@@ -10,7 +10,7 @@ from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class Fixed(Weighting):
-    """Σ_k w_k L_k with the tasks' own weights w_k, which nothing changes."""
+    """Σ_k w_k L_k with the tasks' own, constant weights w_k."""
 
     def coefficients(self, batch: Batch) -> Any:
         return self.weights

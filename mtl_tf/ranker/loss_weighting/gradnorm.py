@@ -17,7 +17,7 @@ _LEAST = 1e-3
 
 
 class NothingShared(UserError, ValueError):
-    """A mistake in a configuration, and in Python a wrong argument of `compile`."""
+    """A mistake in a configuration; in Python, a wrong argument of `compile`."""
 
 
 @keras.saving.register_keras_serializable("mtl_tf")
@@ -28,16 +28,17 @@ class GradNorm(Weighting):
         minimise over v:  Σ_k |G_k − mean_j(G_j) · r_k^α|,  the second term held constant
         then Σ_k v_k = K;  c_k = w_k v_k
 
-    W are the shared variables of the last layer that has any, but for gates; L_k(0) is
-    the first batch's loss that has a label of the task. A task without labels in a batch
-    is not among the j, and its v_k stays; the others then sum up to the rest of K, and
-    a single one stays too. v is kept above 1e-3, since a step could make it negative.
+    W are the shared variables, gates excepted, of the last layer that has any; L_k(0) is the
+    loss of the first batch with a label of the task. A task without labels in a batch is not
+    among the j, and its v_k does not change; the others then sum to the rest of K, and a
+    single one does not change either. v is kept above 1e-3, since a step could make it
+    negative.
 
-    The task's own w_k multiplies what GradNorm found; inside G_k it would be undone.
+    The task's own w_k multiplies v_k; inside G_k, GradNorm would undo it.
 
     Args:
-        alpha: α, the force that pulls slow tasks up; 0 makes all norms equal.
-        learning_rate: of v, which Adam moves.
+        alpha: α, how strongly slow tasks are favored; 0 makes all norms equal.
+        learning_rate: Adam's learning rate for v.
 
     Variables: `balance`, v, `(tasks,)`, with its moments, and the first losses.
 
@@ -77,19 +78,19 @@ class GradNorm(Weighting):
         with tf.control_dependencies([now, balance]):
             gradient = self._gradient(batch, balance)
             labelled = tf.cast(batch.labelled, tf.float32)
-            # A single task is its own mean: rounding would decide the sign.
+            # A single task is its own mean: the sign would be that of a rounding error.
             several = tf.reduce_sum(labelled) > 1
-            # Where a scaled loss overflows float16, the optimizer makes no step either.
+            # Where a scaled loss overflows float16, the optimizer skips the step too.
             finite = tf.reduce_all(tf.math.is_finite(gradient))
-            moves = batch.labelled & several & finite
-            moved = tf.maximum(self._v.step(gradient, moves), _LEAST)
+            updated = batch.labelled & several & finite
+            moved = tf.maximum(self._v.step(gradient, updated), _LEAST)
             rest = len(self.tasks) - tf.reduce_sum((1 - labelled) * balance)
             factor = tf.math.divide_no_nan(rest, tf.reduce_sum(labelled * moved))
             self.balance.assign(tf.where(batch.labelled, factor * moved, balance))
         return now
 
     def _gradient(self, batch: Batch, balance: Any) -> Any:
-        """Of Σ|G − target| with respect to v: sign(G_k − target_k) · ‖∇_W L_k‖."""
+        """The gradient of Σ|G − target| by v: sign(G_k − target_k) · ‖∇_W L_k‖."""
         labelled = tf.cast(batch.labelled, tf.float32)
         unset = batch.labelled & (self._first <= 0)
         first = tf.where(unset, batch.values, self._first)

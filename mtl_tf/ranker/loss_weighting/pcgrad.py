@@ -1,4 +1,4 @@
-"""`PCGrad`: takes out of each task's gradient what conflicts with another's."""
+"""`PCGrad`: conflicting components are projected out of each task's gradient."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class PCGrad(Weighting):
-    """Gradient surgery on what several tasks share: for each task i, in a random order of
-    the other tasks j,
+    """Gradient surgery on shared variables: for each task i, in a random order of the other
+    tasks j,
 
-        g_i ← g_i − min(0, ⟨g_i, h_j⟩) / ‖h_j‖² · h_j        h_j the j's gradient as it was
+        g_i ← g_i − min(0, ⟨g_i, h_j⟩) / ‖h_j‖² · h_j        h_j = w_j ∇L_j, unchanged
 
-    and then ∇ = Σ_i g_i. The g start at w_i ∇L_i. Since every g_i stays a combination of
-    the h, only their inner products are needed, and the order of the sums does not
-    matter. What a single task reaches gets that task's plain gradient. A task without
-    labels in a batch has h = 0, and nothing conflicts with it.
+    and then ∇ = Σ_i g_i. The g start at h_i. Since every g_i is a combination of the h, only
+    their inner products are needed, and the order of the sums does not matter. Variables
+    that a single task reaches get its plain gradient. A task without labels in a batch has
+    h = 0, and nothing conflicts with it.
 
-    Variables: `steps`, from which the random orders follow.
+    Variables: `steps`, which determines the random orders.
 
     Args:
         seed: of the random orders.
@@ -64,7 +64,7 @@ class PCGrad(Weighting):
         ]
 
     def _order(self, step: Any) -> Any:
-        """For each task a random order of all, `(tasks, tasks)`."""
+        """A random order of all tasks for each task, `(tasks, tasks)`."""
         count = len(self.tasks)
         seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         return tf.argsort(tf.random.stateless_uniform((count, count), seed), axis=1)
@@ -78,12 +78,12 @@ def surgery(products: Any, order: Any) -> Any:
 
     Args:
         products: ⟨h_i, h_j⟩, `(tasks, tasks)`.
-        order: row i is the order in which g_i meets the tasks; itself it passes.
+        order: row i is the order of the tasks that g_i is projected against, i skipped.
 
     Returns:
         `(tasks, tasks)`: row i holds the factors of the h in g_i.
 
-    Example: two gradients (1, 0) and (−1, 1); each loses what conflicts with the other.
+    Example: two gradients (1, 0) and (−1, 1), each without its conflict with the other.
     >>> products = tf.constant([[1.0, -1.0], [-1.0, 2.0]])
     >>> surgery(products, tf.constant([[0, 1], [0, 1]])).numpy().tolist()
     [[1.0, 0.5], [1.0, 1.0]]

@@ -1,4 +1,4 @@
-"""Inner products of the tasks' gradients over what the tasks share."""
+"""The tasks' gradients, and their inner products over the shared variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def inner_products(gradients: Sequence[Any], slices: TaskSlices) -> Any:
 
     Args:
         gradients: the variable's gradient from each task: dense, `IndexedSlices` or None.
-        slices: what the variable reaches; what only one task reaches does not count.
+        slices: the tasks that the variable reaches; slices of a single task are left out.
     """
     found = [gradient for gradient in gradients if gradient is not None]
     if not found or not slices.is_shared.any():
@@ -43,10 +43,10 @@ def loss_gradients(tape: Any, loss: Any, variables: Sequence[Any], factor: Any) 
 
 
 def _rows(gradients: Sequence[tf.IndexedSlices | None]) -> list[Any]:
-    """The gradients' rows, each once and at the same place in every task's.
+    """The gradients' rows, each once and at the same position for every task.
 
     A large table's gradient must not become as large as the table; and sorting, unlike
-    `tf.unique`, gives shapes that XLA knows.
+    `tf.unique`, has shapes that XLA knows.
     """
     found = [gradient for gradient in gradients if gradient is not None]
     indices = tf.concat([gradient.indices for gradient in found], axis=0)

@@ -19,10 +19,10 @@ class Uncertainty(Weighting):
 
     with a = 1/2 for regression (a Gaussian's likelihood) and a = 1 for binary tasks (a
     softmax of temperature σ², as the paper approximates it). So c_k = w_k a_k exp(−s_k).
-    A task without labels in a batch leaves s_k where it is.
+    A batch without labels for a task does not change its s_k.
 
     Args:
-        learning_rate: of s, which Adam moves.
+        learning_rate: Adam's learning rate for s.
 
     Variables: `log_variance`, `(tasks,)`, and its moments.
 

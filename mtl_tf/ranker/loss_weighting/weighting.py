@@ -1,4 +1,4 @@
-"""`Weighting`: how the tasks' losses make one step; what every strategy offers."""
+"""`Weighting`: the interface of a loss-weighting strategy."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mtl_tf.ranker.task_reach import TaskReach
 
 @dataclass(frozen=True)
 class Batch:
-    """What a strategy is told about a batch.
+    """The losses of a batch, as a strategy receives them.
 
     Attributes:
         tape: recorded the forward pass; persistent if the strategy asks for that.
-        losses: L_k by task, each a scalar. Under a distribution strategy each replica
-            has its share, and they sum up to L_k.
+        losses: L_k by task, each a scalar. Under a distribution strategy these are the
+            replica's shares, whose sum over the replicas is L_k.
         values: L_k of the whole batch over all replicas, `(tasks,)`.
-        labelled: whether the batch has any label of the task, `(tasks,)` booleans.
-        penalty: what gates, masks and regularizers add, a scalar.
-        scale: what losses are multiplied by before they are differentiated, against
-            underflow in float16; the optimizer divides by it.
+        labelled: True where the batch has a label of the task, `(tasks,)` booleans.
+        penalty: the sum of the penalties of gates, masks and regularizers, a scalar.
+        scale: factor on the losses before they are differentiated, against underflow in
+            float16; the optimizer divides by it.
     """
 
     tape: tf.GradientTape
@@ -39,22 +39,22 @@ class Weighting(tf.Module):
 
         ∇ = Σ_k c_k ∇L_k + ∇penalty
 
-    A subclass says what c_k is, in `coefficients`, or replaces `gradients` altogether.
-    The tasks' own weights w_k are a factor of every c_k, so that a strategy balances and
-    the user still says what matters more. Penalties are never weighted.
+    A subclass implements `coefficients`, which returns c_k, or overrides `gradients`. The
+    tasks' own weights w_k are a factor of every c_k, so that a strategy balances and the
+    user still decides which task matters more. Penalties are never weighted.
 
-    What a strategy learns or counts is in its `variables`, and nowhere else: not in the
-    model, whose saved weights and outputs stay the same whatever the strategy.
+    Everything that a strategy learns or counts is in its `variables`, not in the model,
+    whose saved weights and outputs do not depend on the strategy.
 
-    Attributes, after `build`: `tasks`, the names in order; `task_weights`, w_k;
-    `kinds`, `binary` or `regression` by task; `reach`, what each variable reaches.
+    Attributes, after `build`: `tasks`, the names in order; `task_weights`, w_k; `kinds`,
+    `binary` or `regression` by task; `reach`, the tasks that each variable reaches.
     """
 
     persistent = False
-    """Whether `gradients` asks the tape more than once."""
+    """True if `gradients` uses the tape more than once."""
 
     by_epoch = False
-    """Whether `end_epoch` is to be called."""
+    """True if `end_epoch` must be called."""
 
     def build(
         self,
@@ -63,7 +63,7 @@ class Weighting(tf.Module):
         kinds: Sequence[str],
         reach: TaskReach,
     ) -> None:
-        """Creates the variables; `compile` calls it."""
+        """Create the variables; called by `compile`."""
         self.tasks = tuple(tasks)
         self.task_weights = tuple(float(weight) for weight in weights)
         self.kinds = tuple(kinds)
@@ -71,7 +71,7 @@ class Weighting(tf.Module):
         self._create()
 
     def _create(self) -> None:
-        """Creates the strategy's variables."""
+        """Create the strategy's variables."""
 
     @property
     def weights(self) -> Any:
@@ -79,11 +79,11 @@ class Weighting(tf.Module):
         return tf.constant(self.task_weights)
 
     def coefficients(self, batch: Batch) -> Any:
-        """c_k for this batch, `(tasks,)`; also where a strategy learns."""
+        """c_k for this batch, `(tasks,)`. A strategy that learns from batches does so here."""
         raise NotImplementedError
 
     def gradients(self, batch: Batch, variables: Sequence[Any]) -> list[Any]:
-        """One gradient per variable."""
+        """The gradient of each variable; None where there is none."""
         coefficients = tf.unstack(self.coefficients(batch) * batch.scale, len(self.tasks))
         penalty = tf.ones_like(batch.penalty) * batch.scale
         return batch.tape.gradient(
@@ -94,7 +94,7 @@ class Weighting(tf.Module):
         """Called after an epoch's last step, if `by_epoch`."""
 
     def current(self) -> Any:
-        """c_k as they stand, `(tasks,)`: the log's `weight_<task>`."""
+        """The present c_k, `(tasks,)`: the log's `weight_<task>`."""
         return self.weights
 
     def get_config(self) -> dict[str, Any]:

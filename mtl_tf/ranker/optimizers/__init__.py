@@ -1,4 +1,4 @@
-"""What moves the variables: Adam, large embedding tables row by row."""
+"""The optimizer: Adam, with row-wise Adagrad for large embedding tables."""
 
 from mtl_tf.ranker.optimizers.adam import Adam
 from mtl_tf.ranker.optimizers.build import optimizer_for

@@ -1,4 +1,4 @@
-"""`Adam` with a learning rate of its own for gates, masks and tables, and tables by rows."""
+"""`Adam` with learning rates of their own for gates and masks, and row-wise Adagrad for tables."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mtl_tf.ranker.optimizers.row_adagrad import apply_row_adagrad
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class Adam(DuplicatesKept, keras.optimizers.Adam):
-    """Adam whose step is scaled for gates, masks and tables; chosen tables move by rows.
+    """Adam with other learning rates for gates and masks, and row-wise Adagrad for tables.
 
-    Adam moves every variable by about `learning_rate` a step, whatever the size of its
-    gradient, and so whatever the weight of a penalty. log α has to travel some four
-    units to close a gate: at the rate that suits matrices that takes thousands of steps.
+    Adam changes every variable by about `learning_rate` a step, whatever the size of its
+    gradient, and so whatever the weight of a penalty. log α has to change by about four to
+    close a gate: at the rate that suits matrices that takes thousands of steps.
 
-    It also moves every row of a table at every step, by its momentum. So tables of a width
-    in `row_sparse_widths` are moved by row-wise Adagrad instead (see `apply_row_adagrad`):
-    a step costs what the batch's ids cost, whatever the table's size; a row that is not in
-    the batch keeps its bits; and the state is 8 bytes a row instead of 8 a number.
+    It also changes every row of a table at every step, by its momentum. So tables of a width
+    in `row_sparse_widths` are updated by row-wise Adagrad instead (see `apply_row_adagrad`):
+    the cost of a step depends on the batch's ids, not on the table's size; a row that is not
+    in the batch keeps its bits; and the state is 8 bytes a row instead of 8 a number.
 
-    A variable is a gate, mask or table if the layer that owns it says so (see
+    A variable is a gate, mask or table if its layer gave it that role (see
     `mtl_tf.backend.variables.set_role`); its name does not matter.
 
     Args:
@@ -107,7 +107,7 @@ class Adam(DuplicatesKept, keras.optimizers.Adam):
             gradient = tf.convert_to_tensor(gradient)
         if multiplier == 1.0 or role == TABLE:
             return super().update_step(gradient, variable, *arguments)
-        # Scaling the step that was made works in both Keras.
+        # Scaling the finished step works in both Keras.
         before = tf.identity(variable)
         super().update_step(gradient, variable, *arguments)
         variable.assign(before + multiplier * (variable - before))
@@ -144,6 +144,6 @@ def _width(table: str) -> int:
     return int(table.removeprefix("tables_"))
 
 
-# What a table has in place of Adam's two moments, by the names that Keras 3 and 2 give them.
+# A table's columns in place of Adam's two moments, by the names of those in Keras 3 and 2.
 _PLACES, _SUMS = ("int32", "places"), ("float32", "sums")
 _COLUMNS = {"momentum": _PLACES, "m": _PLACES, "velocity": _SUMS, "v": _SUMS}

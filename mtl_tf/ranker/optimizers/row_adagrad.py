@@ -1,4 +1,4 @@
-"""Row-wise Adagrad: a step that costs what the batch's ids cost, not what the table does."""
+"""Row-wise Adagrad: the cost of a step depends on the batch's ids, not on the table's size."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import Any
 
 import tensorflow as tf
 
-_SMALL = 1e-7  # a row whose gradient has always been 0 stays where it is
+_SMALL = 1e-7  # a row whose gradient has always been 0 is not changed
 
 
-def apply_row_adagrad(table: Any, gradient: Any, rate: Any, places: Any, sums: Any) -> None:
-    """Moves the rows that `gradient` names, each by its summed gradient.
+def apply_row_adagrad(table: Any, gradient: Any, rate: Any, scratch: Any, sums: Any) -> None:
+    """Update the rows that `gradient` names, each by its summed gradient.
 
         g_r = Σ of the gradient's values for row r
         s_r ← s_r + mean(g_r²)
         row_r ← row_r − rate · g_r / (√s_r + 1e-7)
 
-    A row that is not named keeps its bits, as does one whose g_r is 0, such as the row
-    that a bag's padding looks up.
+    A row that is not named keeps its bits, as does one whose g_r is 0, such as the row that
+    the padding of a bag looks up.
 
-    Duplicates are summed without sorting: every place in the gradient writes its index
-    to `places` at its row; whichever of a row's places is found there afterwards stands
-    for all of them. All of a row's places then write the same values, so that nothing
-    depends on their order, shapes are known in advance (XLA wants that), and a compiled
-    step updates the variables in place.
+    Duplicates are summed without sorting: every position in the gradient writes its index to
+    `scratch` at its row, and the one found there afterwards represents all positions of that
+    row. All of them then write the same values, so that the result does not depend on their
+    order, shapes are known in advance, as XLA requires, and a compiled step updates the
+    variables in place.
 
     Args:
         table: variable `(rows, width)`.
-        gradient: `tf.IndexedSlices`, with duplicates; a dense one is taken too.
+        gradient: `tf.IndexedSlices`, which may hold duplicates, or a dense gradient.
         rate: the learning rate.
-        places: scratch, a variable `(rows,)` of integers; what it holds before is ignored.
+        scratch: a variable `(rows,)` of integers; its values before are ignored.
         sums: s, a variable `(rows,)`.
 
     Reference: Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning and
@@ -42,9 +42,9 @@ def apply_row_adagrad(table: Any, gradient: Any, rate: Any, places: Any, sums: A
         return
     rows, values = gradient.indices, tf.cast(gradient.values, table.dtype)
     count = tf.shape(rows)[0]
-    places.scatter_update(tf.IndexedSlices(tf.range(count, dtype=places.dtype), rows))
-    place = places.sparse_read(rows)
-    values = tf.gather(tf.math.unsorted_segment_sum(values, place, count), place)
+    scratch.scatter_update(tf.IndexedSlices(tf.range(count, dtype=scratch.dtype), rows))
+    position = scratch.sparse_read(rows)
+    values = tf.gather(tf.math.unsorted_segment_sum(values, position, count), position)
     new_sums = sums.sparse_read(rows) + tf.reduce_mean(tf.square(values), axis=1)
     new_rows = table.sparse_read(rows) - rate * _direction(values, new_sums)
     sums.scatter_update(tf.IndexedSlices(new_sums, rows))
