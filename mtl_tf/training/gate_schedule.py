@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl_tf.backend.graph import nested_layers
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldMask, HardConcreteGate
 from mtl_tf.training.checkpoint import TrainingProgress
@@ -19,14 +20,13 @@ _MAX_SCALE = 1e4
 
 
 def gates_of(model: keras.Model) -> list[HardConcreteGate]:
-    """Return the gates of a model, in the order of its layers."""
-    found = (getattr(layer, "gate", None) for layer in model.layers)
-    return [gate for gate in found if isinstance(gate, HardConcreteGate)]
+    """Return the gates of a model, also within its layers, in the order of the layers."""
+    return [layer for layer in nested_layers(model) if isinstance(layer, HardConcreteGate)]
 
 
 def masks_of(model: keras.Model) -> list[FieldMask]:
-    """Return the field masks of a model."""
-    return [layer for layer in model.layers if isinstance(layer, FieldMask)]
+    """Return the field masks of a model, also within its layers."""
+    return [layer for layer in nested_layers(model) if isinstance(layer, FieldMask)]
 
 
 def sparsity(model: keras.Model) -> float:

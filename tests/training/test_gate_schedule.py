@@ -47,6 +47,22 @@ def test_the_penalty_scale_of_a_mask_applies_in_training_only():
     assert _loss(mask, rows, False) == pytest.approx(whole)
 
 
+def test_gates_and_masks_within_other_layers_are_found():
+    class Wrapper(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mask, self.openings = FieldMask(1, [2, 1]), gate_of([0.0, 1.0, 2.0])
+
+        def call(self, inputs, training=None):
+            return self.openings(self.mask(inputs, training=training)[:, 0], training=training)
+
+    inputs = keras.Input((3,))
+    wrapper = Wrapper()
+    model = keras.Model(inputs, wrapper(inputs))
+    assert gates_of(model) == [wrapper.openings]
+    assert masks_of(model) == [wrapper.mask]
+
+
 def _compile(model):
     def squares(labels, scores):
         return tf.reduce_mean((labels - scores) ** 2)
