@@ -173,6 +173,8 @@ def test_an_unknown_task_is_named_with_the_known_ones():
         optimize(chain(2, 1), tasks=["buy"])
     with pytest.raises(UserError, match="No task to keep"):
         optimize(chain(2, 1), tasks=[])
+    with pytest.raises(UserError, match="`tasks` must be a list of names"):
+        optimize(chain(2, 1), tasks="t")
 
 
 def masked_plan(kind="id", g=(1.0, 1.0), weighted=False):

@@ -18,7 +18,7 @@ from mtl_tf.compiler.ir.activations import ACTIVATIONS, LINKS
 from mtl_tf.compiler.ir.interpreter import evaluate
 from mtl_tf.compiler.ir.nodes import Array, Broadcast, InputSpec, Node, Output
 from mtl_tf.compiler.ir.weights import Weight, with_weights
-from mtl_tf.errors import UserError
+from mtl_tf.errors import UserError, refuse_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +211,7 @@ def _logit(output: Output, values: Mapping[str, Array]) -> Array:
 
 def require_tasks(plan: Plan, tasks: Sequence[str]) -> None:
     """Raises a `UserError` for no task, or for one that the plan does not have."""
+    refuse_text("tasks", tasks)
     unknown = [task for task in tasks if task not in plan.tasks]
     if unknown or not tasks:
         what = f"Unknown task `{unknown[0]}`" if unknown else "No task to keep"
