@@ -28,18 +28,18 @@ class Place:
 
     Attributes:
         name: of the callback.
-        make: returns the callback, of the setup and of those made before by name; None if
-            this training does not need it.
-        after: the callbacks that must come before it.
-        reads: the log entries, or their prefixes, that it needs.
+        make: returns the callback, from the setup and the callbacks made before by name;
+            None if this training does not need it.
         why: the reason for its place.
+        after: the callbacks that must come before it.
+        reads: the log entries that it needs, if the training has them.
     """
 
     name: str
     make: Callable[[TrainingSetup, Mapping[str, Callback]], Callback | None]
+    why: str
     after: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
-    why: str = ""
 
 
 def callbacks_for(setup: TrainingSetup) -> dict[str, Callback]:
@@ -201,4 +201,7 @@ CALLBACKS: tuple[Place, ...] = (
         why="saves what all others did; resuming continues after all of them",
     ),
 )
-"""Every callback of a training. A callback runs at the end of an epoch after those above it."""
+"""Every callback of a training; each runs after those above it.
+
+Only Keras' `History` and the end of epoch of a loss weighting, which `fit` adds, come before.
+"""

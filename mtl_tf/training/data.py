@@ -36,7 +36,7 @@ class TrainingData:
     rows: PackedRows
 
     @classmethod
-    def of(cls, config: Config, info: DatasetInfo) -> TrainingData:
+    def from_dataset(cls, config: Config, info: DatasetInfo) -> TrainingData:
         """Return the data of training `config` on the dataset `info`."""
         memory = config.training.memory_mib << 20
         rows = PackedRows(info, "train", memory)

@@ -73,7 +73,7 @@ def train(
     with made as folder, translate_read_errors(data):
         checkpoint = CheckpointFile(folder if chief else staging_path(run), writes=chief)
         workspace = Workspace(folder, checkpoint, cluster, Display(progress and chief))
-        return replace(make_run(TrainingData.of(config, info), workspace), run=run)
+        return replace(make_run(TrainingData.from_dataset(config, info), workspace), run=run)
 
 
 def _checked_info(config: Config, data: str | Path) -> DatasetInfo:
