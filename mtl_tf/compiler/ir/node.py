@@ -52,6 +52,11 @@ class Node:
         """Its weights, each with its place in the node, such as `bias` or `edges/0/weight`."""
         return tuple(weights_in(self))
 
+    @cached_property
+    def has_names(self) -> bool:
+        """True if all its weights have names."""
+        return all(weight.name for _, weight in self.weights)
+
     def check(self, widths: Mapping[str, int]) -> None:
         """`ValueError` if it does not fit inputs of these widths."""
 

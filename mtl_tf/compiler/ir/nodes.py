@@ -7,8 +7,9 @@ Here are sums, mixtures, opaque layers and outputs; nodes that read features are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from mtl_tf.compiler.ir.activations import ACTIVATIONS, LINKS
@@ -137,15 +138,22 @@ class Affine(Node):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return _unique(edge.source for edge in self.edges)
+        return tuple(self._by_source)
 
     @property
     def width(self) -> int:
         return len(self.bias)
 
-    def edges_from(self, source: str) -> tuple[Edge, ...]:
-        """The edges that read `source`."""
-        return tuple(edge for edge in self.edges if edge.source == source)
+    def edges_from(self, source: str) -> Sequence[Edge]:
+        """Returns the edges that read `source`."""
+        return self._by_source.get(source, ())
+
+    @cached_property
+    def _by_source(self) -> Mapping[str, Sequence[Edge]]:
+        found: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.source, []).append(edge)
+        return found
 
     def check(self, widths: Mapping[str, int]) -> None:
         for edge in self.edges:

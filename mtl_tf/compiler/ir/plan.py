@@ -194,10 +194,7 @@ def _with_names(nodes: Iterable[Node]) -> tuple[tuple[Node, ...], dict[str, Arra
 
         return with_weights(node, change)
 
-    new = [
-        node if all(weight.name for _, weight in node.weights) else named(node) for node in nodes
-    ]
-    return tuple(new), weights
+    return tuple(node if node.has_names else named(node) for node in nodes), weights
 
 
 def _logit(output: Output, values: Mapping[str, Array]) -> Array:

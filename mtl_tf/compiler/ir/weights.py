@@ -8,7 +8,9 @@ takes it in: the plan names it after its node (`Level_1/0/kernel`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -61,7 +63,7 @@ class Weight:
     def ndim(self) -> int:
         return self.base.ndim
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return self.base.shape if not self.ndim else (len(self), *self.base.shape[1:])
 
@@ -71,7 +73,7 @@ class Weight:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=int))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -160,9 +162,19 @@ def with_weights(value: Owner, change: Callable[[str, Weight], Weight], path: st
     return dataclasses.replace(value, **new)  # type: ignore[type-var]
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     """What may hold weights: the items of a tuple, and the fields of a node or a part of one."""
     if isinstance(value, tuple):
-        yield from ((str(i), item) for i, item in enumerate(value))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, Weight):
-        yield from ((each.name, getattr(value, each.name)) for each in dataclasses.fields(value))
+        return ((str(i), item) for i, item in enumerate(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, Weight):
+        return ((name, getattr(value, name)) for name in _fields(type(value)))
+    return ()
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    """The fields that can hold weights, by their types as written."""
+    return tuple(each.name for each in dataclasses.fields(kind) if each.type not in _PLAIN)
+
+
+_PLAIN = {"str", "str | None", "int", "bool", "tuple[int, ...]", "tuple[str, ...]", "UnitRef"}

@@ -66,7 +66,7 @@ def _free(node: Affine, readers: Iterable[Node]) -> bool:
     for reader in readers:
         if not isinstance(reader, Affine):
             return False
-        edges += [edge for edge in reader.edges if edge.source == node.name]
+        edges += reader.edges_from(node.name)
     return all(edge.is_matrix for edge in edges)
 
 
@@ -82,9 +82,8 @@ def _read_units(node: Affine, readers: Iterable[Node]) -> Array:
     read = np.zeros(node.width, bool)
     for reader in readers:
         assert isinstance(reader, Affine)
-        for edge in reader.edges:
-            if edge.source == node.name:
-                read[edge.start : edge.stop] |= edge.folded.any(axis=1)
+        for edge in reader.edges_from(node.name):
+            read[edge.start : edge.stop] |= edge.folded.any(axis=1)
     return read
 
 

@@ -43,8 +43,7 @@ def _foldable(node: Affine, readers: Sequence[Node]) -> bool:
     if node.activation != "linear" or not node.edges or any(e.gate is not None for e in node.edges):
         return False
     return bool(readers) and all(
-        isinstance(reader, Affine)
-        and all(edge.is_plain for edge in reader.edges if edge.source == node.name)
+        isinstance(reader, Affine) and all(edge.is_plain for edge in reader.edges_from(node.name))
         for reader in readers
     )
 

@@ -64,7 +64,7 @@ def _is_free(plan: Plan, node: Mixture) -> bool:
         return False
     for reader in plan.users[node.name]:
         matrices = isinstance(reader, Affine) and all(
-            edge.is_matrix for edge in reader.edges if edge.source == node.name
+            edge.is_matrix for edge in reader.edges_from(node.name)
         )
         if not matrices and not isinstance(reader, (Mixture, Output)):
             return False

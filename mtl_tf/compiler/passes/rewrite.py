@@ -120,7 +120,7 @@ def contribution(edge: Edge, value: Array) -> Array:
 def reads_by_matrices(user: Node, source: str) -> bool:
     """Returns True if `user` reads `source` through matrices only, from its first unit on."""
     return isinstance(user, Affine) and all(
-        edge.is_matrix and edge.start == 0 for edge in user.edges if edge.source == source
+        edge.is_matrix and edge.start == 0 for edge in user.edges_from(source)
     )
 
 
