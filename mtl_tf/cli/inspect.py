@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -66,7 +67,7 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _run(folder: Path, pictures: str | None) -> None:
-    from mtl_tf.cli.output import quiet_tensorflow, table
+    from mtl_tf.cli.output import quiet_tensorflow
     from mtl_tf.cli.report import print_sharing
 
     quiet_tensorflow()
@@ -74,16 +75,23 @@ def _run(folder: Path, pictures: str | None) -> None:
     from mtl_tf.training import load_run
 
     run = load_run(folder)
-    epochs: list[dict[str, Any]] = run.details["epochs"]
-    names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
-    table(
-        f"{folder}: {run.config.model.architecture}, {len(epochs)} epochs",
-        names,
-        ([epoch.get(name) for name in names] for epoch in epochs),
-    )
+    _epochs(run)
     plan = capture(run.model)
     print_sharing(sharing(plan))
     _draw(run, plan, pictures)
+
+
+def _epochs(run: Run) -> None:
+    """Print the table of epochs as training prints it; `run.json` has every figure."""
+    from mtl_tf.training.epoch_table import finished_table
+
+    details, schema = run.details, run.config.schema
+    epochs = details["epochs"]
+    click.echo(f"{run.folder}: {run.config.model.architecture}, {len(epochs)} epochs\n")
+    width = shutil.get_terminal_size((100, 24)).columns
+    for line in finished_table(epochs, schema.tasks, details["best_epoch"], width):
+        click.echo(line)
+    click.echo()
 
 
 def _draw(run: Run, plan: Plan, wanted: str | None) -> None:

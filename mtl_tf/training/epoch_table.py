@@ -56,12 +56,27 @@ class EpochTable(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self._columns:
             self._columns = columns_for(self.tasks, logs, self.display.width)
-            for line in _header(self._columns, self.tasks, self.best.validated):
+            legend = _LEGEND if self.best.validated else ""
+            for line in _header(self._columns, self.tasks, legend):
                 self.display.print(line)
         best = self.best.index_of_best([*self.progress.epochs, logs]) == epoch
         mark = "*" if best and self.best.validated else ""
-        cells = (_cell(logs, column).rjust(column.width) for column in self._columns)
-        self.display.print(f"{epoch + 1:5} {mark:1}{''.join(cells)}".rstrip())
+        self.display.print(_line(self._columns, epoch + 1, logs, mark))
+
+
+def finished_table(
+    epochs: Sequence[Mapping[str, Any]], tasks: Sequence[Task], kept: int, width: int
+) -> Iterator[str]:
+    """Yield the lines of a finished training, with the epoch marked whose weights were kept."""
+    columns = columns_for(tasks, epochs[0], width)
+    yield from _header(columns, tasks, "* kept")
+    for number, logs in enumerate(epochs, start=1):
+        yield _line(columns, number, logs, "*" if number == kept else "")
+
+
+def _line(columns: Sequence[_Column], epoch: int, logs: Mapping[str, Any], mark: str) -> str:
+    cells = (_cell(logs, column).rjust(column.width) for column in columns)
+    return f"{epoch:5} {mark:1}{''.join(cells)}".rstrip()
 
 
 def columns_for(tasks: Sequence[Task], logs: Mapping[str, Any], width: int) -> list[_Column]:
@@ -119,16 +134,15 @@ def _total(columns: Sequence[_Column], before: int = _FIGURE) -> int:
     return before + sum(column.width for column in columns)
 
 
-def _header(columns: list[_Column], tasks: Sequence[Task], validated: bool) -> Iterator[str]:
+def _header(columns: list[_Column], tasks: Sequence[Task], legend: str) -> Iterator[str]:
     shown = {column.group for column in columns}
     hidden = [task.name for task in tasks if task.name not in shown]
-    if hidden and validated:
+    if hidden and any(column.key.startswith("val_") for column in columns):
         yield f"{len(hidden)} of {len(tasks)} tasks do not fit; see run.json"
     groups = "".join(
         _shortened(group, _total(list(members), 0))
         for group, members in groupby(columns, key=lambda column: column.group)
     )
-    legend = _LEGEND if validated else ""
     yield (legend + (" " * _FIGURE + groups)[len(legend) :]).rstrip()
     yield "epoch".ljust(_FIGURE) + "".join(column.title.rjust(column.width) for column in columns)
 

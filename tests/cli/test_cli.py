@@ -90,6 +90,18 @@ def test_every_configuration_here_is_valid(run, name):
     assert run("schema", "check", CONFIGS / name)[0] == 0
 
 
+def test_an_old_option_is_read_with_one_warning(tmp_path):
+    text = (CONFIGS / "click_log.yaml").read_text()
+    config = tmp_path / "old.yaml"
+    config.write_text(text.replace("{penalty: 1.0e-3}", "{penalty: 1.0e-3, target_closed: 0.4}"))
+    code = "import sys; from mtl_tf.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "schema", "check", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Warning: the option `target_closed` is now called `target_sparsity`")
+
+
 def test_a_drafted_schema_is_valid(run, tmp_path):
     data = tmp_path / "log.csv"
     data.write_text("country,price,clicked\nCH,2.5,1\nDE,3.5,0\nCH,,1\n", encoding="utf-8")

@@ -39,6 +39,15 @@ def test_inspect_draws_and_says_where(run, tmp_path, inspect):
             assert str(path) in done.out
 
 
+def test_the_table_of_epochs_fits_the_terminal(run, tmp_path, inspect, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = inspect(run, "--pictures", tmp_path).out
+    lines = out.partition("Fields: share")[0].splitlines()
+    assert max(map(len, lines[1:])) <= 80
+    assert [line.split()[0] for line in lines if line[:5].strip().isdigit()] == ["1", "2"]
+    assert any(line[6:7] == "*" for line in lines)
+
+
 def test_inspect_draws_elsewhere(run, tmp_path, inspect):
     assert inspect(run, "--pictures", tmp_path / "new" / "folder").code == 0
     assert (tmp_path / "new" / "folder" / "masks.svg").is_file()
