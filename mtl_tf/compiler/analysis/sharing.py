@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from mtl_tf.compiler import passes
 from mtl_tf.compiler.ir.mask_share import MaskShares, mask_shares
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Node, Numeric
+from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Embed, Mask, Node, Numeric, Output
 from mtl_tf.compiler.ir.plan import Plan
 
 
@@ -43,18 +45,46 @@ def sharing(plan: Plan) -> dict[str, Any]:
     cells = {name: readers for name, readers in levels.items() if _is_level(readers)}
     owner = owners(plan, [*fields, *(cell for level in cells.values() for cell in level)])
     return {
-        "tasks": {task: list(_read_by(plan, task, shares)) for task in plan.tasks},
+        "tasks": _read_by(plan, shares),
         "fields": fields,
         "connections": cells,
         "labels": labels(owner, {cell: _split(cell)[0] for cell in owner}),
     }
 
 
-def _read_by(plan: Plan, task: str, shares: MaskShares) -> tuple[str, ...]:
-    """Fields that reach the task once everything closed is removed."""
-    alone = passes.fold_gates(passes.select_tasks(plan, [task]))
-    alone = passes.eliminate_dead(passes.fold_masks(alone, table_budget=0, shares=shares))
-    return tuple(name for name in alone.features if not name.endswith("__weights"))
+def _read_by(plan: Plan, shares: MaskShares) -> dict[str, list[str]]:
+    """Task -> the fields that reach it once everything closed is removed."""
+    kept = passes.fold_masks(passes.fold_gates(plan), table_budget=0, shares=shares)
+    kept = passes.eliminate_dead(kept)
+    reaches = _reaches(kept)
+    fields = [name for name in kept.features if not name.endswith("__weights")]
+    found: dict[str, set[str]] = {task: set() for task in kept.tasks}
+    for node in kept.nodes:
+        for task in np.flatnonzero(reaches[node.name].any(axis=0)):
+            found[kept.tasks[task]].update(node.features)
+    return {task: [name for name in fields if name in read] for task, read in found.items()}
+
+
+def _reaches(plan: Plan) -> dict[str, Array]:
+    """True where a unit of a node reaches a task, `(units, tasks)`."""
+    found = {node.name: np.zeros((node.width, len(plan.tasks)), bool) for node in plan.nodes}
+    for node in reversed(plan.nodes):
+        here = found[node.name]
+        if isinstance(node, Output):
+            for source, unit in node.factors:
+                found[source][unit, plan.tasks.index(node.task)] = True
+        elif isinstance(node, Affine):
+            for edge in node.edges:
+                weight = edge.folded != 0
+                if edge.is_matrix:  # counted in float32, which is exact for so few
+                    users = weight.astype(np.float32) @ here.astype(np.float32) > 0
+                    found[edge.source][edge.start : edge.stop] |= users
+                else:
+                    found[edge.source] |= here & weight.reshape(-1, 1)
+        else:
+            for source in node.inputs:
+                found[source] |= here.any(axis=0)
+    return found
 
 
 def _field_of(plan: Plan, node: Node) -> str | None:

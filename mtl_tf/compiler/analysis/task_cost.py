@@ -7,7 +7,7 @@ from typing import Any
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import cost
 from mtl_tf.compiler.passes import quantize_tables
-from mtl_tf.compiler.passes.pipeline import optimize
+from mtl_tf.compiler.passes.pipeline import optimize_each
 
 
 def cost_per_task(
@@ -20,8 +20,8 @@ def cost_per_task(
     for each of them: the sum over tasks less what all together cost is what sharing saves.
     """
     found = {}
-    for task in plan.tasks:
-        alone = quantize_tables(optimize(plan, [task], batch=batch)[0], tables)
+    for task, optimized in optimize_each(plan, batch=batch):
+        alone = quantize_tables(optimized, tables)
         fields = [name for name in alone.features if not name.endswith("__weights")]
         found[task] = {"fields": fields, **cost(alone).to_json()}
     return found

@@ -18,7 +18,7 @@ from mtl_tf.compiler.ir.nodes import (
     Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.rewrite import UnitMap, cast_like, reads_by_matrices, with_edges
+from mtl_tf.compiler.passes.rewrite import UnitMap, cast_like, with_edges
 
 Field = Embed | Numeric
 
@@ -52,8 +52,9 @@ def fuse_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
 def _groups(plan: Plan) -> list[list[Field]]:
     """Fields to fuse: same kind, same width, same users."""
     found: dict[Hashable, list[Field]] = {}
+    whole = _read_whole(plan)
     for node in plan.nodes:
-        if isinstance(node, (Embed, Numeric)) and len(node.fields) == 1 and _is_free(plan, node):
+        if isinstance(node, (Embed, Numeric)) and len(node.fields) == 1 and node.name in whole:
             found.setdefault(_key(plan, node), []).append(node)
     return list(found.values())
 
@@ -70,14 +71,15 @@ def _key(plan: Plan, node: Field) -> Hashable:
     return ("multivalued", node.dim, direct, node.pooling, node.weighted, length)
 
 
-def _is_free(plan: Plan, node: Field) -> bool:
-    """True if only masks and matrices read the field."""
-    for user in plan.users[node.name]:
-        behind = plan.users[user.name] if isinstance(user, Mask) else [user]
-        source = user.name if isinstance(user, Mask) else node.name
-        if not all(reads_by_matrices(last, source) for last in behind):
-            return False
-    return True
+def _read_whole(plan: Plan) -> set[str]:
+    """The nodes that only matrices, and masks that only matrices read, use."""
+    found = {node.name for node in plan.nodes}
+    for node in reversed(plan.nodes):
+        if isinstance(node, Affine):
+            found -= {e.source for e in node.edges if not e.is_matrix or e.start}
+        elif not isinstance(node, Mask) or node.name not in found:
+            found -= {*node.inputs}
+    return found
 
 
 @dataclass(frozen=True)

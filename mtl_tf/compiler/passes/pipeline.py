@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from mtl_tf.compiler.ir.mask_share import MaskShares, mask_shares
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import Cost, cost
 from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
@@ -35,6 +37,8 @@ class Options:
         table_budget: bytes that masked tables may take; None for their own default.
         projection_budget: bytes that projected tables may take.
         context: fields to put first.
+        shares: how much each mask lets through, where it is known already.
+        reports: tell what each pass removed.
     """
 
     tasks: Sequence[str] | None
@@ -42,6 +46,8 @@ class Options:
     table_budget: int | None
     projection_budget: int
     context: Collection[str]
+    shares: MaskShares | None = None
+    reports: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ PASSES: tuple[Pass, ...] = (
         "fold_masks",
         "Masks become part of the tables; fields that are masked everywhere are removed.",
         "always",
-        (lambda plan, options: fold_masks(plan, options.table_budget),),
+        (lambda plan, options: fold_masks(plan, options.table_budget, options.shares),),
     ),
     Pass(
         "eliminate_dead",
@@ -179,18 +185,30 @@ def optimize(
             default no more than the plan, or 16 MiB.
         context: fields to put first, so that `split_context` cuts matrices in two.
     """
-    sizes, options = _options(plan, tasks, batch, table_budget, context)
-    best = candidates(plan, sizes, options)[0]
-    for step in PASSES[_CHOICE:]:
-        best = best.apply_if_changed(step, step.run[0], options)
+    best = _best(plan, *_options(plan, tasks, batch, table_budget, context))
     return best.plan, [*best.reports]
 
 
-def alternatives(plan: Plan, *, batch: int = 64) -> list[tuple[str, Plan]]:
-    """Returns what `optimize` chooses from: the optional passes of each, and the plan.
+def optimize_each(plan: Plan, *, batch: int | None = None) -> Iterator[tuple[str, Plan]]:
+    """Yields each task with its plan from `optimize(plan, [task])`; common work is done once."""
+    sizes, options = _options(plan, None, batch, None, ())
+    shares = mask_shares(plan)
+    common = eliminate_to_fixpoint(fold_constants(fold_gates(plan)))
+    common = eliminate_to_fixpoint(fold_masks(common, table_budget=0, shares=shares))
+    for task in plan.tasks:
+        alone = replace(options, tasks=[task], shares=shares, reports=False)
+        yield task, _best(common, sizes, alone).plan
 
-    In the order of their estimated time for `batch` rows: the first is the one it takes.
-    """
+
+def _best(plan: Plan, sizes: Sequence[int], options: Options) -> Candidate:
+    best = candidates(plan, sizes, options)[0]
+    for step in PASSES[_CHOICE:]:
+        best = best.apply_if_changed(step, step.run[0], options)
+    return best
+
+
+def alternatives(plan: Plan, *, batch: int = 64) -> list[tuple[str, Plan]]:
+    """Returns the optional passes and the plan of all that `optimize` considers, fastest first."""
     optional = {step.name for step in PASSES[:_CHOICE] if step.when != "always"}
     found = candidates(plan, *_options(plan, None, batch, None, ()))
     return [
@@ -216,22 +234,26 @@ def _options(
     return sizes, Options(tasks, typical, table_budget, budget, context)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Candidate:
     """A plan, what it costs, and the reports of the passes that made it."""
 
     plan: Plan
-    cost: Cost
     reports: tuple[PassReport, ...] = ()
+
+    @cached_property
+    def cost(self) -> Cost:
+        return cost(self.plan)
 
     def apply(
         self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
     ) -> Candidate:
         """Returns the candidate after one more pass."""
-        plan = run(self.plan, options)
-        after = cost(plan)
-        found = report(step.name, self.plan, plan, self.cost, after, step.renames)
-        return Candidate(plan, after, (*self.reports, found))
+        new = Candidate(run(self.plan, options))
+        if options.reports:
+            found = report(step.name, self.plan, new.plan, self.cost, new.cost, step.renames)
+            new.reports = (*self.reports, found)
+        return new
 
     def apply_if_changed(
         self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
@@ -248,7 +270,7 @@ def candidates(plan: Plan, sizes: Sequence[int], options: Options) -> list[Candi
 
     Each size of requests counts alike: by how many times its requests take longer.
     """
-    found = [Candidate(plan, cost(plan))]
+    found = [Candidate(plan)]
     for step in PASSES[:_CHOICE]:
         if step.when == "always":
             found = [each.apply(step, step.run[0], options) for each in found]
