@@ -1,4 +1,4 @@
-"""What tests share."""
+"""Fixtures of all rooms, and which tests are slow."""
 
 import os
 from fnmatch import fnmatch
