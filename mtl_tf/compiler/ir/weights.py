@@ -167,7 +167,8 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, tuple):
         return ((str(i), item) for i, item in enumerate(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, Weight):
-        return ((name, getattr(value, name)) for name in _fields(type(value)))
+        kind: Any = type(value)
+        return ((name, getattr(value, name)) for name in _fields(kind))
     return ()
 
 

@@ -106,7 +106,7 @@ class _CountingEngine:
         row = OPS[op]
         shape = row.shape(*args)
         result = shape if isinstance(shape, list) else Shape(shape)
-        self.work += row.work(result, *args)
+        self.work = self.work.plus(row.work(result, *args))
         return result
 
     def weight(self, *weights: n.Weight, shape: Sequence[int] | None = None) -> Shape:
@@ -140,5 +140,5 @@ class _CountingEngine:
         return table
 
     def opaque(self, node: n.Opaque, operands: Sequence[Any]) -> Shape:
-        self.work += Work()
+        self.work = self.work.plus(Work())
         return Shape((1, *(size or 1 for size in node.shape)))

@@ -11,8 +11,8 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, Protocol
+from operator import add, attrgetter
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -68,8 +68,7 @@ class Shape(tuple[int, ...]):
         return math.prod(self)
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What operations take, for one row.
 
     ops: graph operations. flops: floating-point operations. moved: numbers looked up, copied
@@ -83,14 +82,9 @@ class Work:
     looked_up: int = 0
     tables: int = 0
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
-            self.ops + other.ops,
-            self.flops + other.flops,
-            self.moved + other.moved,
-            self.looked_up + other.looked_up,
-            self.tables + other.tables,
-        )
+    def plus(self, other: Work) -> Work:
+        """Returns what both take together."""
+        return Work(*map(add, self, other))
 
 
 @dataclass(frozen=True)
@@ -171,7 +165,7 @@ def _looks_up(rows: int, table: Shape, each: float = 1.0) -> Work:
 
 def _sums_rows(out: Shape, table: Shape, ids: Shape, count: int) -> Work:
     places = Work(ops=6, flops=ids.size * table[1])  # which row each id belongs to
-    return places + _looks_up(ids.size, table, _SUMMED)
+    return places.plus(_looks_up(ids.size, table, _SUMMED))
 
 
 def _multiplies_each(out: Shape, x: Shape, y: Shape) -> Work:
