@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from mtl_tf import layers
+from mtl_tf.backend.graph import call_of
 from mtl_tf.backend.keras import keras
+from mtl_tf.ranker.propagate import TaskSlices, propagate
 
 pytestmark = pytest.mark.keras
 
@@ -99,7 +101,7 @@ def test_every_public_layer_has_a_row():
 
 
 @case
-def test_shape_is_the_one_announced(case):
+def test_output_has_the_shape_that_compute_output_shape_returns(case):
     layer = case.factory()
     inputs = _rows(case)
     shapes = tf.nest.map_structure(lambda x: x.shape, case.inputs)
@@ -117,7 +119,7 @@ def test_config_round_trip(case):
 
 
 @case
-def test_saved_and_loaded_gives_the_same(case, tmp_path):
+def test_saved_and_loaded_it_returns_the_same(case, tmp_path):
     model = _model(case)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
@@ -138,7 +140,7 @@ def test_xla_compiles_it(case, training):
 
 
 @case
-def test_exported_saved_model_gives_the_same(case, tmp_path):
+def test_an_exported_saved_model_returns_the_same(case, tmp_path):
     model = _model(case)
     model.export(tmp_path / "saved")
     rows = _rows(case)
@@ -176,3 +178,32 @@ def test_mixed_precision_is_close(case):
     np.testing.assert_allclose(outputs.numpy(), expected, rtol=0.02, atol=0.02)
     assert {variable.dtype for variable in model.trainable_variables} <= {"float32", tf.float32}
     assert {loss.dtype for loss in model.losses} <= {tf.float32}
+
+
+@case
+def test_propagated_tasks_cover_every_gradient(case):
+    """Sub-network k of the output is task k's: its gradients reach what the rule says."""
+    model, rows = _model(case), _rows(case)
+    call, stacked = call_of(model.output), len(model.output.shape) == 3
+    tasks = np.eye(model.output.shape[1] if stacked else 1, dtype=bool)
+    found = propagate(call.layer, tasks if stacked else tasks[0], call.inputs)
+    slices = {id(variable): each for variable, each in found.slices}
+    variables, inputs = model.trainable_variables, tf.nest.flatten(rows)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x for x in inputs if x.dtype.is_floating])
+        outputs = model(rows)
+        scores = tf.unstack(outputs, axis=1) if stacked else [outputs]
+    for task, score in zip(tasks, scores, strict=True):
+        for variable in variables:
+            reached = slices.get(id(variable), TaskSlices(found.rest))
+            allowed = reached.is_updated(task, len(variable.shape))
+            assert not np.any(_is_reached(tape.gradient(score, variable)) & ~allowed)
+        for x, reached in zip(inputs, found.inputs, strict=True):
+            allowed = (reached & task).any(axis=-1)  # for all, or per sub-network
+            if allowed.ndim:
+                allowed = allowed[None, :, None]
+            assert not np.any(_is_reached(tape.gradient(score, x)) & ~allowed)
+
+
+def _is_reached(gradient):
+    return np.array(False) if gradient is None else tf.convert_to_tensor(gradient).numpy() != 0

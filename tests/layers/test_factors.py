@@ -80,7 +80,7 @@ class _Reader:
 
 @settings(max_examples=30, deadline=None)
 @given(_features())
-def test_products_and_gradients_are_those_of_the_vectors(features):
+def test_products_and_gradients_equal_those_of_the_vectors(features):
     reader, batch = _Reader(features), _batch(features)
     outputs, gradients = reader.gradients(batch, training=True)
     expected, expected_gradients = reader.gradients(batch, training=False)
@@ -112,7 +112,7 @@ def test_a_training_step_multiplies_fewer_columns():
     assert longest(training=True) == COLUMNS
 
 
-def test_rows_of_no_id_of_the_batch_keep_their_bits():
+def test_rows_without_an_id_in_the_batch_keep_their_bits():
     """Looking up whole tables must not count as their rows being in the batch."""
     reader, batch = _Reader(FEATURES), _batch(FEATURES)
     batch |= {"few": tf.constant([0, 2, 2] * 3), "pair": tf.zeros(ROWS, tf.int32)}
@@ -130,7 +130,7 @@ def test_rows_of_no_id_of_the_batch_keep_their_bits():
     assert (before[1][1] == after[1][1]).all()
 
 
-def test_layers_that_do_not_know_factors_read_the_vectors():
+def test_layers_that_ignore_factors_read_the_vectors():
     embedding = FieldEmbedding(FEATURES)
     batch = _batch(FEATURES)
     np.testing.assert_array_equal(embedding(batch, training=True), embedding(batch))

@@ -152,7 +152,7 @@ def test_every_mask_starts_open_whatever_the_width():
     assert masks[:, :, :4].mean() == pytest.approx(np.tanh(1.0), abs=0.02)
 
 
-def test_a_field_closed_for_good_is_closed_for_whatever_it_holds():
+def test_a_closed_field_is_closed_for_every_value():
     layer = _mask_layer()
     before = tf.convert_to_tensor(layer.g).numpy()
     closed = np.zeros((3, len(DIMS)), bool)
@@ -164,7 +164,7 @@ def test_a_field_closed_for_good_is_closed_for_whatever_it_holds():
     np.testing.assert_array_equal(tf.convert_to_tensor(layer.g).numpy()[kept], before[kept])
 
 
-def test_penalty_is_the_root_of_the_mean_mask_and_spares_the_vectors():
+def test_penalty_is_the_root_of_the_mean_mask_without_a_gradient_for_vectors():
     layer, e = _mask_layer(penalty=0.1), tf.constant(_vectors(6))
     with tf.GradientTape() as tape:
         tape.watch(e)

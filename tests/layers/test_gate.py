@@ -74,7 +74,7 @@ def test_samples_follow_the_closed_forms(log_alpha, beta, gamma, zeta, zero, one
     assert z.min() >= 0 and z.max() <= 1
 
 
-def test_training_draws_one_fresh_sample_per_batch_and_evaluation_none():
+def test_training_draws_one_sample_per_batch_and_evaluation_none():
     gate = gate_of(np.zeros((3, 50)))
     rows = tf.ones((4, 3, 50))
     first, second = gate(rows, training=True).numpy(), gate(rows, training=True).numpy()
@@ -87,13 +87,13 @@ def test_training_draws_one_fresh_sample_per_batch_and_evaluation_none():
         np.testing.assert_array_equal(gate(rows), expected)
 
 
-def test_a_compiled_step_draws_afresh_each_time():
+def test_a_compiled_step_draws_a_new_sample_each_time():
     gate = gate_of(np.zeros(50))
     step = tf.function(lambda rows: gate(rows, training=True), jit_compile=True)
     assert (step(tf.ones(50)).numpy() != step(tf.ones(50)).numpy()).mean() > 0.5
 
 
-def test_samples_follow_from_the_seed_and_go_on_after_a_restart():
+def test_samples_follow_from_the_seed_and_continue_after_a_restart():
     one, two = (gate_of(np.zeros(20), seed=5) for _ in range(2))
     np.testing.assert_array_equal(one.sample(), two.sample())
     later = gate_of(np.zeros(20), seed=5)

@@ -54,7 +54,7 @@ def test_every_variable_learns(row):
         assert np.any(tf.convert_to_tensor(gradient)), f"the gradient of {name} is zero"
 
 
-def test_saved_and_loaded_scores_the_same(row, tmp_path):
+def test_saved_and_loaded_it_scores_the_same(row, tmp_path):
     model, features = set_distinct(build(row.config)), batch(20)
     path = tmp_path / "model.keras"
     model.save(path)

@@ -1,4 +1,4 @@
-"""Where two architectures meet: with the same weights they give the same scores."""
+"""Limits in which two architectures are equal: the same weights, the same scores."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_snr_trans_with_only_the_diagonal_open_is_independent_networks():
 
 
 @pytest.mark.parametrize("closed", [(0, 1), (2, 0)])
-def test_a_closed_connection_carries_nothing(closed):
+def test_a_closed_connection_transmits_nothing(closed):
     config = mc.SNRAver(units=(4,), num_sub_networks=3, tower_units=(4,))
     task, source = closed
     snr = set_distinct(build(config))
@@ -179,7 +179,7 @@ def test_the_levels_of_a_sluice_start_near_the_last():
     np.testing.assert_allclose(beta, np.tile([0.1, 0.9], (K, 1)), rtol=1e-6)
 
 
-def test_a_task_learns_alone_what_it_learns_beside_others():
+def test_single_task_sub_networks_do_not_depend_on_other_tasks():
     """Nothing that a single-task network computes depends on the other tasks."""
     model = set_distinct(build_model(FEATURES, TASKS, ROWS["single_task"].config))
     features = batch(16)

@@ -1,4 +1,4 @@
-"""What holds for the models around their equations (those are in `test_architectures`)."""
+"""Inputs, outputs and names of the models; their equations are in `test_equations`."""
 
 import itertools
 
@@ -56,7 +56,7 @@ def test_inputs_are_what_records_yield_and_outputs_are_named_by_task():
         assert (scores[task].numpy() > 0).all() and (scores[task].numpy() < 1).all()
 
 
-def test_a_fitted_transform_will_do_for_its_features():
+def test_a_fitted_transform_can_stand_for_its_features():
     class Fitted:
         features = FEATURES
 
@@ -73,7 +73,7 @@ def test_no_name_of_a_field_or_task_clashes_with_a_layer():
 
 
 @pytest.mark.parametrize("units", [(4,), (4, 3), (4, 3, 2)])
-def test_mssm_has_a_shared_cell_wherever_something_reads_it(units):
+def test_mssm_has_a_shared_sub_network_on_every_level_but_the_last(units):
     model = build_model(FEATURES, TASKS, MSSM(units=units))
     cells = [4] * (len(units) - 1) + [3]
     assert model.get_layer("Mask").num_readers == cells[0]

@@ -25,7 +25,7 @@ def _trajectory(optimizer, role=None):
     return np.array(path)
 
 
-def test_other_variables_move_as_with_keras():
+def test_other_variables_are_updated_as_by_keras():
     expected = _trajectory(keras.optimizers.Adam(0.01))
     found = _trajectory(Adam(0.01, multipliers={"gate": 5.0}))
     np.testing.assert_allclose(found, expected, rtol=1e-6)

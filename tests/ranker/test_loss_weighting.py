@@ -135,7 +135,7 @@ def test_gradnorm(how):
         assert toy.weighting.balance.numpy().sum() == pytest.approx(3, rel=1e-5)
 
 
-def test_gradnorm_equalises_norms():
+def test_gradnorm_equalizes_norms():
     """With α = 0 it drives v_k ‖∇L_k‖ together; nothing else moves here."""
     toy = Toy(GradNorm(0.0, learning_rate=0.02), {"jit_compile": False})
     batch = toy.batch(0)

@@ -62,7 +62,7 @@ def test_composes_with_masks_gates_and_missing_labels(name, strategy):
 
 
 @pytest.mark.parametrize("strategy", [Uncertainty, GradNorm, DynamicWeightAverage, PCGrad])
-def test_state_lies_in_the_strategy_and_not_in_the_model(strategy, tmp_path):
+def test_state_is_in_the_strategy_and_not_in_the_model(strategy, tmp_path):
     toy = Toy(strategy(), {"run_eagerly": True})
     plain = Toy(Fixed(), {"run_eagerly": True})
     assert toy.weighting.variables
@@ -80,7 +80,7 @@ def test_state_lies_in_the_strategy_and_not_in_the_model(strategy, tmp_path):
     assert type(loaded.weighting) is strategy
 
 
-def test_gradnorm_needs_something_shared():
+def test_gradnorm_needs_a_shared_layer():
     model = build_model(arch.FEATURES, arch.TASKS, arch.ROWS["single_task"].config)
     losses, _ = losses_for(arch.TASKS)
     with pytest.raises(ValueError, match="`gradnorm` needs a layer that several tasks share"):

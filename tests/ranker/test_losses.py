@@ -33,7 +33,7 @@ kinds = pytest.mark.parametrize("kind", ["binary", "regression"])
 
 
 @kinds
-def test_mean_over_what_has_a_weight(kind):
+def test_mean_over_the_examples_with_a_weight(kind):
     each = _each(kind, LABELS, SCORES)
     assert _loss(kind, LABELS, SCORES) == pytest.approx(each.mean(), rel=1e-5)
     expected = (each * WEIGHTS).sum() / WEIGHTS.sum()
@@ -50,7 +50,7 @@ def test_unlabelled_rows_add_nothing_whatever_they_hold(kind):
 
 
 @kinds
-def test_a_batch_without_labels_costs_nothing_and_moves_nothing(kind):
+def test_a_batch_without_labels_has_no_loss_and_no_gradient(kind):
     scores = tf.Variable(SCORES)
     with tf.GradientTape() as tape:
         loss = MaskedMeanLoss(kind)(

@@ -1,10 +1,11 @@
-"""`Ranker`: the step is the sum of its parts, and an unlabelled task stands still."""
+"""`Ranker`: the step is the sum of its parts; tasks without labels are unchanged."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
+from mtl_tf.backend.optimizer_slots import slots
 from mtl_tf.backend.variables import GATE, role_of
 from mtl_tf.models import build_model
 from mtl_tf.ranker import Ranker
@@ -52,11 +53,11 @@ def fit(model, *batches):
 
 
 def state(model):
-    """Name, value of every trainable variable and of every moment."""
-    found = [(v.name, value(v)) for v in model.trainable_variables]
-    optimizer = model.optimizer
-    moments = [*optimizer._momentums, *optimizer._velocities]
-    return found, [value(moment) for moment in moments]
+    """Of every trainable variable, its value and its two moments."""
+    return [
+        [value(each) for each in (variable, *slots(model.optimizer, variable))]
+        for variable in model.trainable_variables
+    ]
 
 
 def reached(model):
@@ -79,7 +80,7 @@ def reached(model):
 
 
 @pytest.mark.parametrize("name", arch.ROWS)
-def test_reach_is_what_gradients_reach(name):
+def test_task_reach_equals_what_gradients_reach(name):
     model = arch.build(arch.ROWS[name].config)
     reach, truth = TaskReach(model, NAMES), reached(model)
     for column, task in enumerate(NAMES):
@@ -104,48 +105,38 @@ def test_reach_is_what_gradients_reach(name):
     ],
     ids=str,
 )
-def test_without_labels_a_task_keeps_its_bits(name, how):
+def test_a_task_without_labels_keeps_its_bits(name, how):
     model = compiled(name, Adam(0.01, weight_decay=0.1), **how)
     fit(model, batch(), batch(seed=3), batch(seed=6))
     reach = TaskReach(model, NAMES)
-    (before, moments_before) = state(model)
+    before = state(model)
     fit(model, batch(without=["buy"], seed=9))
-    (after, moments_after) = state(model)
+    after = state(model)
     labelled = np.array([task != "buy" for task in NAMES])
-    held = moved = 0
-    count = len(before)
-    for index, variable in enumerate(model.trainable_variables):
+    unchanged = changed = 0
+    for variable, *values in zip(model.trainable_variables, before, after, strict=True):
         slices = reach.of(variable)
-        alive = (slices.tasks & labelled).any(axis=-1)
-        alive = np.broadcast_to(slices.broadcast(alive, len(variable.shape)), variable.shape)
-        pairs = [(before[index][1], after[index][1])]
-        pairs += [
-            (old[index], new[index])
-            for old, new in (
-                (moments_before[:count], moments_after[:count]),
-                (moments_before[count:], moments_after[count:]),
-            )
-        ]
-        for old, new in pairs:
+        updated = (slices.tasks & labelled).any(axis=-1)
+        updated = np.broadcast_to(slices.broadcast(updated, len(variable.shape)), variable.shape)
+        assert len(values[0]) == 3
+        for old, new in zip(*values, strict=True):
             assert np.isfinite(new).all()
-            assert (old[~alive] == new[~alive]).all(), variable.name
-            held += (~alive).sum()
-            moved += (old[alive] != new[alive]).sum()
-    assert held and moved
+            assert (old[~updated] == new[~updated]).all(), variable.name
+            unchanged += (~updated).sum()
+            changed += (old[updated] != new[updated]).sum()
+    assert unchanged and changed
     tower = model.get_layer("Tower_buy").trainable_variables
     assert all(not (reach.of(v).tasks & labelled).any() for v in tower)
 
 
-def test_without_any_label_nothing_moves():
+def test_a_batch_without_any_label_changes_nothing():
     model = compiled("mssm", **EAGER)
     fit(model, batch(), batch(seed=3))
-    before, moments = state(model)
+    before = state(model)
     fit(model, batch(without=NAMES))
-    after, new_moments = state(model)
-    for (name, old), (_, new) in zip(before, after, strict=True):
-        assert (old == new).all(), name
-    for old, new in zip(moments, new_moments, strict=True):
-        assert (old == new).all()
+    for variable, *values in zip(model.trainable_variables, before, state(model), strict=True):
+        for old, new in zip(*values, strict=True):
+            assert (old == new).all(), variable.name
 
 
 def test_tables_updated_by_rows_keep_the_rows_of_unlabelled_tasks():
@@ -160,7 +151,7 @@ def test_tables_updated_by_rows_keep_the_rows_of_unlabelled_tasks():
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "rmsprop"])
-def test_holds_with_any_keras_optimizer(optimizer):
+def test_tasks_without_labels_are_unchanged_with_any_keras_optimizer(optimizer):
     config = {"momentum": 0.9} if optimizer == "sgd" else {}
     made = {
         "sgd": keras.optimizers.SGD,
@@ -177,7 +168,7 @@ def test_holds_with_any_keras_optimizer(optimizer):
 
 
 @pytest.mark.parametrize("name", ["mssm", "ple"])
-def test_a_step_is_keras_own_where_all_is_labelled(name):
+def test_with_all_labels_a_step_equals_that_of_keras(name):
     ours = compiled(
         name,
         keras.optimizers.Adam(0.01),
@@ -203,7 +194,7 @@ def test_a_step_is_keras_own_where_all_is_labelled(name):
         np.testing.assert_allclose(logs[0][key], values, rtol=1e-5)
 
 
-def test_other_losses_than_by_task_train_as_keras_does():
+def test_losses_not_given_by_task_train_as_keras_does():
     inputs = keras.Input((2,))
     model = Ranker(inputs, keras.layers.Dense(1)(inputs))
     model.compile("sgd", loss="mse")
@@ -234,7 +225,7 @@ def test_a_loss_without_an_output_is_named():
         model.compile("sgd", loss={"clock": "mse"})
 
 
-def test_saved_and_loaded_it_goes_on(tmp_path):
+def test_saved_and_loaded_it_continues_the_same(tmp_path):
     model = compiled("shared_bottom")
     fit(model, batch(), batch(seed=3))
     model.save(tmp_path / "model.keras")

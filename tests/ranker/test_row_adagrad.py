@@ -1,4 +1,4 @@
-"""Row-wise Adagrad for tables: against NumPy, and what it leaves alone."""
+"""Row-wise Adagrad for tables: against NumPy, and the rows that it must not change."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_rows_outside_the_batch_keep_their_bits(jit):
     assert (found[:4] != table[:4]).all()
 
 
-def test_a_gradient_of_zero_moves_nothing():
+def test_a_gradient_of_zero_changes_nothing():
     table = np.ones((ROWS, WIDTH), np.float32)
     moved = np.array([0, 0], np.int32), np.ones((2, WIDTH), np.float32)
     still = np.array([0, 1], np.int32), np.zeros((2, WIDTH), np.float32)
@@ -150,7 +150,7 @@ def _rows(count, cities):
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_fit_moves_only_the_rows_of_its_batches(jit):
+def test_fit_changes_only_the_rows_of_its_batches(jit):
     model, layer = _model(size=50)
     optimizer = optimizer_for(model, Training(table_optimizer="row_adagrad"))
     model.compile(optimizer, "mse", jit_compile=jit, steps_per_execution=2)
@@ -178,7 +178,7 @@ def test_large_tables_are_chosen_by_their_rows(table_optimizer, size, expected):
     assert optimizer.multipliers["table"] == 500.0
 
 
-def test_a_small_table_moves_by_its_summed_gradient_at_the_ordinary_rate():
+def test_a_small_table_is_updated_by_its_summed_gradient_at_the_ordinary_rate():
     table = np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
     small, whole = _table(table), _table(table)
     sparse = Adam(0.01, multipliers={"table": 3.0})
@@ -192,7 +192,7 @@ def test_a_small_table_moves_by_its_summed_gradient_at_the_ordinary_rate():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_saved_and_gone_on_with(tmp_path):
+def test_saved_and_loaded_it_continues_the_same(tmp_path):
     """Optimizer state of a table survives `model.save`."""
     model, _ = _model(size=12)
     model.compile(Adam(0.01, row_sparse_widths=[4]), "mse", jit_compile=False)

@@ -84,7 +84,7 @@ def _largest_moves(model):
 
 
 @pytest.mark.parametrize("reloaded", [False, True])
-def test_a_namesake_moves_at_the_ordinary_rate(reloaded, tmp_path):
+def test_a_namesake_is_trained_at_the_ordinary_rate(reloaded, tmp_path):
     model = _model()
     if reloaded:
         model.save(tmp_path / "model.keras")

@@ -1,4 +1,4 @@
-"""The steps of one execution as one program: what they train is what single steps train."""
+"""The steps of one execution as one program train the same as single steps."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ class Seen(keras.callbacks.Callback):
         self.steps.append((batch, int(self.model.optimizer.iterations), sorted(logs)))
 
 
-def test_callbacks_are_told_after_every_execution():
+def test_callbacks_are_called_after_every_execution():
     model, _ = fitted(batches(7), steps=3)
     seen = Seen()
     model.fit(batches(7), verbose=0, shuffle=False, callbacks=[seen])
@@ -93,7 +93,7 @@ def test_a_dataset_of_unknown_length_ends():
     assert int(model.optimizer.iterations) == 5
 
 
-def test_batches_of_several_sizes_go_the_way_of_keras():
+def test_batches_of_several_sizes_fall_back_to_keras():
     data = batches(3).unbatch().batch(10)  # 24 rows: 10, 10, 4
     one, _ = fitted(data)
     other, _ = fitted(data, steps=1)
@@ -101,7 +101,7 @@ def test_batches_of_several_sizes_go_the_way_of_keras():
     assert_alike(one, other)
 
 
-def test_metrics_of_the_users_go_the_way_of_keras():
+def test_compiled_metrics_fall_back_to_keras():
     inputs = keras.Input((2,))
     model = Ranker(inputs, {"click": keras.layers.Dense(1, activation="sigmoid")(inputs)})
     metrics = {"click": ["mae"]}
@@ -113,7 +113,7 @@ def test_metrics_of_the_users_go_the_way_of_keras():
     assert int(model.optimizer.iterations) == 3
 
 
-def test_an_interrupted_training_ends_the_same(tmp_path, monkeypatch):
+def test_a_resumed_training_ends_the_same(tmp_path, monkeypatch):
     """In programs of four steps, the last one of an epoch of ten has two."""
     from mtl_tf.training.checkpoint import CheckpointFile
 
