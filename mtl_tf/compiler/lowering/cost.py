@@ -13,15 +13,8 @@ from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering import emit_inputs  # noqa: F401 (registers its rules)
 from mtl_tf.compiler.lowering.emit import Emitter
-from mtl_tf.compiler.lowering.ops import (
-    OPS,
-    Shape,
-    StoredTable,
-    TermTensors,
-    Work,
-    reshaped,
-    stored_type,
-)
+from mtl_tf.compiler.lowering.engine import StoredTable, TermTensors
+from mtl_tf.compiler.lowering.ops import OPS, Shape, Work, reshaped, stored_type
 
 # Microseconds on one core of a server, measured, right within a factor of two, which is all
 # that choices need: an operation, a floating-point operation of a product, a number of a

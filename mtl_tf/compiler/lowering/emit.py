@@ -15,7 +15,7 @@ from functools import cached_property, singledispatch
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import LINKS
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.lowering.ops import Engine, Tensor
+from mtl_tf.compiler.lowering.engine import Engine, Tensor
 
 Part = tuple[str, int, int]  # node, first unit, end
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.lowering.emit import Emitter, emit
-from mtl_tf.compiler.lowering.ops import StoredTable, Tensor, TermTensors, stored_type
+from mtl_tf.compiler.lowering.engine import StoredTable, Tensor, TermTensors
+from mtl_tf.compiler.lowering.ops import stored_type
 
 # Pieces of a value for which one product with a matrix of as many terms, all else zeros, is
 # faster than broadcasting: some 4 % of a whole request with 7 pieces, 8 % with 40.

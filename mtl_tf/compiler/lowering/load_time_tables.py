@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.compiler.ir.nodes import Embed, MaskedTable, ProjectedLookup, ProjectedTerm, Weight
-from mtl_tf.compiler.lowering.ops import StoredTable, TermTensors, stored_type
+from mtl_tf.compiler.lowering.engine import StoredTable, TermTensors
+from mtl_tf.compiler.lowering.ops import stored_type
 
 
 class LoadTimeTable(tf.saved_model.experimental.TrackableResource):

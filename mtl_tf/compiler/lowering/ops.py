@@ -1,7 +1,7 @@
 """The operations of a served graph, in one table: how TensorFlow runs each, its shape, its cost.
 
-`emit.py` says which operations a plan is made of. An `Engine` carries them out: TensorFlow's
-(`tensorflow.py`) builds the graph, the counting one (`cost.py`) adds up what that graph costs.
+`emit.py` says which operations a plan is made of. An engine (`engine.py`) carries them out:
+TensorFlow's (`tensorflow.py`) builds the graph, the counting one (`cost.py`) adds up its cost.
 A new operation is one row of `OPS`; another engine needs one more column.
 """
 
@@ -12,16 +12,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import add, attrgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.activations import LEAK
-
-Tensor = Any
-StoredTable = tuple[Tensor, Tensor | None, Tensor | None]  # a table, its scale, its masks
-TermTensors = tuple[StoredTable, Tensor, Tensor | None]  # of a product: table, matrix, bias
 
 _OUTSIDE = "an id is outside the table of its field: send ids that this model's own transform made"
 _ROW = 20  # numbers that would take as long as finding a row
@@ -29,30 +25,6 @@ _SUMMED = 0.75  # what adding up one of many rows takes of what copying it does
 _MATRIX = 600  # numbers that would take as long as one small product of many
 _FAR = 2  # how much longer what is beyond the core's own cache takes
 _CACHE = 4 << 20  # bytes
-
-
-class Engine(Protocol):
-    """What `Emitter` needs: operations by name, and the constants that they work on."""
-
-    def __call__(self, op: str, *args: Any) -> Any:
-        """The result of an operation of `OPS`."""
-
-    def weight(self, *weights: n.Weight, shape: Sequence[int] | None = None) -> Tensor:
-        """One or several weights of the plan, below each other; in another shape if given."""
-
-    def constant(self, key: str, array: np.ndarray) -> Tensor:
-        """Numbers that are derived from weights: integers as int32, all others as float32."""
-
-    def masked(
-        self, table: n.MaskedTable, stored: Callable[[], StoredTable]
-    ) -> tuple[Tensor, Tensor | None]:
-        """A masked table, computed at load from what is stored; and the scale of small types."""
-
-    def projected(self, node: n.ProjectedLookup, stored: Callable[[], list[TermTensors]]) -> Tensor:
-        """A projected table, computed at load from what is stored."""
-
-    def opaque(self, node: n.Opaque, operands: Sequence[Tensor]) -> Tensor:
-        """A layer's own result."""
 
 
 class Shape(tuple[int, ...]):

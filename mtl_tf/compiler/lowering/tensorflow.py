@@ -15,12 +15,13 @@ from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.ir.weights import stacked
 from mtl_tf.compiler.lowering import emit_inputs  # noqa: F401 (registers its rules)
 from mtl_tf.compiler.lowering.emit import Emitter
+from mtl_tf.compiler.lowering.engine import StoredTable, TermTensors
 from mtl_tf.compiler.lowering.load_time_tables import (
     LoadTimeTable,
     masked_table,
     projected_table,
 )
-from mtl_tf.compiler.lowering.ops import OPS, StoredTable, TermTensors, stored_type
+from mtl_tf.compiler.lowering.ops import OPS, stored_type
 from mtl_tf.errors import UserError
 
 _LARGEST_CONSTANT = 1 << 20  # bytes; a GraphDef may not exceed 2 GB, constants included
