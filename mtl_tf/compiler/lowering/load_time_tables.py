@@ -35,7 +35,7 @@ class LoadTimeTable(tf.saved_model.experimental.TrackableResource):
         self._make, self._shape, self._dtype = make, shape, dtype
         with tf.init_scope():  # outside of the function being traced
             _ = self.resource_handle
-            tf.function(self._initialize, autograph=False)()
+            tf.function(self._initialize, autograph=False).get_concrete_function()()
 
     def __call__(self) -> tf.Tensor:
         """The table; not copied."""

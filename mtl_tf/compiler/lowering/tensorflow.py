@@ -139,7 +139,7 @@ class _TensorFlowEngine:
             if all(part is not None for part in parts):
                 return tf.concat(parts, axis=0)  # of constants: done once, at load
         array = whole.array if shape is None else whole.array.reshape(shape)
-        tensor = self._kept(key, array.astype(stored_type(array)), weights[0].name)
+        tensor = self._kept(key, array.astype(stored_type(array), copy=False), weights[0].name)
         if whole.name and shape is None:
             self._held.setdefault(whole.name, []).append((whole, tensor))
         return tensor
