@@ -24,9 +24,9 @@ from benchmarks.latency.choices import save_ids
 from benchmarks.latency.rounds import BATCHES, Times, over
 from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
-from benchmarks.ours import TASKS
+from benchmarks.mtl_tf_epochs import TASKS
+from benchmarks.processes import run_module
 from benchmarks.quality import ARCHITECTURES
-from benchmarks.sides import run_module
 from benchmarks.training import CONFIG
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import Cost, Plan, capture, cost

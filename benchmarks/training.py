@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.matmul import NumPy, mmoe_products, training_flops
-from benchmarks.sides import PEERS, Side, peer_python
+from benchmarks.processes import PEERS, AskedProcess, peer_python
 from mtl_tf.datasets import CONFIGS
 from mtl_tf.datasets.census import cache_folder, find
 from mtl_tf.errors import exit_on_user_error
@@ -61,14 +61,14 @@ def rounds(count: int, data: Path) -> Iterator[Round]:
     numpy = NumPy(PRODUCTS)
     with ExitStack() as stack:
         arrays = stack.enter_context(tempfile.TemporaryDirectory()) + "/data.npz"
-        command = [sys.executable, "-m", "benchmarks.ours", str(data), arrays]
-        ours = stack.enter_context(Side(command))
+        command = [sys.executable, "-m", "benchmarks.mtl_tf_epochs", str(data), arrays]
+        ours = stack.enter_context(AskedProcess(command))
         _say("Compiling our models")
         for name in ("mmoe", "ple", "mssm", *_tables()):
             ours.ask(name)
         _say("Compiling DeepCTR's models")
         command = [str(peer_python()), str(PEERS / "deepctr_epochs.py"), arrays]
-        peer = stack.enter_context(Side(command, {"TF_USE_LEGACY_KERAS": "1"}))
+        peer = stack.enter_context(AskedProcess(command, {"TF_USE_LEGACY_KERAS": "1"}))
         for name in ("mmoe", "ple"):
             peer.ask(name)
         for index in range(1, count + 1):
@@ -77,7 +77,7 @@ def rounds(count: int, data: Path) -> Iterator[Round]:
             yield measured
 
 
-def _round(ours: Side, peer: Side, numpy: NumPy) -> Round:
+def _round(ours: AskedProcess, peer: AskedProcess, numpy: NumPy) -> Round:
     """Rows per second, milliseconds per step of tables, NumPy's rate: means over the turns.
 
     What is compared runs one after the other, there and back, so that a slower minute of
@@ -86,9 +86,9 @@ def _round(ours: Side, peer: Side, numpy: NumPy) -> Round:
     rows: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
 
-    def turns(*asked: tuple[str, Side, str]) -> None:
-        for name, side, line in (*asked, *reversed(asked)):
-            answer = side.ask(line)
+    def turns(*asked: tuple[str, AskedProcess, str]) -> None:
+        for name, process, line in (*asked, *reversed(asked)):
+            answer = process.ask(line)
             rows[name] += answer["rows"]
             seconds[name] += answer["seconds"]
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.latency.rounds import BATCHES, Times, over, ratios
 from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
-from benchmarks.sides import PEERS, peer_python, run_module
+from benchmarks.processes import PEERS, peer_python, run_module
 
 Ratios = dict[str, list[float]]  # bar -> per round
 

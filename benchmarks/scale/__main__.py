@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
+from benchmarks.processes import run_module
 from benchmarks.scale.figures import ASKED, COMPILE, Round, bars, is_met, seconds
 from benchmarks.scale.sizes import ARCHITECTURES, Size, largest, sizes
-from benchmarks.sides import run_module
 
 
 def main(argv: Sequence[str] | None = None) -> None:

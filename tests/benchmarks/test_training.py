@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import training
 from benchmarks.matmul import NumPy, mmoe_products, training_flops
-from benchmarks.sides import Side
+from benchmarks.processes import AskedProcess
 
 
 def test_flops_of_a_training_step():
@@ -46,15 +46,15 @@ for line in sys.stdin:
 """
 
 
-def test_a_side_is_asked_and_may_greet_first():
-    with Side([sys.executable, "-c", _ECHO]) as side:
-        assert side.ask("3") == {"n": 3}
-        assert side.ask("4") == {"n": 4}
+def test_a_process_is_asked_and_may_greet_first():
+    with AskedProcess([sys.executable, "-c", _ECHO]) as process:
+        assert process.ask("3") == {"n": 3}
+        assert process.ask("4") == {"n": 4}
 
 
-def test_a_side_that_dies_is_an_error():
+def test_a_process_that_dies_is_an_error():
     with (
-        Side([sys.executable, "-c", "import sys; sys.stdin.readline()"]) as side,
+        AskedProcess([sys.executable, "-c", "import sys; sys.stdin.readline()"]) as process,
         pytest.raises(RuntimeError, match="ended with 0"),
     ):
-        side.ask("3")
+        process.ask("3")

@@ -17,7 +17,7 @@ PEERS = Path(__file__).parent / "peers"
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-class Side:
+class AskedProcess:
     """A process that answers a line on stdin with a line of JSON on stdout.
 
     Args:
@@ -45,7 +45,7 @@ class Side:
                 return json.loads(answer)
         raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> AskedProcess:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -67,7 +67,7 @@ def peer_python() -> Path:
 
 
 def run_module(*arguments: str) -> str:
-    """Runs a module of this project as a server would, with one thread; gives its stdout."""
+    """Run a module of this project as a server would, with one thread; return its stdout."""
     environment = {**SETTINGS, **os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(

@@ -1,6 +1,6 @@
-"""Our side: models of `mtl_tf`, trained an epoch, or some steps, per line on stdin.
+"""Models of `mtl_tf`, trained one epoch or some steps for each line on stdin.
 
-    python -m benchmarks.ours DATASET data.npz
+    python -m benchmarks.mtl_tf_epochs DATASET data.npz
 
 Lines and answers are those of `peers/deepctr_epochs.py`; `data.npz` is written at the start,
 for the peer. `mmoe`, `ple` and `mssm` train an epoch as `mtl-tf train` does, from the
