@@ -39,7 +39,7 @@ SHAPE = SHAPES["small"]
 
 
 def built(architecture: str) -> keras.Model:
-    """With the widths of the quality benchmark, on the fields of the small shape."""
+    """Return a model with the widths of the quality benchmark, on the small shape's fields."""
     schema = load_config(CONFIG).to_json()["schema"]
     model = {"architecture": architecture, **ARCHITECTURES[architecture]}
     features = [

@@ -4,7 +4,7 @@
 
 Each trains as `mtl-tf train` does, at about 80,000 parameters; the validation rows choose
 the epoch, and the official test file is only measured. FILE is written after every run,
-and the same command goes on from what it holds.
+and the same command continues from what it holds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mssm_a": {"units": [64, 32]},
     "mssm_b": {"units": [64, 32]},
 }
-# What may be put after a name: `mssm+fine_tune`.
+# Suffixes of a name, as in `mssm+fine_tune`.
 TRAININGS: dict[str, dict[str, Any]] = {
     "warm_up": {"warm_up_epochs": 1},
     "fine_tune": {"warm_up_epochs": 1, "fine_tune_epochs": 2},
@@ -56,7 +56,7 @@ Result = dict[str, Any]
 
 
 def configured(name: str, seed: int, base: Config) -> Config:
-    """The configuration of a run."""
+    """Return the configuration of a run."""
     architecture, _, training = name.partition("+")
     parts = base.to_json()
     parts["model"] = {"architecture": architecture, **ARCHITECTURES[architecture]}

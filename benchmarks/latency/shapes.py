@@ -18,8 +18,8 @@ class Shape:
     Attributes:
         vocabularies: ids of each field.
         dim: width of a field's vector.
-        units: of every cell of every level.
-        tasks: there is one more cell per level, the shared one.
+        units: width of every sub-network.
+        tasks: number of tasks; most levels have one more sub-network, the shared one.
     """
 
     name: str
@@ -52,7 +52,7 @@ def make_run(shape: Shape, *, closed: Closed = "", context: bool = False, seed: 
 
 
 def draw_ids(shape: Shape, rows: int, seed: int = 1) -> dict[str, np.ndarray]:
-    """Model inputs of `rows` rows, every id alike likely."""
+    """Return model inputs of `rows` rows, every id equally likely."""
     rng = np.random.default_rng(seed)
     return {
         name: rng.integers(0, size, rows).astype(np.int32)
@@ -61,5 +61,5 @@ def draw_ids(shape: Shape, rows: int, seed: int = 1) -> dict[str, np.ndarray]:
 
 
 def as_words(ids: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The raw strings of these ids."""
+    """Return the raw strings of these ids."""
     return {name: np.array([f"v{i}" for i in column], object) for name, column in ids.items()}

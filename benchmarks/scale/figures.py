@@ -1,4 +1,4 @@
-"""What is made of the measurements: bars, the worst of the architectures, per round."""
+"""The bars of the measurements: the worst of the architectures, per round."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Size:
 
     Attributes:
         architecture: its name in a configuration.
-        tasks: number of tasks; there is one more sub-network per level.
+        tasks: number of tasks; most levels have one more sub-network.
         fields: number of categorical fields.
         levels: of sub-networks, 64 units wide each (SNR-Trans has two at least).
         ids: of all fields together, half of them in one.

@@ -25,7 +25,7 @@ def _result(config, data):
     return {"seed": config.training.seed, **figures}
 
 
-def test_it_goes_on_from_its_file(tmp_path, monkeypatch, capsys):
+def test_it_continues_from_its_file(tmp_path, monkeypatch, capsys):
     trained = []
 
     def measured(config, data):
