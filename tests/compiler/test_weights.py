@@ -74,7 +74,7 @@ def test_a_plan_owns_every_weight_by_a_name_of_its_own():
         "f0/table", "f1/table", "t/edges/0/weight", "t/edges/1/weight", "t/bias"
     ]  # fmt: skip
     for node in plan.nodes:
-        for _, weight in node.weights:
+        for weight in node.weights:
             assert plan.weights[weight.name] is weight.base
 
 

@@ -36,6 +36,11 @@ class Edge:
         """The weight times the gate."""
         return self.weight.array if self.gate is None else self.weight.array * self.gate.array
 
+    @cached_property
+    def is_open(self) -> bool:
+        """True if it has any weight: an edge without reads nothing."""
+        return self.weight.any() if self.gate is None else bool(self.folded.any())
+
     @property
     def is_matrix(self) -> bool:
         """True for a matrix; a diagonal or a scalar reads all of its source."""
@@ -78,7 +83,7 @@ class Edge:
             "start": self.start,
             "weight": list(self.weight.shape),
             "gate": None if self.gate is None else list(self.gate.shape),
-            "open": bool(self.folded.any()),
+            "open": self.is_open,
         }
 
 
@@ -99,6 +104,12 @@ class Affine(Node):
         object.__setattr__(self, "bias", as_weight(self.bias))
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"{self.name}: unknown activation {self.activation!r}")
+
+    @cached_property
+    def weights(self) -> tuple[Weight, ...]:
+        # Without a search: there is one edge per field and sub-network.
+        gates = (edge.gate for edge in self.edges if edge.gate is not None)
+        return (*(edge.weight for edge in self.edges), *gates, self.bias)
 
     @property
     def inputs(self) -> tuple[str, ...]:

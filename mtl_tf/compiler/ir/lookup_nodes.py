@@ -232,6 +232,10 @@ class Mask(Node):
     def __post_init__(self) -> None:
         object.__setattr__(self, "g", as_weight(self.g))
 
+    @cached_property
+    def weights(self) -> tuple[Weight, ...]:
+        return (self.g,)  # without a search: there is one mask per field and reader
+
     @property
     def inputs(self) -> tuple[str, ...]:
         return (self.source,)

@@ -62,6 +62,12 @@ class MaskedTable:
         found = [self._is_open(start, start + size, g) for start, size, g in parts]
         return np.concatenate(found or [np.empty(0, bool)])
 
+    @cached_property
+    def has_different_rows(self) -> bool:
+        """True if the first two rows differ, which tells most tables from constant ones."""
+        few = self.rows(np.arange(min(2, len(self))))
+        return bool((few != few[0]).any())
+
     def _is_open(self, start: int, stop: int, g: Array) -> Array:
         """True for each row of the source that is open under one mask: where g·s > 0."""
         found = np.empty(stop - start, bool)

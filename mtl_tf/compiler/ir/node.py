@@ -48,14 +48,14 @@ class Node:
         raise NotImplementedError
 
     @cached_property
-    def weights(self) -> tuple[tuple[str, Weight], ...]:
-        """Its weights, each with its place in the node, such as `bias` or `edges/0/weight`."""
+    def weights(self) -> tuple[Weight, ...]:
+        """Its weights, found by the types of its fields."""
         return tuple(weights_in(self))
 
     @cached_property
     def has_names(self) -> bool:
         """True if all its weights have names."""
-        return all(weight.name for _, weight in self.weights)
+        return all(weight.name for weight in self.weights)
 
     def check(self, widths: Mapping[str, int]) -> None:
         """`ValueError` if it does not fit inputs of these widths."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -107,8 +108,11 @@ class Plan:
         return {spec.name: spec for spec in self.inputs}
 
     def with_nodes(self, nodes: Iterable[Node]) -> Plan:
-        """Returns a plan of the same inputs and other nodes."""
-        return Plan(tuple(nodes), self.inputs)
+        """Returns a plan of the same inputs and other nodes; this one if they are its own."""
+        nodes = tuple(nodes)
+        if len(nodes) == len(self.nodes) and all(map(is_, nodes, self.nodes)):
+            return self
+        return Plan(nodes, self.inputs)
 
     def ancestors(self, names: Iterable[str]) -> frozenset[str]:
         """Returns `names` and every node that they depend on."""
@@ -178,9 +182,10 @@ def _with_names(nodes: Iterable[Node]) -> tuple[tuple[Node, ...], dict[str, Arra
     """The nodes with a name for every weight, and all arrays by name."""
     nodes = tuple(nodes)
     weights: dict[str, Array] = {}
-    for weight in (weight for node in nodes for _, weight in node.weights if weight.name):
-        if weights.setdefault(weight.name, weight.base) is not weight.base:
-            raise ValueError(f"two weights are named {weight.name!r}")
+    for node in nodes:
+        for weight in node.weights:
+            if weight.name and weights.setdefault(weight.name, weight.base) is not weight.base:
+                raise ValueError(f"two weights are named {weight.name!r}")
 
     def named(node: Node) -> Node:
         def change(place: str, weight: Weight) -> Weight:

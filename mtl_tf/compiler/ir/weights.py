@@ -95,6 +95,11 @@ class Weight:
         return np.asarray(self.array.any(axis=tuple(range(1, self.ndim))))
 
     @cached_property
+    def has_different_rows(self) -> bool:
+        """True if the first two rows differ, which tells most tables from constant ones."""
+        return bool((self.array[:2] != self.array[0]).any())
+
+    @cached_property
     def count_nonzero(self) -> int:
         """How many of the values are not zero."""
         return int(np.count_nonzero(self.array))
@@ -140,16 +145,19 @@ def stacked(weights: Sequence[Weight]) -> Weight:
     return Weight(first.base, first.name).rows(first.start, last.start + len(last))
 
 
-def weights_in(value: Any, path: str = "") -> Iterator[tuple[str, Weight]]:
-    """Every weight in a node, and where: `bias`, `edges/0/weight`."""
+def weights_in(value: Any) -> Iterator[Weight]:
+    """Yields every weight in a node or a part of one."""
     if isinstance(value, Weight):
-        yield path, value
-    for key, part in _parts(value):
-        yield from weights_in(part, f"{path}/{key}".strip("/"))
+        yield value
+    for _, part in _parts(value):
+        yield from weights_in(part)
 
 
 def with_weights(value: Owner, change: Callable[[str, Weight], Weight], path: str = "") -> Owner:
-    """The node with every weight changed; `change` is given its place and the weight."""
+    """Returns the node with every weight changed.
+
+    `change` is given the weight's place in the node, such as `bias` or `edges/0/weight`.
+    """
     if isinstance(value, Weight):
         return change(path, value)  # type: ignore[return-value]
     new = {

@@ -30,7 +30,7 @@ def eliminate_dead(plan: Plan) -> Plan:
 def _drop_nodes(plan: Plan) -> Plan:
     # An edge without weight reads nothing.
     nodes = [
-        with_edges(node, [edge for edge in node.edges if edge.folded.any()])
+        with_edges(node, [edge for edge in node.edges if edge.is_open])
         if isinstance(node, Affine)
         else node
         for node in plan.nodes

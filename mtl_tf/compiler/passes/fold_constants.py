@@ -78,9 +78,9 @@ def _of_table(node: Embed) -> Array | None:
         return None
     if node.pooling is not None:
         return None if node.base_table.any() else np.zeros(node.dim)
-    few = node.rows(np.arange(min(2, len(node.table))))  # which tells most tables apart
-    if not len(few) or (few != few[0]).any():
+    if not len(node.table) or node.table.has_different_rows:
         return None
+    few = node.rows(np.arange(1))
     return few[0] if (node.rows(np.arange(len(node.table))) == few[0]).all() else None
 
 

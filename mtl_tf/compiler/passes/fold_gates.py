@@ -14,7 +14,7 @@ def fold_gates(plan: Plan) -> Plan:
     which `fuse` omits from the products and `eliminate_dead` from the sources.
     """
     return plan.with_nodes(
-        with_edges(node, [folded for edge in node.edges if (folded := _folded(edge)).weight.any()])
+        with_edges(node, [folded for edge in node.edges if (folded := _folded(edge)).is_open])
         if isinstance(node, Affine)
         else node
         for node in plan.nodes

@@ -288,7 +288,7 @@ def eliminate_to_fixpoint(plan: Plan) -> Plan:
     """`eliminate_dead` and `fold_constants` in turn, while they find something."""
     while True:
         smaller = fold_constants(eliminate_dead(plan))
-        if _size(smaller) == _size(plan):
+        if smaller is plan or _size(smaller) == _size(plan):
             return smaller
         plan = smaller
 

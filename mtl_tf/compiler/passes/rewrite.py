@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from operator import is_
 
 import numpy as np
 
@@ -91,10 +92,17 @@ class UnitMap:
 
 
 def with_edges(node: Affine, edges: Iterable[Edge], more_bias: Array | float = 0.0) -> Affine:
-    """Returns `node` with other edges, and with `more_bias` added to its bias."""
+    """Returns `node` with other edges, and with `more_bias` added to its bias.
+
+    That is `node` itself where nothing differs, so that a plan that stays the same is not
+    built again.
+    """
     if np.any(more_bias):
         node = replace(node, bias=cast_like(node.bias.array + more_bias, node.bias))
-    return replace(node, edges=tuple(edges))
+    edges = tuple(edges)
+    if len(edges) == len(node.edges) and all(map(is_, edges, node.edges)):
+        return node
+    return replace(node, edges=edges)
 
 
 def constant(name: str, value: Array) -> Affine:
