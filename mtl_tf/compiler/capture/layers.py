@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,18 +43,20 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
                 f"{field}__weights"
             ):
                 raise NotCapturableError
-            table = tracer.shared_weight(
-                f"{layer.name}/{feature['table']}/table",
-                functools.partial(_table, layer, feature["table"]),
-            )
+            table = _table(layer, feature, tracer)
             pooling = feature.get("pooling") if feature["kind"] == "bag" else None
             node = n.Embed(name, (field,), table, pooling=pooling, weighted=weighted)
         parts += tracer.add(node).parts
     return Vector(tuple(parts))
 
 
-def _table(layer: Any, name: str) -> n.Array:
-    return array_of(layer.table(name))
+def _table(layer: Any, feature: Mapping[str, Any], tracer: Tracer) -> n.Weight:
+    """A table: rows of the variable that holds all tables of its width, which is not copied."""
+    variable = layer.tables[str(feature["dim"])]
+    name = f"{layer.name}/tables_{feature['dim']}"
+    whole = tracer.shared_weight(name, functools.partial(array_of, variable))
+    start = layer.offsets[feature["table"]]
+    return whole.rows(start, start + feature["size"])
 
 
 @capture_layer.register(layers.FieldMask)

@@ -136,12 +136,20 @@ def stacked(weights: Sequence[Weight]) -> Weight:
     >>> stacked([kernel.rows(1, 3), kernel.rows(0, 1)]).name
     ''
     """
+    whole = adjacent(weights)
+    return (
+        whole if whole is not None else Weight(np.concatenate([weight.array for weight in weights]))
+    )
+
+
+def adjacent(weights: Sequence[Weight]) -> Weight | None:
+    """Returns the weights as one, where they are rows of one array that follow each other."""
     first, last = weights[0], weights[-1]
     if len(weights) == 1:
         return first
     for one, other in pairwise(weights):
         if other.base is not one.base or other.start != one.start + len(one):
-            return Weight(np.concatenate([weight.array for weight in weights]))
+            return None
     return Weight(first.base, first.name).rows(first.start, last.start + len(last))
 
 

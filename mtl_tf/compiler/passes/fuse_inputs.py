@@ -18,12 +18,19 @@ from mtl_tf.compiler.ir.nodes import (
     Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.ir.weights import adjacent
 from mtl_tf.compiler.passes.rewrite import UnitMap, cast_like, with_edges
 
 Field = Embed | Numeric
 
 
-def fuse_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
+FusedTables = dict[tuple[Weight, ...], Weight]
+"""What tables were copied into, so that alternative plans share one copy."""
+
+
+def fuse_inputs(
+    plan: Plan, context: Collection[str] = (), fused_tables: FusedTables | None = None
+) -> Plan:
     """Fuses single fields that the same nodes read, and their masks.
 
     Users then have one matrix on the fused node in place of one per field. Fields that
@@ -33,7 +40,7 @@ def fuse_inputs(plan: Plan, context: Collection[str] = ()) -> Plan:
         sorted(members, key=lambda member: member.fields[0] not in context)
         for members in _groups(plan)
     ]
-    storage = store_tables(groups)
+    storage = store_tables(groups, fused_tables)
     new: list[Node] = []
     moved = UnitMap()
     for members in groups:
@@ -90,8 +97,13 @@ class TableStorage:
     starts: dict[Weight, int]
 
 
-def store_tables(groups: Sequence[Sequence[Field]]) -> TableStorage:
-    """Returns one weight per group of fields; groups that share a table share their weight."""
+def store_tables(
+    groups: Sequence[Sequence[Field]], fused_tables: FusedTables | None = None
+) -> TableStorage:
+    """Returns one weight per group of fields; groups that share a table share their weight.
+
+    Tables that are all rows of one array, without gaps, stay there: nothing is copied.
+    """
     together: list[dict[Weight, None]] = []
     for members in groups:
         tables = dict.fromkeys(m.base_table for m in members if isinstance(m, Embed))
@@ -101,11 +113,15 @@ def store_tables(groups: Sequence[Sequence[Field]]) -> TableStorage:
         together.append(tables)
     storage = TableStorage({}, {})
     for tables in filter(None, together):
-        parts = list(tables)
-        whole = parts[0]
-        if len(parts) > 1:
-            name = _counted_name([part.name for part in parts])
-            whole = Weight(np.concatenate([part.array for part in parts]), name)
+        parts = sorted(tables, key=lambda part: (part.name, part.start))
+        whole = adjacent(parts)
+        if whole is None:
+            parts = list(tables)
+            known = {} if fused_tables is None else fused_tables
+            if tuple(parts) not in known:
+                name = _counted_name([str(part) for part in parts])
+                known[tuple(parts)] = Weight(np.concatenate([p.array for p in parts]), name)
+            whole = known[tuple(parts)]
         firsts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
         for part, first in zip(parts, firsts, strict=False):
             storage.weights[part], storage.starts[part] = whole, first

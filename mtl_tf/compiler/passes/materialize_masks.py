@@ -28,7 +28,7 @@ def materialize_masks(plan: Plan) -> Plan:
     for table in masked:
         by_source.setdefault(table.source, []).append(table)
     stored = {
-        table: _rows_of(table, f"{table.source.name}/masked#{index}")
+        table: _rows_of(table, f"{source}/masked#{index}")
         for source, tables in by_source.items()
         if _smaller_stored(tables, source in needed)
         for index, table in enumerate(tables, start=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mtl_tf.compiler.ir.mask_share import MaskShares, mask_shares
@@ -17,6 +17,7 @@ from mtl_tf.compiler.passes.fold_linear import fold_linear
 from mtl_tf.compiler.passes.fold_masks import fold_masks
 from mtl_tf.compiler.passes.fold_numeric import fold_numeric
 from mtl_tf.compiler.passes.fuse import fuse
+from mtl_tf.compiler.passes.fuse_inputs import FusedTables
 from mtl_tf.compiler.passes.fuse_mixtures import fuse_mixtures
 from mtl_tf.compiler.passes.materialize_masks import materialize_masks
 from mtl_tf.compiler.passes.project_tables import project_tables
@@ -39,6 +40,7 @@ class Options:
         context: fields to put first.
         shares: how much each mask lets through, where it is known already.
         reports: tell what each pass removed.
+        fused_tables: copies of tables that alternative plans share.
     """
 
     tasks: Sequence[str] | None
@@ -48,6 +50,7 @@ class Options:
     context: Collection[str]
     shares: MaskShares | None = None
     reports: bool = True
+    fused_tables: FusedTables = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ def _projecting(together: bool) -> Callable[[Plan, Options], Plan]:
     return lambda plan, options: project_tables(
         plan, options.projection_budget, together, options.context
     )
+
+
+def _fused(plan: Plan, options: Options) -> Plan:
+    return fuse(plan, options.typical_batch, options.context, options.fused_tables)
 
 
 PASSES: tuple[Pass, ...] = (
@@ -145,7 +152,7 @@ PASSES: tuple[Pass, ...] = (
         "fuse",
         "Fields become one lookup per width; units of one level become few wide products.",
         "always",
-        (lambda plan, options: fuse(plan, options.typical_batch, options.context),),
+        (lambda plan, options: _fused(plan, options),),
         renames=True,
     ),
     Pass(

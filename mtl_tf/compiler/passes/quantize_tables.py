@@ -46,7 +46,7 @@ def quantize_tables(plan: Plan, dtype: str) -> Plan:
 
 def _float16(table: Weight) -> Quantized:
     halves = np.clip(table.array, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
-    return Weight(halves, table.name), None
+    return Weight(halves, str(table)), None
 
 
 def _int8(table: Weight) -> Quantized:
@@ -54,4 +54,4 @@ def _int8(table: Weight) -> Quantized:
     scale = (np.abs(array).max(axis=1, keepdims=True, initial=0.0) / _STEPS).astype(np.float32)
     scale[scale == 0] = 1.0  # of a row of zeros, or of nothing that a float32 can tell from it
     steps = np.clip(np.rint(array.astype(np.float64) / scale), -_STEPS, _STEPS).astype(np.int8)
-    return Weight(steps, table.name), Weight(scale, f"{table.name}/scale")
+    return Weight(steps, str(table)), Weight(scale, f"{table}/scale")
