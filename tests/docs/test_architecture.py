@@ -1,19 +1,54 @@
-"""The worked example of docs/architecture.md runs, and every file that the pages name exists."""
+"""The worked examples of docs/architecture.md run, and every file that the pages name exists."""
 
 import re
+from functools import cache
 
+import numpy as np
 import pytest
 
+from mtl_tf.compiler.ir.nodes import Affine, Edge
 from mtl_tf.compiler.passes.pipeline import PASSES
+from mtl_tf.compiler.passes.rewrite import UnitMap
 from tests.conftest import ROOT
+from tests.support.random_plans import PlanMaker, assert_same, rows_for
 
 PAGE = ROOT / "docs" / "architecture.md"
 
 
-@pytest.mark.keras
-def test_the_new_layer_is_pruned():
+@cache
+def examples():
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
-    exec(compile("".join(blocks), str(PAGE), "exec"), {"__name__": "architecture"})
+    names = {"__name__": "architecture"}
+    exec(compile("".join(blocks), str(PAGE), "exec"), names)
+    return names
+
+
+@pytest.mark.keras
+def test_the_new_layer_is_pruned_and_the_new_pass_removes_copies():
+    assert {"ColumnMask", "drop_copies"} <= examples().keys()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_new_pass_keeps_the_scores_of_random_plans(seed):
+    plan = PlanMaker(seed).plan()
+    copied = with_copies(plan)
+    after = examples()["drop_copies"](copied)
+    rows = rows_for(plan, 9)
+    assert_same(plan.logits(rows), after.logits(rows))
+    assert len(after.nodes) < len(copied.nodes)
+
+
+def with_copies(plan):
+    """Every sum is copied; all that can be relocated reads the copy."""
+    nodes, moved = [], UnitMap()
+    for node in plan.nodes:
+        nodes.append(node.relocated(moved.place))
+        if isinstance(node, Affine):
+            zeros = np.zeros(node.width, np.float32)
+            copy = Affine(f"{node.name}/copy", (Edge(node.name, np.ones((), np.float32)),), zeros)
+            nodes.append(copy)
+            moved.add(node.name, range(node.width), copy.name, 0)
+    return plan.with_nodes(nodes)
 
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "README.md"])

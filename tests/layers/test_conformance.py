@@ -66,6 +66,7 @@ CASES = {
     "Tower, no hidden layer": Case(lambda: layers.Tower(0, [], link="identity"), CELLS),
 }
 WITHOUT_VARIABLES = ("JointProbability", "RepeatBranches")
+WITHOUT_RULE = ("HardConcreteGate",)  # the rule of the layer that owns a gate covers its log α
 
 case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -178,6 +179,19 @@ def test_mixed_precision_is_close(case):
     np.testing.assert_allclose(outputs.numpy(), expected, rtol=0.02, atol=0.02)
     assert {variable.dtype for variable in model.trainable_variables} <= {"float32", tf.float32}
     assert {loss.dtype for loss in model.losses} <= {tf.float32}
+
+
+@case
+def test_a_layer_with_an_output_per_reader_propagates_by_a_rule_of_its_own(case):
+    layer = case.factory()
+    per_reader = len(layer(_rows(case)).shape) == 3  # (batch, readers, width)
+    name = type(layer).__name__
+    has_rule = propagate.dispatch(type(layer)) is not propagate.dispatch(object)
+    assert has_rule or not per_reader or name in WITHOUT_RULE, (
+        f"{name} has an output per reader and no rule in mtl_tf/ranker/propagate.py: a batch "
+        "without labels for a task would update that task's weights. Write one, or list the "
+        "layer in WITHOUT_RULE and say why."
+    )
 
 
 @case
