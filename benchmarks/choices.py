@@ -30,7 +30,7 @@ from benchmarks.quality import ARCHITECTURES
 from benchmarks.training import CONFIG
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import Cost, Plan, capture, cost
-from mtl_tf.compiler.passes.pipeline import alternatives
+from mtl_tf.compiler.passes.optimize import alternatives
 from mtl_tf.config import Config, load_config
 from mtl_tf.models import build_model
 from mtl_tf.transform import Feature

@@ -17,7 +17,7 @@ from mtl_tf.compiler.ir.nodes import InputSpec
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import Cost, cost
 from mtl_tf.compiler.lowering.tensorflow import LoweredModule, lower
-from mtl_tf.compiler.passes.pipeline import optimize
+from mtl_tf.compiler.passes.optimize import optimize
 from mtl_tf.compiler.passes.report import PassReport
 
 __all__ = [

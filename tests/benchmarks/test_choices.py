@@ -7,7 +7,7 @@ import tensorflow as tf
 from benchmarks import choices
 from benchmarks.latency.shapes import draw_ids
 from mtl_tf.compiler import capture, cost, optimize
-from mtl_tf.compiler.passes.pipeline import alternatives
+from mtl_tf.compiler.passes.optimize import alternatives
 
 
 @pytest.fixture(scope="module")

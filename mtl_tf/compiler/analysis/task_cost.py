@@ -7,7 +7,7 @@ from typing import Any
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.lowering.cost import cost
 from mtl_tf.compiler.passes import quantize_tables
-from mtl_tf.compiler.passes.pipeline import optimize_each
+from mtl_tf.compiler.passes.optimize import optimize_each
 
 
 def cost_per_task(

@@ -1,15 +1,12 @@
-"""All passes in one ordered table, the search for the fastest plan, and what each pass did."""
+"""All passes in one ordered table; `optimize.py` applies it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
-from mtl_tf.compiler.ir.mask_share import MaskShares, mask_shares
+from mtl_tf.compiler.ir.mask_share import MaskShares
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.lowering.cost import Cost, cost
 from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
 from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.passes.fold_gates import fold_gates
@@ -21,11 +18,7 @@ from mtl_tf.compiler.passes.fuse_inputs import FusedTables
 from mtl_tf.compiler.passes.fuse_mixtures import fuse_mixtures
 from mtl_tf.compiler.passes.materialize_masks import materialize_masks
 from mtl_tf.compiler.passes.project_tables import project_tables
-from mtl_tf.compiler.passes.report import PassReport, report
 from mtl_tf.compiler.passes.select_tasks import select_tasks
-
-_UNNOTICED = 16 << 20  # bytes more that no server notices
-_SIZES = (1, 64, 512)  # rows of the requests that a graph is for if nobody says
 
 
 @dataclass(frozen=True)
@@ -168,127 +161,8 @@ After it, on request: `quantize_tables`, which rounds, and `split_context`, for 
 user and many candidates.
 """
 
-
-def optimize(
-    plan: Plan,
-    tasks: Sequence[str] | None = None,
-    *,
-    batch: int | None = None,
-    table_budget: int | None = None,
-    context: Collection[str] = (),
-) -> tuple[Plan, list[PassReport]]:
-    """Returns the plan after the passes of `PASSES`, and one report per pass, in their order.
-
-    Passes marked `if faster` are applied where that is estimated to be faster.
-
-    Args:
-        plan: a plan from `capture`.
-        tasks: the tasks to keep, all by default; an unknown one is a `UserError`, and so
-            is one whose every input is closed.
-        batch: rows per request that the choices between alternatives are made for; by
-            default they suit 1, 64 and 512 alike.
-        table_budget: bytes of memory that masked tables may take, and as many for projected
-            ones; see `passes.fold_masks` and `passes.project_tables`. By
-            default no more than the plan, or 16 MiB.
-        context: fields to put first, so that `split_context` cuts matrices in two.
-    """
-    best = _best(plan, *_options(plan, tasks, batch, table_budget, context))
-    return best.plan, [*best.reports]
-
-
-def optimize_each(plan: Plan, *, batch: int | None = None) -> Iterator[tuple[str, Plan]]:
-    """Yields each task with its plan from `optimize(plan, [task])`; common work is done once."""
-    sizes, options = _options(plan, None, batch, None, ())
-    shares = mask_shares(plan)
-    common = eliminate_to_fixpoint(fold_constants(fold_gates(plan)))
-    common = eliminate_to_fixpoint(fold_masks(common, table_budget=0, shares=shares))
-    for task in plan.tasks:
-        alone = replace(options, tasks=[task], shares=shares, reports=False)
-        yield task, _best(common, sizes, alone).plan
-
-
-def _best(plan: Plan, sizes: Sequence[int], options: Options) -> Candidate:
-    best = candidates(plan, sizes, options)[0]
-    for step in PASSES[_CHOICE:]:
-        best = best.apply_if_changed(step, step.run[0], options)
-    return best
-
-
-def alternatives(plan: Plan, *, batch: int = 64) -> list[tuple[str, Plan]]:
-    """Returns the optional passes and the plan of all that `optimize` considers, fastest first."""
-    optional = {step.name for step in PASSES[:_CHOICE] if step.when != "always"}
-    found = candidates(plan, *_options(plan, None, batch, None, ()))
-    return [
-        (", ".join(r.name for r in each.reports if r.name in optional) or "fuse", each.plan)
-        for each in found
-    ]
-
-
-_CHOICE = 1 + max(i for i, step in enumerate(PASSES) if step.name == "fuse")
+BEFORE_CHOICE = 1 + max(i for i, step in enumerate(PASSES) if step.name == "fuse")
 """How many passes come before the fastest plan is chosen."""
-
-
-def _options(
-    plan: Plan,
-    tasks: Sequence[str] | None,
-    batch: int | None,
-    table_budget: int | None,
-    context: Collection[str],
-) -> tuple[Sequence[int], Options]:
-    sizes = _SIZES if batch is None else (batch,)
-    typical = sorted(sizes)[len(sizes) // 2]
-    budget = max(_UNNOTICED, cost(plan).bytes) if table_budget is None else table_budget
-    return sizes, Options(tasks, typical, table_budget, budget, context)
-
-
-@dataclass(eq=False)
-class Candidate:
-    """A plan, what it costs, and the reports of the passes that made it."""
-
-    plan: Plan
-    reports: tuple[PassReport, ...] = ()
-
-    @cached_property
-    def cost(self) -> Cost:
-        return cost(self.plan)
-
-    def apply(
-        self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
-    ) -> Candidate:
-        """Returns the candidate after one more pass."""
-        new = Candidate(run(self.plan, options))
-        if options.reports:
-            found = report(step.name, self.plan, new.plan, self.cost, new.cost, step.renames)
-            new.reports = (*self.reports, found)
-        return new
-
-    def apply_if_changed(
-        self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
-    ) -> Candidate:
-        """Returns the candidate after one more pass, or this one if that changes nothing."""
-        plan = run(self.plan, options)
-        if plan is self.plan:
-            return self
-        return self.apply(step, lambda *_: plan, options)
-
-
-def candidates(plan: Plan, sizes: Sequence[int], options: Options) -> list[Candidate]:
-    """Returns every plan that is considered, that of the least estimated time first.
-
-    Each size of requests counts alike: by how many times its requests take longer.
-    """
-    found = [Candidate(plan)]
-    for step in PASSES[:_CHOICE]:
-        if step.when == "always":
-            found = [each.apply(step, step.run[0], options) for each in found]
-        elif step.when == "if it helps":
-            found = [each.apply_if_changed(step, step.run[0], options) for each in found]
-        else:
-            more = (each.apply_if_changed(step, run, options) for each in found for run in step.run)
-            found = [*dict.fromkeys([*found, *more])]
-    most = found[0].cost.bytes + _UNNOTICED  # the first has none of the optional passes
-    found = [each for each in found if each.cost.bytes <= most]
-    return sorted(found, key=lambda each: math.prod(map(each.cost.microseconds, sizes)))
 
 
 def eliminate_to_fixpoint(plan: Plan) -> Plan:
