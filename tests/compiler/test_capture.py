@@ -11,6 +11,7 @@ from mtl_tf.compiler import capture, lower, optimize
 from mtl_tf.compiler.ir.nodes import Affine, Embed, Opaque
 from mtl_tf.config import MSSM
 from mtl_tf.errors import UserError
+from mtl_tf.layers import FieldEmbedding
 from mtl_tf.models import build_model
 from tests.support.random_plans import assert_same, rows_for
 
@@ -198,3 +199,21 @@ def test_closed_connections_leave_the_graph():
     plan, reports = optimize(capture(model))
     assert "Level_1/0 -> Level_2/1" in reports[0].edges
     assert all(node.bias.size for node in plan.nodes if isinstance(node, Affine))
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_plan_stays_as_captured_while_the_model_trains_on(jit_compile):
+    """Tables are not copied: the plan reads the memory that the variable had."""
+    inputs = {"city": keras.Input((), name="city", dtype="int32")}
+    fields = [{"name": "city", "kind": "id", "dim": 8, "size": 50}]
+    score = keras.layers.Dense(1, "sigmoid")(FieldEmbedding(fields)(inputs))
+    model = keras.Model(inputs, {"click": score})
+    model.compile("sgd", {"click": "binary_crossentropy"}, jit_compile=jit_compile)
+    plan = capture(model)
+    before = {name: array.copy() for name, array in plan.weights.items()}
+    rows = {"city": np.arange(50, dtype=np.int32)}
+    model.fit(rows, {"click": np.ones((50, 1))}, verbose=0)
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    for name, array in plan.weights.items():
+        np.testing.assert_array_equal(array, before[name])

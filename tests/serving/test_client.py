@@ -17,18 +17,6 @@ from serving.server import LocalServer
 from tests.support.serving_toys import answers, rows, save_toy
 
 
-@pytest.fixture(scope="module")
-def server(toy_models):
-    with LocalServer(toy_models, poll_seconds=0.02) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server):
-    with Client(server.address) as client:
-        yield client
-
-
 @pytest.fixture
 def calls(monkeypatch):
     """The types of the requests that were sent."""

@@ -13,18 +13,6 @@ from serving.server import LocalServer
 from tests.support.serving_toys import answers, rows
 
 
-@pytest.fixture(scope="module")
-def server(toy_models):
-    with LocalServer(toy_models, poll_seconds=0.02) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server):
-    with Client(server.address) as client:
-        yield client
-
-
 def test_no_deadline(server):
     with Client(server.address, timeout=float("inf")) as patient:
         np.testing.assert_allclose(patient.score("m", rows())["a"], answers())

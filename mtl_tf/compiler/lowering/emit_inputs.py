@@ -71,7 +71,7 @@ def _(node: n.Mask, emitter: Emitter) -> Tensor:
         index = engine.constant(f"{node.name}/pieces", np.asarray(node.pieces, np.int32))
         pieces, shape = engine("pieces", pieces, index), (len(node.pieces), dim)
     if count <= _FEW:
-        kernel = engine.constant(f"{node.name}/g", _block_columns(node, count))
+        kernel = engine.constant(f"{node.name}/blocks", _block_columns(node, count))
         products = engine("matmul", source, kernel)
     else:
         g = engine.weight(node.g, shape=shape)

@@ -127,7 +127,7 @@ class _TensorFlowEngine:
         return OPS[op].tensorflow(tf, *args)
 
     def weight(self, *weights: n.Weight, shape: Sequence[int] | None = None) -> Any:
-        key = "+".join(map(str, weights))
+        key = "+".join(map(str, weights)) + (f" as {tuple(shape)}" if shape else "")
         if key in self.owned:
             return self.owned[key]
         whole = stacked(weights)

@@ -57,7 +57,7 @@ def split_context(plan: Plan, context: Collection[str]) -> Plan:
 class _Splitter:
     """Collects the nodes of a split plan, in order."""
 
-    def __init__(self, context: Collection[str]) -> None:
+    def __init__(self, context: set[str]) -> None:
         self.context = context
         self.nodes: list[Node] = []
         self.per_request: set[str] = set()
@@ -69,7 +69,7 @@ class _Splitter:
         """Adds a node, and notes if there is one row of it."""
         self.nodes.append(node)
         read = self.per_request.issuperset(node.inputs)
-        if read and set(self.context).issuperset(node.features):
+        if read and self.context.issuperset(node.features):
             self.per_request.add(node.name)
 
     def rows_of(self, name: str) -> str:
@@ -156,7 +156,7 @@ class _Splitter:
 
     @split.register
     def _(self, node: Opaque) -> None:
-        if self.per_request.issuperset(node.inputs) and set(self.context).issuperset(node.features):
+        if self.per_request >= {*node.inputs} and self.context >= {*node.features}:
             self.add(node)
             return
         operands = []
