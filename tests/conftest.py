@@ -88,6 +88,16 @@ def census() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kuairand() -> Path:
+    """Folder with KuaiRand's train.parquet, eval.parquet and test.parquet."""
+    named = os.environ.get("MTL_TF_KUAIRAND")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data" / "kuairand"
+    if not (folder / "train.parquet").is_file():
+        pytest.skip(f"no KuaiRand in {folder}; set MTL_TF_KUAIRAND to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def toy_models(tmp_path_factory) -> Path:
     """Folder with one small model, `m`, for a server."""
     from tests.support.serving_toys import save_toy
