@@ -26,7 +26,7 @@ from benchmarks.latency.shapes import SHAPES
 from benchmarks.machine import machine
 from benchmarks.mtl_tf_epochs import TASKS
 from benchmarks.processes import run_module
-from benchmarks.quality import ARCHITECTURES
+from benchmarks.quality.data_sets import ARCHITECTURES
 from benchmarks.training import CONFIG
 from mtl_tf.backend.keras import keras
 from mtl_tf.compiler import Cost, Plan, capture, cost
