@@ -6,7 +6,7 @@ The layers do not need this module: they can be used in a `tfrs.Model` of your o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,6 +16,7 @@ from mtl_tf.errors import UserError
 from mtl_tf.models import build_model
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.schema import Task
+from mtl_tf.transform import LabelStatistics
 
 if not LEGACY:
     raise ImportError(
@@ -44,6 +45,7 @@ class MultiTaskRanker(tfrs.models.Model):
         transform_or_features: a fitted transform, or its `features`.
         tasks: the schema's tasks, with their loss weights w_k.
         config: the `model` part of the configuration, such as `mtl_tf.config.MSSM()`.
+        labels: by regression task, the distribution of its labels (`DatasetInfo.labels`).
 
     Attributes: `network`, the Keras model inside, which can be saved and exported;
     `rankings`, the `Ranking` by task name.
@@ -68,11 +70,12 @@ class MultiTaskRanker(tfrs.models.Model):
         transform_or_features: Any,
         tasks: Sequence[Task],
         config: Any,
+        labels: Mapping[str, LabelStatistics] | None = None,
         name: str = "multi_task_ranker",
     ):
         super().__init__(name=name)
-        self.network = build_model(transform_or_features, tasks, config)
-        losses, self.task_weights = losses_for(tasks)
+        self.network = build_model(transform_or_features, tasks, config, labels)
+        losses, self.task_weights = losses_for(tasks, self.network)
         self.rankings = {
             task.name: tfrs.tasks.Ranking(
                 loss=losses[task.name],

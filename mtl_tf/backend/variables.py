@@ -42,3 +42,28 @@ def role_of(variable: Any) -> str | None:
 def resource(variable: Any) -> Any:
     """The `tf.Variable` of a variable; in Keras 2, the variable itself."""
     return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def attach_outputs(value: Any, outputs: Any) -> Any:
+    """Note on a tensor the tower's outputs that it was computed from; return the tensor.
+
+    Keras does the same with the logits behind a sigmoid: a loss gets the model's outputs
+    only, but may be exact on what is behind them alone.
+    """
+    value._mtl_tf_outputs = outputs
+    return value
+
+
+def attached_outputs(value: Any) -> Any:
+    """The outputs that `attach_outputs` noted on a tensor.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = getattr(value, "_mtl_tf_outputs", None)
+    if found is None:
+        raise ValueError(
+            "the loss of a value head needs the tensor that the model returned, as it is. "
+            f"Received: {value}"
+        )
+    return found

@@ -9,6 +9,7 @@ from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 from mtl_tf.layers.joint_probability import JointProbability
 from mtl_tf.layers.level_mixture import LevelMixture
 from mtl_tf.layers.repeat_branches import RepeatBranches
+from mtl_tf.layers.scaled_value import ScaledValue
 from mtl_tf.layers.sluice import Sluice
 from mtl_tf.layers.sub_network_routing import SubNetworkRouting
 from mtl_tf.layers.sub_networks import SubNetworks
@@ -24,6 +25,7 @@ __all__ = [
     "JointProbability",
     "LevelMixture",
     "RepeatBranches",
+    "ScaledValue",
     "Sluice",
     "SubNetworkRouting",
     "SubNetworks",

@@ -13,7 +13,7 @@ _LINKS = {"sigmoid": "sigmoid", "identity": "linear"}
 
 @keras.saving.register_keras_serializable("mtl_tf")
 class Tower(keras.layers.Layer):
-    """A task's score from its sub-network: `(batch, sub-networks, d)` -> `(batch, 1)`.
+    """A task's score from its sub-network: `(batch, sub-networks, d)` -> `(batch, outputs)`.
 
         h_0 = input[:, sub_network],  h_k = act(h_{k-1} W_k + b_k),  score = link(h_K w + b)
 
@@ -26,6 +26,7 @@ class Tower(keras.layers.Layer):
         activation: activation of the hidden layers.
         link: `sigmoid` (binary tasks) or `identity` (regression).
         kernel_regularizer: regularizer of the matrices.
+        num_outputs: 1, or as many numbers as the `ValueHead` above the tower reads.
 
     Attributes: `hidden`, the hidden `Dense` layers, and `score`, the last one.
 
@@ -43,11 +44,13 @@ class Tower(keras.layers.Layer):
         activation: Any = "relu",
         link: str = "sigmoid",
         kernel_regularizer: Any = None,
+        num_outputs: int = 1,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         for width in units:
             check_positive(units=width)
+        check_positive(num_outputs=num_outputs)
         if sub_network < 0:
             raise ValueError(
                 f"`sub_network` must not be negative. Received: sub_network={sub_network}"
@@ -59,6 +62,7 @@ class Tower(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.link = link
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.num_outputs = num_outputs
         self.hidden = [
             keras.layers.Dense(
                 width,
@@ -70,7 +74,7 @@ class Tower(keras.layers.Layer):
             for index, width in enumerate(self.units)
         ]
         self.score = keras.layers.Dense(
-            1,
+            num_outputs,
             activation=_LINKS[link],
             kernel_regularizer=self.kernel_regularizer,
             dtype="float32",
@@ -96,7 +100,7 @@ class Tower(keras.layers.Layer):
         return self.score(outputs)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], 1)
+        return (input_shape[0], self.num_outputs)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -106,4 +110,5 @@ class Tower(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "link": self.link,
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "num_outputs": self.num_outputs,
         }

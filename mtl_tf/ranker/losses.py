@@ -7,8 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_tf.backend.graph import call_of
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
+from mtl_tf.backend.variables import attached_outputs
+from mtl_tf.layers.value_head import ValueHead
 from mtl_tf.schema import Task
 
 _LOSSES = {
@@ -30,6 +33,8 @@ class MaskedMeanLoss(keras.losses.Loss):
     Args:
         kind: `binary` (cross-entropy, computed on the logits that Keras finds behind
             a sigmoid) or `regression` (squared error).
+        head: the `ValueHead` that returns the value of a regression task: its loss is
+            computed on the outputs of the tower, which it finds behind the value.
 
     Example:
     >>> loss = MaskedMeanLoss("regression")
@@ -38,11 +43,18 @@ class MaskedMeanLoss(keras.losses.Loss):
     4.0
     """
 
-    def __init__(self, kind: str = "binary", name: str = "masked_mean_loss", **kwargs: Any):
+    def __init__(
+        self,
+        kind: str = "binary",
+        name: str = "masked_mean_loss",
+        head: ValueHead | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name=name)
         if kind not in _LOSSES:
             raise ValueError(f"`kind` must be one of {tuple(_LOSSES)}. Received: kind={kind!r}")
         self.kind = kind
+        self.head = head
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is None:
@@ -50,7 +62,8 @@ class MaskedMeanLoss(keras.losses.Loss):
         weight = tf.reshape(tf.cast(sample_weight, tf.float32), (-1,))
         # Before the loss, not after: 0 · NaN is NaN, and so is its gradient.
         labelled = tf.reshape(weight > 0, (-1, 1))
-        losses = self.call(tf.where(labelled, tf.cast(y_true, tf.float32), 0.0), y_pred)
+        labels = tf.reshape(tf.cast(y_true, tf.float32), (-1, 1))
+        losses = self.call(tf.where(labelled, labels, 0.0), y_pred)
         share = tf.math.divide_no_nan(
             tf.reduce_sum(weight * losses), sum_over_replicas(tf.reduce_sum(weight))
         )
@@ -58,18 +71,33 @@ class MaskedMeanLoss(keras.losses.Loss):
         return share * num_replicas() if LEGACY else share
 
     def call(self, y_true, y_pred):
+        if self.head is not None:
+            return self.head.losses_of(y_true, attached_outputs(y_pred))
         return _LOSSES[self.kind](y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name}
+        head = self.head and keras.saving.serialize_keras_object(self.head)
+        return {"kind": self.kind, "name": self.name, "head": head}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskedMeanLoss:
+        head = config.get("head")
+        return cls(**{**config, "head": head and keras.saving.deserialize_keras_object(head)})
 
 
 # The name under which models compiled before hold it.
 keras.saving.get_custom_objects()["mtl_tf>LabelledMean"] = MaskedMeanLoss
 
 
-def losses_for(tasks: Iterable[Task]) -> tuple[dict[str, MaskedMeanLoss], dict[str, float]]:
+def losses_for(
+    tasks: Iterable[Task], model: keras.Model | None = None
+) -> tuple[dict[str, MaskedMeanLoss], dict[str, float]]:
     """`loss` and `loss_weights` for `model.compile`, by task name.
+
+    Args:
+        tasks: the tasks.
+        model: the model of `build_model` that is to be trained; needed where regression
+            tasks have a `ValueHead`.
 
     Example:
     >>> losses, weights = losses_for([Task(name="click", label="clicked", weight=2.0)])
@@ -77,5 +105,15 @@ def losses_for(tasks: Iterable[Task]) -> tuple[dict[str, MaskedMeanLoss], dict[s
     ('binary', {'click': 2.0})
     """
     tasks = tuple(tasks)
-    losses = {task.name: MaskedMeanLoss(task.kind, name=f"{task.name}_loss") for task in tasks}
+    heads = {} if model is None else value_heads(model)
+    losses = {
+        task.name: MaskedMeanLoss(task.kind, f"{task.name}_loss", heads.get(task.name))
+        for task in tasks
+    }
     return losses, {task.name: task.weight for task in tasks}
+
+
+def value_heads(model: keras.Model) -> dict[str, ValueHead]:
+    """Return the value heads of a functional model by task."""
+    layers = {name: call_of(score).layer for name, score in model.output.items()}
+    return {name: layer for name, layer in layers.items() if isinstance(layer, ValueHead)}

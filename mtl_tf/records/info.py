@@ -10,7 +10,7 @@ from typing import Any
 from mtl_tf.errors import UserError
 from mtl_tf.files import read_json
 from mtl_tf.schema import Schema
-from mtl_tf.transform import FittedTransform
+from mtl_tf.transform import FittedTransform, LabelStatistics
 
 FORMAT = 1
 
@@ -34,6 +34,8 @@ class DatasetInfo:
         transform: The fitted transform.
         splits: The splits by name.
         layout: `"block"` or `"row"`.
+        labels: The distribution of the labels of regression tasks by task; empty in datasets
+            that earlier versions wrote.
         raw: The whole content of `dataset.json`.
     """
 
@@ -41,6 +43,7 @@ class DatasetInfo:
     transform: FittedTransform
     splits: Mapping[str, SplitInfo]
     layout: str
+    labels: Mapping[str, LabelStatistics]
     raw: Mapping[str, Any]
 
     @property
@@ -85,6 +88,10 @@ def load_info(folder: str | Path) -> DatasetInfo:
             transform=FittedTransform.from_json(raw["transform"], folder),
             splits={name: _split(entry) for name, entry in raw["splits"].items()},
             layout=raw["layout"],
+            labels={
+                task: LabelStatistics.from_json(entry)
+                for task, entry in raw.get("labels", {}).items()
+            },
             raw=raw,
         )
     except KeyError as error:

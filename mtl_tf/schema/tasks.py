@@ -59,6 +59,10 @@ class Task(StrictModel):
     per row. `mask_column` holds 0 or 1; where it is 0 the row is not trained on
     for this task. A missing label or weight means the same.
 
+    `transform`, of a regression task, is how its label is learned: `standardize`, its default
+    ((y − mean) / std), `log` (log(1 + y), then standardized; labels must not be negative) or
+    `none`. Scores are in the label's own unit, whatever it is.
+
     `probability_of` names two or more binary tasks, each of which can only happen after the
     one before it, such as `[click, buy]`: the score of this task is the product of theirs
     (ESMM's CTCVR = CTR · CVR). It has its own label and loss, over all rows. Give the last
@@ -68,6 +72,7 @@ class Task(StrictModel):
     name: Name
     kind: Literal["binary", "regression"] = "binary"
     label: Label
+    transform: Literal["standardize", "log", "none"] | None = None
     weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)
     weight_column: str | None = None
     mask_column: str | None = None
@@ -86,6 +91,8 @@ class Task(StrictModel):
             raise ValueError("a regression label is a number; `equals` needs `kind: binary`")
         if self.kind == "regression" and self.label.above is not None:
             raise ValueError("a regression label is a number; `above` needs `kind: binary`")
+        if self.kind == "binary" and self.transform is not None:
+            raise ValueError("the label of a binary task is 0 or 1; remove `transform`")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -72,9 +72,14 @@ class TrainingData:
         return dataset(self.info.folder, split, _EVALUATION_BATCH, shuffle=False)
 
     @cached_property
+    def sample_rows(self) -> Any:
+        """Some training rows: model inputs, labels and weights."""
+        return next(iter(dataset(self.info.folder, "train", _EVALUATION_BATCH)))
+
+    @property
     def sample(self) -> Any:
         """The model inputs of some training rows."""
-        return next(iter(dataset(self.info.folder, "train", _EVALUATION_BATCH)))[0]
+        return self.sample_rows[0]
 
     def training_rows(self) -> tf.data.Dataset:
         """Return all training rows, in the order of the files."""

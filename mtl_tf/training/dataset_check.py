@@ -10,13 +10,18 @@ from mtl_tf.records import DatasetInfo
 from mtl_tf.schema import Schema
 from mtl_tf.transform import Feature
 
-_MODEL_ONLY = {"embedding_dim", "weight", "pooling", "side"}  # do not affect the records
+# Options that do not affect the records.
+_MODEL_ONLY = {
+    "fields": {"embedding_dim", "pooling", "side"},
+    "tasks": {"weight", "transform"},
+}
 
 
 def check_schema(schema: Schema, info: DatasetInfo) -> None:
     """Raise `UserError` unless the dataset was made from these fields and tasks.
 
-    Options of the model may differ: embedding widths, pooling, sides, task weights.
+    Options of the model may differ: embedding widths, pooling, sides, and how a task is
+    learned.
     """
     ours, theirs = schema.to_json(), info.schema.to_json()
     if set(ours["missing_values"]) != set(theirs["missing_values"]):
@@ -26,8 +31,8 @@ def check_schema(schema: Schema, info: DatasetInfo) -> None:
             "configuration"
         )
     for what in ("fields", "tasks"):
-        here = {entry["name"]: _data_part(entry) for entry in ours[what]}
-        there = {entry["name"]: _data_part(entry) for entry in theirs[what]}
+        here = {entry["name"]: _data_part(entry, what) for entry in ours[what]}
+        there = {entry["name"]: _data_part(entry, what) for entry in theirs[what]}
         if list(here) != list(there):
             differ = sorted(set(here) ^ set(there)) or ["their order"]
             raise UserError(
@@ -81,5 +86,5 @@ def _with_model_options(feature: Feature, field: Any) -> Feature:
     return replace(feature, embedding_dim=field.embedding_dim)
 
 
-def _data_part(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in _MODEL_ONLY}
+def _data_part(entry: dict[str, Any], what: str) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in _MODEL_ONLY[what]}

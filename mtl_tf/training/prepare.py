@@ -81,12 +81,12 @@ def prepare(data: TrainingData, workspace: Workspace) -> TrainingSetup:
 
 def new_model(data: TrainingData) -> Any:
     """Return a new model of the configured architecture."""
-    return build_model(data.features, data.tasks, data.config.model)
+    return build_model(data.features, data.tasks, data.config.model, data.info.labels)
 
 
 def _compile(model: Any, data: TrainingData, cluster: Cluster) -> None:
     training = data.config.training
-    losses, weights = losses_for(data.tasks)
+    losses, weights = losses_for(data.tasks, model)
     model.compile(
         optimizer=optimizer_for(model, training),
         loss=losses,

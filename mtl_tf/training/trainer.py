@@ -14,6 +14,7 @@ from mtl_tf.training.data import TrainingData
 from mtl_tf.training.distribution import DistributedFit
 from mtl_tf.training.gate_schedule import gates_of, masks_of
 from mtl_tf.training.loop import TrainingLoop, keras_fit
+from mtl_tf.training.loss_balance import dominance, first_losses
 from mtl_tf.training.prepare import TrainingSetup, Workspace, new_model, prepare
 from mtl_tf.training.result import RunResult, TrainedModel, write_run
 from mtl_tf.training.run_folder import BEST_WEIGHTS
@@ -48,6 +49,8 @@ def fit(setup: TrainingSetup) -> TrainedModel:
     if progress.has_started:
         loop.restore(setup.workspace.checkpoint, data.steps_per_execution)
         display.print(f"resuming epoch {progress.epoch + 1}, step {progress.step:,}")
+    elif warning := dominance(first_losses(setup.model, data)):
+        display.print(f"warning: {warning}")
     with display.live():
         callbacks = callbacks_for(setup)
         epochs = data.config.training.epochs

@@ -10,13 +10,16 @@ from mtl_tf.schema.spelling import MISSING_INT
 from mtl_tf.transform.analysis import Accumulator, fit
 from mtl_tf.transform.arrow import apply_arrow, labels_arrow
 from mtl_tf.transform.fitted import Feature, FittedTransform, NumericTransform, Vocabulary
+from mtl_tf.transform.label_statistics import LabelStatistics, Scale
 
 __all__ = [
     "MISSING_INT",
     "Accumulator",
     "Feature",
     "FittedTransform",
+    "LabelStatistics",
     "NumericTransform",
+    "Scale",
     "Vocabulary",
     "apply_arrow",
     "fit",

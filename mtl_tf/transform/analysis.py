@@ -18,6 +18,7 @@ from mtl_tf.schema import Schema
 from mtl_tf.transform.arrow import column_of, labels_arrow
 from mtl_tf.transform.counts import Counts
 from mtl_tf.transform.fitted import FittedTransform, make_vocabulary, value_type
+from mtl_tf.transform.label_statistics import LabelStatistics
 from mtl_tf.transform.states import CategoricalState, NumericState, TaskState, most_frequent
 
 
@@ -67,7 +68,7 @@ class Accumulator:
             )
             for field in schema.fields
         }
-        self._tasks = {name: TaskState() for name in schema.task_names}
+        self._tasks = {task.name: TaskState(task) for task in schema.tasks}
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add a clean batch."""
@@ -105,6 +106,11 @@ class Accumulator:
         table = total.table()
         table = most_frequent(table.filter(pc.greater_equal(table["count"], owner.min_count)))
         return table["value"].slice(0, owner.max_size).combine_chunks()
+
+    def label_statistics(self) -> dict[str, LabelStatistics]:
+        """Return the distribution of the labels of each regression task that has any."""
+        fitted = {name: state.fit() for name, state in self._tasks.items()}
+        return {name: found for name, found in fitted.items() if found is not None}
 
     def statistics(self) -> dict[str, Any]:
         """Return statistics of the data, for people, as a JSON dict."""

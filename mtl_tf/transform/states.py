@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_tf.schema import CategoricalField, MultivaluedField, NumericField, Schema
+from mtl_tf.schema import CategoricalField, MultivaluedField, NumericField, Schema, Task
 from mtl_tf.transform.arrow import flat_values, numbers_of
 from mtl_tf.transform.counts import Counts, Moments
 from mtl_tf.transform.fitted import is_missing, is_missing_number, value_type
+from mtl_tf.transform.label_statistics import QUANTILES, LabelStatistics, Scale
 from mtl_tf.transform.numeric import NumericTransform, t_log, to_float32
 from mtl_tf.transform.quantiles import Quantiles
 
@@ -165,32 +166,56 @@ class NumericState:
 
 
 class TaskState:
-    """The number of labels of a task, and their moments."""
+    """The number of labels of a task and their moments; of a regression task, quantiles, too."""
 
-    def __init__(self) -> None:
-        self._labels = Moments()
-        self.tables: dict[str, pa.Table] = {}
+    def __init__(self, task: Task):
+        self._is_regression = task.kind == "regression"
+        names = ("plain", "log", "log_positive") if self._is_regression else ("plain",)
+        self._moments = {name: Moments() for name in names}
+        self._quantiles = Quantiles()
 
     def add(self, label: np.ndarray, weight: np.ndarray) -> None:
         """Add labels and weights, float32; weight 0 means no label."""
-        self._labels.add(label[weight != 0])
+        y = label[weight != 0]
+        self._moments["plain"].add(y)
+        if self._is_regression:
+            self._quantiles.add(to_float32(y))
+            self._moments["log"].add(to_float32(t_log(y[y >= 0])))
+            self._moments["log_positive"].add(to_float32(np.log(y[y > 0], dtype=np.float64)))
 
     def merge(self, other: TaskState) -> None:
         """Add the state of another part of the data."""
-        self._labels.merge(other._labels)
+        for name, moments in self._moments.items():
+            moments.merge(other._moments[name])
+        self._quantiles.merge(other._quantiles)
 
     @property
     def scalars(self) -> dict[str, Any]:
         """The numbers, for JSON."""
-        return self._labels.to_json()
+        return {name: moments.to_json() for name, moments in self._moments.items()}
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        """The counts, for Arrow."""
+        return self._quantiles.tables if self._is_regression else {}
 
     def load(self, scalars: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Restore the state that was written."""
-        self._labels = Moments.from_json(scalars)
+        self._moments = {name: Moments.from_json(found) for name, found in scalars.items()}
+        if tables:
+            self._quantiles.load(tables)
+
+    def fit(self) -> LabelStatistics | None:
+        """Return the statistics that a regression task is trained with; None without labels."""
+        if not self._is_regression or not self._moments["plain"].count:
+            return None
+        scales = {name: Scale(m.mean, m.std) for name, m in self._moments.items()}
+        found = (self._quantiles.quantile(i / QUANTILES) for i in range(QUANTILES + 1))
+        return LabelStatistics(**scales, quantiles=tuple(q for q in found if q is not None))
 
     def statistics(self) -> dict[str, Any]:
         """Return the labelled rows, and the sum (positives, if binary), mean and std of labels."""
-        labels = self._labels
+        labels = self._moments["plain"]
         return {
             "labelled": labels.count,
             "positives": labels.sum,

@@ -88,6 +88,8 @@ class FitTransform(beam.DoFn):
             write_json(root / "failure.json", {"message": str(error)})
             return
         write_json(root / "statistics.json", accumulator.statistics(), indent=None)
+        labels = accumulator.label_statistics()
+        write_json(root / "labels.json", {k: v.to_json() for k, v in labels.items()}, indent=None)
         transform = accumulator.fit().to_json(self._settings.out)
         write_json(root / "transform.json", transform, indent=None)
         chunks = sorted(Chunk(*chunk) for report in reports for chunk in report["chunks"])

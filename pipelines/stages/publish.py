@@ -105,6 +105,7 @@ def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
         "layout": settings.layout,
         "block_rows": settings.block_rows if settings.layout == "block" else None,
         "compression": settings.compression,
+        "labels": _read(settings, "labels"),
         "splits": {split: _split(settings.out, split, counts) for split in SPLITS},
         "sources": [
             {"path": source.path, "split": source.split or None, "bytes": source.bytes,

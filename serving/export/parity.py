@@ -15,7 +15,7 @@ Tables stored in fewer bytes change scores on purpose. The change is limited and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +34,12 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     return np.where(z >= 0, 1.0, small) / (1.0 + small)
 
 
-_LINKS = {"sigmoid": _sigmoid, "identity": lambda z: z}
+_LINKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sigmoid": _sigmoid,
+    "identity": lambda z: z,
+    "exp": np.exp,
+    "expm1": np.expm1,
+}
 
 
 def score_errors(exact: Arrays, scores: Arrays) -> dict[str, float]:
@@ -75,7 +80,7 @@ class Parity:
 
     Args:
         logits: by task, float64 (rows,).
-        links: by task, `sigmoid` or `identity`.
+        links: by task, such as `sigmoid` or `identity`.
     """
 
     logits: Arrays

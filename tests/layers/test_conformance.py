@@ -57,15 +57,20 @@ CASES = {
     ),
     "LevelMixture": Case(lambda: layers.LevelMixture(), [CELLS, 2 * CELLS]),
     "RepeatBranches": Case(lambda: layers.RepeatBranches([2, 1, 1]), CELLS),
+    "ScaledValue": Case(lambda: layers.ScaledValue(30.0, 5.0), _numbers(6, 1)),
+    "ScaledValue, log": Case(lambda: layers.ScaledValue(3.0, 0.5, log=True), _numbers(6, 1)),
     "Sluice": Case(lambda: layers.Sluice(3, 4, penalty=0.1), CELLS),
     "SubNetworkRouting": Case(lambda: layers.SubNetworkRouting(2, 4, penalty=0.1), CELLS),
     "SubNetworkRouting, sums": Case(lambda: layers.SubNetworkRouting(2), CELLS),
     "SubNetworks": Case(lambda: layers.SubNetworks(3, 4, kernel_regularizer="l2"), CELLS),
     "SubNetworks, one input": Case(lambda: layers.SubNetworks(3, 4), _numbers(6, 5)),
     "Tower": Case(lambda: layers.Tower(1, [4, 3], kernel_regularizer="l2"), CELLS),
+    "Tower, several outputs": Case(
+        lambda: layers.Tower(1, [4], link="identity", num_outputs=3), CELLS
+    ),
     "Tower, no hidden layer": Case(lambda: layers.Tower(0, [], link="identity"), CELLS),
 }
-WITHOUT_VARIABLES = ("JointProbability", "RepeatBranches")
+WITHOUT_VARIABLES = ("JointProbability", "RepeatBranches", "ScaledValue")
 WITHOUT_RULE = ("HardConcreteGate",)  # the rule of the layer that owns a gate covers its log α
 
 case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -69,6 +69,14 @@ BAD_ARGUMENTS = [
         "`sub_network` must not be negative. Received: sub_network=-1",
     ),
     (
+        lambda: layers.Tower(0, num_outputs=0),
+        "`num_outputs` must be a positive integer. Received: num_outputs=0",
+    ),
+    (
+        lambda: layers.ScaledValue(scale=0.0),
+        "`scale` must be positive. Received: scale=0.0",
+    ),
+    (
         lambda: layers.Tower(0, link="softmax"),
         "`link` must be one of ('sigmoid', 'identity'). Received: link='softmax'",
     ),
@@ -121,6 +129,7 @@ BAD_INPUTS = [
     (lambda: layers.CellSparseSharing(3, 4), (2, 5), "must be (batch, sub-networks, width)"),
     (lambda: layers.FieldMask(3, [4, 2]), (2, 5), "must be the sum of `field_dims`, 6"),
     (lambda: layers.Tower(3), (2, 3, 5), "with more than 3 sub-networks"),
+    (lambda: layers.ScaledValue(), (2, 3), "must be (batch, 1)"),
     (lambda: layers.SubNetworkRouting(3), (2, 5), "must be (batch, sub-networks, width)"),
     (lambda: layers.RepeatBranches([1, 2]), (2, 3, 5), "must be (batch, 2, width)"),
     (lambda: layers.CrossStitch(), (2, 5), "must be (batch, tasks, units)"),

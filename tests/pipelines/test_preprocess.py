@@ -65,6 +65,14 @@ def test_counts_vocabularies_and_statistics(tmp_path):
     folder = tmp_path / "out"
     assert (folder / "vocab/country.txt").read_text().splitlines() == kept
     assert load_info(folder).transform.vocabulary("country").values.to_pylist() == kept
+    y = np.array([np.float32(row["minutes"]) for row in train if row["minutes"]], np.float64)
+    labels = load_info(folder).labels
+    assert labels.keys() == {"watch"}  # of regression tasks only
+    for scale, values in (("plain", y), ("log", np.log1p(y)), ("log_positive", np.log(y[y > 0]))):
+        found = getattr(labels["watch"], scale)
+        assert found == pytest.approx((values.mean(), values.std()), rel=1e-6), scale
+    ranks = np.minimum(np.arange(129) * len(y) // 128, len(y) - 1)
+    assert labels["watch"].quantiles == tuple(np.sort(y)[ranks])
     statistics = json.loads((folder / "stats.json").read_text())
     assert statistics["train"]["rows"] == len(train)
     for name in SPLITS:

@@ -42,6 +42,12 @@ def test_mean_over_the_examples_with_a_weight(kind):
 
 
 @kinds
+def test_labels_may_be_a_flat_column(kind):
+    expected = _loss(kind, LABELS, SCORES, WEIGHTS)
+    assert _loss(kind, LABELS[:, 0], SCORES, WEIGHTS) == pytest.approx(expected, rel=1e-6)
+
+
+@kinds
 def test_unlabelled_rows_add_nothing_whatever_they_hold(kind):
     labelled = WEIGHTS > 0
     labels = np.where(labelled[:, None], LABELS, np.float32("nan"))
@@ -114,6 +120,7 @@ def test_an_unknown_kind_is_named():
 def test_the_name_in_models_saved_before_still_loads():
     saved = keras.saving.serialize_keras_object(MaskedMeanLoss("regression", name="price_loss"))
     saved |= {"class_name": "LabelledMean", "registered_name": "mtl_tf>LabelledMean"}
+    del saved["config"]["head"]
     loss = keras.saving.deserialize_keras_object(saved)
     assert isinstance(loss, MaskedMeanLoss)
-    assert loss.get_config() == {"kind": "regression", "name": "price_loss"}
+    assert loss.get_config() == {"kind": "regression", "name": "price_loss", "head": None}

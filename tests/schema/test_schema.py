@@ -211,6 +211,10 @@ FAILURES = [
      "a regression label is a number; `equals` needs `kind: binary`"),
     ({"click__kind": "regression", "click__label": {"column": "y", "above": 1}}, "task `click`: "
      "a regression label is a number; `above` needs `kind: binary`"),
+    ({"click__transform": "log"}, "task `click`: the label of a binary task is 0 or 1; remove "
+     "`transform`"),
+    ({"click__kind": "regression", "click__transform": "sqrt"}, "task `click`, transform: "
+     "expected 'standardize', 'log' or 'none'. Received: 'sqrt'"),
     ({"tasks": [*SHOP["tasks"], {"name": "click", "label": "y"}]}, "task `click` is declared "
      "twice; rename one"),
 ]  # fmt: skip

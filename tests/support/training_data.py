@@ -74,23 +74,48 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
     return columns
 
 
-def write(folder: Path, sizes: dict[str, int], without_labels: tuple[str, ...] = ()) -> Path:
-    """Write a dataset folder with splits of these sizes."""
+def label_statistics(labels: np.ndarray, weights: np.ndarray) -> dict:
+    """Return what the job would write of a regression task's labels."""
+    y = labels[weights > 0].astype(np.float64)
+    scales = {"plain": y, "log": np.log1p(y[y >= 0]), "log_positive": np.log(y[y > 0])}
+    entry = {name: {"mean": x.mean(), "std": x.std()} for name, x in scales.items()}
+    return {**entry, "quantiles": np.quantile(y, np.arange(129) / 128).tolist()}
+
+
+def write(
+    folder: Path,
+    sizes: dict[str, int],
+    without_labels: tuple[str, ...] = (),
+    seconds: float = 1.0,
+    statistics: bool = True,
+) -> Path:
+    """Write a dataset folder with splits of these sizes.
+
+    Args:
+        folder: where to.
+        sizes: rows by split.
+        without_labels: tasks of which no row has a label.
+        seconds: the unit of the label of `watch`.
+        statistics: False for what earlier versions wrote.
+    """
     folder.mkdir()
     schema = Schema.from_json(SCHEMA)
     names = ("color", "shop", "noise", "tags")
     tables = {name: make_vocabulary(schema, name, None) for name in names}
     numbers = {"amount": NumericTransform(boundaries=(0.0, 1.0, 2.0, 3.0))}
-    splits = {}
+    splits, labels = {}, {}
     for seed, split in enumerate(("train", "eval", "test")):
         splits[split] = {"rows": 0, "files": [], "labelled": {}, "positives": {}}
         if not sizes.get(split):
             continue
         columns = rows(sizes[split], seed)
+        columns["label/watch"] *= np.float32(seconds)
         for task in without_labels:
             columns[f"weight/{task}"][:] = 0
         name = f"{split}-00000-of-00001.tfrecord"
         (folder / name).write_bytes(frame(encode_blocks(columns, 64)))
+        if split == "train" and statistics and "watch" not in without_labels:
+            labels["watch"] = label_statistics(columns["label/watch"], columns["weight/watch"])
         labelled = {task: int(columns[f"weight/{task}"].sum()) for task in READS}
         positives = {task: float(columns[f"label/{task}"].sum()) for task in READS}
         splits[split] |= {"rows": sizes[split], "files": [name]}
@@ -104,6 +129,7 @@ def write(folder: Path, sizes: dict[str, int], without_labels: tuple[str, ...] =
         "block_rows": 64,
         "compression": None,
         "splits": splits,
+        **({"labels": labels} if statistics else {}),
     }
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder

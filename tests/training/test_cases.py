@@ -121,7 +121,7 @@ def test_model_options_may_differ_from_the_datasets(data, tmp_path):
     run = load_run(train(short, data, tmp_path / "run", progress=False).run)
     assert run.model.get_layer("Embedding").field_dims[0] == 7
     last = run.details["epochs"][-1]
-    loss = 0.25 * last["val_logloss_click"] + last["val_mse_watch"]
+    loss = 0.25 * last["val_logloss_click"] + last["val_loss_watch"]
     assert last["val_loss"] == pytest.approx(loss)
 
 

@@ -88,7 +88,7 @@ def test_the_epoch_with_the_best_objective_is_kept(data, result):
         for name, value in metrics.items():
             if name != "rows":
                 assert value == pytest.approx(best[f"val_{name}_{task}"], rel=1e-5)
-    loss = measured["click"]["logloss"] + measured["watch"]["mse"]
+    loss = measured["click"]["logloss"] + measured["watch"]["loss"]
     assert best["val_loss"] == pytest.approx(loss, rel=1e-5)
     assert best["val_objective"] > best["val_loss"], "the penalties count"
 
@@ -220,7 +220,7 @@ def test_rows_per_second_counts_the_rows_that_were_trained_on(fixture, request):
 def test_the_result_has_flat_bars(result):
     data = json.loads(json.dumps(result.to_json()))
     assert set(data["bars"]) == {"auc_click", "logloss_click", "mse_watch", "mae_watch",
-                                 "seconds", "rows_per_second"}  # fmt: skip
+                                 "loss_watch", "seconds", "rows_per_second"}  # fmt: skip
     assert all(isinstance(value, float) for value in data["bars"].values())
 
 

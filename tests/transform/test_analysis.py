@@ -32,7 +32,8 @@ def result(accumulator: Accumulator, folder) -> str:
     fitted = accumulator.fit()
     tables = fitted.vocabularies.values()
     values = [None if table.values is None else table.values.to_pylist() for table in tables]
-    return json.dumps([fitted.to_json(folder), values, accumulator.statistics()])
+    labels = {task: found.to_json() for task, found in accumulator.label_statistics().items()}
+    return json.dumps([fitted.to_json(folder), values, accumulator.statistics(), labels])
 
 
 @settings(max_examples=40)

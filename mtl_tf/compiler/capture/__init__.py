@@ -1,6 +1,10 @@
 """A trained Keras model as a plan."""
 
-from mtl_tf.compiler.capture import layers, routing_layers  # noqa: F401 (register their functions)
+from mtl_tf.compiler.capture import (  # noqa: F401 (register their functions)
+    layers,
+    routing_layers,
+    value_heads,
+)
 from mtl_tf.compiler.capture.registry import activation_name, array_of, capture_layer
 from mtl_tf.compiler.capture.tracer import Tracer, capture
 from mtl_tf.compiler.capture.values import (

@@ -23,6 +23,7 @@ from mtl_tf.compiler.capture.values import (
     Vector,
 )
 from mtl_tf.compiler.ir import nodes as n
+from mtl_tf.compiler.ir.activations import LINKS
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.errors import UserError
 
@@ -185,20 +186,22 @@ def _operand(value: Value) -> n.Operand:
 
 
 def _linked(plan: Plan) -> Plan:
-    """A sigmoid that only outputs read becomes their link, so that the plan knows logits."""
+    """An activation that only outputs read becomes their link, so that the plan knows logits."""
+    links = {activation: link for link, activation in LINKS.items() if link != "identity"}
     free = {
-        node.name
+        node.name: links[node.activation]
         for node in plan.nodes
-        if isinstance(node, n.Affine) and node.activation == "sigmoid"
+        if isinstance(node, n.Affine) and node.activation in links
         if all(isinstance(reader, n.Output) for reader in plan.users[node.name])
     }
     # One link per output: a product of which one factor stays a sigmoid keeps them all.
-    while mixed := [o for o in plan.outputs if 0 < len(free & {*o.inputs}) < len(o.inputs)]:
-        free -= {source for output in mixed for source in output.inputs}
+    while mixed := [o for o in plan.outputs if 0 < len(free.keys() & {*o.inputs}) < len(o.inputs)]:
+        for source in {source for output in mixed for source in output.inputs}:
+            free.pop(source, None)
     new: dict[str, n.Node] = {}
     for output in plan.outputs:
         if output.source in free:
-            new[output.name] = replace(output, link="sigmoid")
+            new[output.name] = replace(output, link=free[output.source])
     for name in free:
         node = plan.by_name[name]
         assert isinstance(node, n.Affine)

@@ -38,9 +38,11 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "selu": lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * _elu(x)),
     "silu": lambda x: x * _sigmoid(x),
     "gelu": _gelu,
+    "exp": np.exp,
+    "expm1": np.expm1,
 }
 
-LINKS = {"sigmoid": "sigmoid", "identity": "linear"}
+LINKS = {"sigmoid": "sigmoid", "identity": "linear", "exp": "exp", "expm1": "expm1"}
 """What a task's link is as an activation."""
 
 

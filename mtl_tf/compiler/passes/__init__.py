@@ -9,7 +9,7 @@ candidates, and `quantize_tables`, the only one that changes scores: it rounds.
 from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
 from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.passes.fold_gates import fold_gates
-from mtl_tf.compiler.passes.fold_linear import fold_linear
+from mtl_tf.compiler.passes.fold_linear import fold_linear, fold_narrowing
 from mtl_tf.compiler.passes.fold_masks import fold_masks
 from mtl_tf.compiler.passes.fold_numeric import fold_numeric
 from mtl_tf.compiler.passes.fuse import fuse
@@ -26,6 +26,7 @@ __all__ = [
     "fold_gates",
     "fold_linear",
     "fold_masks",
+    "fold_narrowing",
     "fold_numeric",
     "fuse",
     "fuse_mixtures",

@@ -1,8 +1,8 @@
-"""Two linear maps in a row become one."""
+"""Two linear maps in a row become one: always into a narrower one, else where that is faster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,11 +23,23 @@ def fold_linear(plan: Plan) -> Plan:
     A node that an output, a mask, a mixture or an opaque layer reads is kept, and so is
     one with a gate (see `fold_gates`) or without edges (see `fold_constants`).
     """
+    return _fold(plan, _foldable)
+
+
+def fold_narrowing(plan: Plan) -> Plan:
+    """Folds sums without an activation into the only sum that reads them, if it is not wider.
+
+    That removes the scale of a regression task's value, and never adds a multiplication.
+    """
+    return _fold(plan, lambda node, readers: _foldable(node, readers) and _narrows(node, readers))
+
+
+def _fold(plan: Plan, foldable: Callable[[Affine, Sequence[Node]], bool]) -> Plan:
     nodes: dict[str, Node] = {node.name: node for node in plan.nodes}
     users = {name: dict.fromkeys(u.name for u in found) for name, found in plan.users.items()}
     for node in reversed(plan.nodes):  # a sum that a sum reads is folded once that one is
         readers = [nodes[name] for name in users[node.name]]
-        if not isinstance(node, Affine) or not _foldable(node, readers):
+        if not isinstance(node, Affine) or not foldable(node, readers):
             continue
         for reader in readers:
             assert isinstance(reader, Affine)
@@ -46,6 +58,11 @@ def _foldable(node: Affine, readers: Sequence[Node]) -> bool:
         isinstance(reader, Affine) and all(edge.is_plain for edge in reader.edges_from(node.name))
         for reader in readers
     )
+
+
+def _narrows(node: Affine, readers: Sequence[Node]) -> bool:
+    plain = all(edge.is_plain for edge in node.edges)
+    return plain and len(readers) == 1 and readers[0].width <= node.width
 
 
 def _without(reader: Affine, node: Affine) -> Affine:

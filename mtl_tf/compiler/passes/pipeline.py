@@ -10,7 +10,7 @@ from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
 from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.passes.fold_gates import fold_gates
-from mtl_tf.compiler.passes.fold_linear import fold_linear
+from mtl_tf.compiler.passes.fold_linear import fold_linear, fold_narrowing
 from mtl_tf.compiler.passes.fold_masks import fold_masks
 from mtl_tf.compiler.passes.fold_numeric import fold_numeric
 from mtl_tf.compiler.passes.fuse import fuse
@@ -119,6 +119,13 @@ PASSES: tuple[Pass, ...] = (
         "Numeric fields are read as numbers; their vectors become part of the matrices.",
         "always",
         (lambda plan, options: fold_numeric(plan),),
+    ),
+    Pass(
+        "fold_narrowing",
+        "A linear map into a narrower one becomes part of it, such as the scale of a value.",
+        "always",
+        (lambda plan, options: fold_narrowing(plan),),
+        renames=True,
     ),
     Pass(
         "fuse_mixtures",
