@@ -14,6 +14,8 @@ from mtl_tf.layers.sluice import Sluice
 from mtl_tf.layers.sub_network_routing import SubNetworkRouting
 from mtl_tf.layers.sub_networks import SubNetworks
 from mtl_tf.layers.tower import Tower
+from mtl_tf.layers.weighted_logistic import WeightedLogistic
+from mtl_tf.layers.zero_inflated_log_normal import ZeroInflatedLogNormal
 
 __all__ = [
     "CellSparseSharing",
@@ -30,4 +32,6 @@ __all__ = [
     "SubNetworkRouting",
     "SubNetworks",
     "Tower",
+    "WeightedLogistic",
+    "ZeroInflatedLogNormal",
 ]

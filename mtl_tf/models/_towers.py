@@ -7,6 +7,7 @@ from typing import Any
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import Tower
+from mtl_tf.models._value_heads import num_outputs
 from mtl_tf.schema import Task
 
 _LINKS = {"binary": "sigmoid", "regression": "identity"}
@@ -23,7 +24,7 @@ def dense_arguments(config: Any) -> dict[str, Any]:
 
 
 def towers(x: Any, tasks: Sequence[Task], config: Any, reads: Sequence[int] | None = None):
-    """Each task's score `(batch, 1)` by its name.
+    """Each task's score `(batch, 1)` by its name, or what its value head reads.
 
     Args:
         x: the outputs of the last level, `(batch, sub-networks, units)`.
@@ -36,6 +37,7 @@ def towers(x: Any, tasks: Sequence[Task], config: Any, reads: Sequence[int] | No
             index if reads is None else reads[index],
             config.tower_units,
             link=_LINKS[task.kind],
+            num_outputs=num_outputs(task),
             **dense_arguments(config),
             name=f"Tower_{task.name}",
         )(x)

@@ -61,7 +61,9 @@ class Task(StrictModel):
 
     `transform`, of a regression task, is how its label is learned: `standardize`, its default
     ((y − mean) / std), `log` (log(1 + y), then standardized; labels must not be negative) or
-    `none`. Scores are in the label's own unit, whatever it is.
+    `none`. `head` is what is learned instead of the squared error of that: `wlr`, weighted
+    logistic regression, for watch times; `ziln`, zero-inflated log-normal, for amounts of
+    money that are mostly zero. Scores are in the label's own unit, whatever it is.
 
     `probability_of` names two or more binary tasks, each of which can only happen after the
     one before it, such as `[click, buy]`: the score of this task is the product of theirs
@@ -73,6 +75,7 @@ class Task(StrictModel):
     kind: Literal["binary", "regression"] = "binary"
     label: Label
     transform: Literal["standardize", "log", "none"] | None = None
+    head: Literal["squared", "wlr", "ziln"] = "squared"
     weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)
     weight_column: str | None = None
     mask_column: str | None = None
@@ -91,8 +94,16 @@ class Task(StrictModel):
             raise ValueError("a regression label is a number; `equals` needs `kind: binary`")
         if self.kind == "regression" and self.label.above is not None:
             raise ValueError("a regression label is a number; `above` needs `kind: binary`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _learned_as_its_kind(self) -> Task:
         if self.kind == "binary" and self.transform is not None:
             raise ValueError("the label of a binary task is 0 or 1; remove `transform`")
+        if self.kind == "binary" and self.head != "squared":
+            raise ValueError(f"`head: {self.head}` needs `kind: regression`")
+        if self.head != "squared" and self.transform is not None:
+            raise ValueError(f"`head: {self.head}` has a scale of its own; remove `transform`")
         return self
 
     @pydantic.model_validator(mode="after")

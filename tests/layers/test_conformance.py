@@ -69,8 +69,16 @@ CASES = {
         lambda: layers.Tower(1, [4], link="identity", num_outputs=3), CELLS
     ),
     "Tower, no hidden layer": Case(lambda: layers.Tower(0, [], link="identity"), CELLS),
+    "WeightedLogistic": Case(lambda: layers.WeightedLogistic(3.0), _numbers(6, 1)),
+    "ZeroInflatedLogNormal": Case(lambda: layers.ZeroInflatedLogNormal(1.0, 0.5), _numbers(6, 3)),
 }
-WITHOUT_VARIABLES = ("JointProbability", "RepeatBranches", "ScaledValue")
+WITHOUT_VARIABLES = (
+    "JointProbability",
+    "RepeatBranches",
+    "ScaledValue",
+    "WeightedLogistic",
+    "ZeroInflatedLogNormal",
+)
 WITHOUT_RULE = ("HardConcreteGate",)  # the rule of the layer that owns a gate covers its log α
 
 case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -77,6 +77,14 @@ BAD_ARGUMENTS = [
         "`scale` must be positive. Received: scale=0.0",
     ),
     (
+        lambda: layers.WeightedLogistic(-1.0),
+        "`scale` must be positive. Received: scale=-1.0",
+    ),
+    (
+        lambda: layers.ZeroInflatedLogNormal(std=0.0),
+        "`std` must be positive. Received: std=0.0",
+    ),
+    (
         lambda: layers.Tower(0, link="softmax"),
         "`link` must be one of ('sigmoid', 'identity'). Received: link='softmax'",
     ),

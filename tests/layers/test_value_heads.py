@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import lognorm
 
 from mtl_tf import layers
 from mtl_tf.backend.keras import keras
@@ -24,6 +25,29 @@ class Head(NamedTuple):
 
 
 MEAN, STD = 3000.0, 800.0
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def ziln_parts(z):
+    return sigmoid(z[:, 0]), 8 + 1.5 * z[:, 1], 1.5 * np.log(1 + np.exp(z[:, 2]))
+
+
+def ziln_value(z):
+    p, mu, sigma = ziln_parts(z)
+    return p * lognorm.mean(sigma, scale=np.exp(mu))
+
+
+def ziln_losses(y, z):
+    p, mu, sigma = ziln_parts(z)
+    positive = y > 0
+    t = np.where(positive, y, 1.0)
+    amount = -lognorm.logpdf(t, sigma, scale=np.exp(mu)) - np.log(t) - np.log(1.5)
+    return np.where(positive, -np.log(p) + amount, -np.log(1 - p))
+
+
 HEADS = {
     "standardized": Head(
         layers.ScaledValue(MEAN, STD),
@@ -35,6 +59,12 @@ HEADS = {
         lambda z: np.exp(7 + 1.5 * z[:, 0]) - 1,
         lambda y, z: ((np.log(1 + y) - 7) / 1.5 - z[:, 0]) ** 2,
     ),
+    "wlr": Head(
+        layers.WeightedLogistic(MEAN),
+        lambda z: MEAN * np.exp(z[:, 0]),
+        lambda y, z: y / MEAN * -np.log(sigmoid(z[:, 0])) - np.log(1 - sigmoid(z[:, 0])),
+    ),
+    "ziln": Head(layers.ZeroInflatedLogNormal(8.0, 1.5), ziln_value, ziln_losses),
 }
 head = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 
@@ -55,7 +85,7 @@ def test_value(head):
     z = outputs_of(head)
     found = head.layer(tf.constant(z))
     assert found.shape == (40, 1)
-    np.testing.assert_allclose(found[:, 0], head.value(z.astype(np.float64)), rtol=2e-5)
+    np.testing.assert_allclose(found[:, 0], head.value(z.astype(np.float64)), rtol=1e-4)
 
 
 @head
@@ -113,6 +143,26 @@ def test_the_scale_costs_nothing_when_served(log):
     plan, _ = optimize(capture(keras.Model(inputs, {"watch": value})))
     assert sum(isinstance(node, Affine) for node in plan.nodes) == 2
     assert plan.outputs[0].link == ("expm1" if log else "identity")
+
+
+@pytest.mark.parametrize("name", ["wlr", "ziln"])
+def test_trained_on_labels_the_value_is_their_mean(name):
+    """Of labels that are zero, or log-normal, and of any unit."""
+    y = tf.constant(labels(4000)[:, None] * np.float32(60))
+    layer = type(HEADS[name].layer)(*{"wlr": (1e5,), "ziln": (11.0, 1.0)}[name])
+    z = tf.Variable(tf.zeros((1, layer.num_outputs)))
+    optimizer = keras.optimizers.Adam(0.05)
+    step = tf.function(lambda: _descend(layer, z, y, optimizer))
+    optimizer.build([z])
+    for _ in range(400):
+        step()
+    assert float(layer(tf.identity(z))[0, 0]) == pytest.approx(np.mean(y), rel=0.03)
+
+
+def _descend(layer, z, y, optimizer):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(layer.losses_of(y, tf.repeat(z, len(y), axis=0)))
+    optimizer.apply_gradients([(tape.gradient(loss, z), z)])
 
 
 def test_a_value_without_its_outputs_has_no_loss():

@@ -215,6 +215,9 @@ FAILURES = [
      "`transform`"),
     ({"click__kind": "regression", "click__transform": "sqrt"}, "task `click`, transform: "
      "expected 'standardize', 'log' or 'none'. Received: 'sqrt'"),
+    ({"click__head": "wlr"}, "task `click`: `head: wlr` needs `kind: regression`"),
+    ({"click__kind": "regression", "click__head": "ziln", "click__transform": "log"}, "task "
+     "`click`: `head: ziln` has a scale of its own; remove `transform`"),
     ({"tasks": [*SHOP["tasks"], {"name": "click", "label": "y"}]}, "task `click` is declared "
      "twice; rename one"),
 ]  # fmt: skip

@@ -52,18 +52,20 @@ def transform():
     return FittedTransform(SCHEMA, tables, numbers)
 
 
-def tiny_run(seed=0, context=()):
+def tiny_run(seed=0, context=(), tasks=SCHEMA.tasks, labels=None):
     """A run with random weights; no task reads the field `closed`.
 
     context: fields that the training configuration, not the dataset, puts on that side.
+    tasks, labels: other tasks than those of `SCHEMA`, and statistics of their labels.
     """
     fitted = transform()
     schema = SCHEMA.to_json()
     for field in schema["fields"]:
         field["side"] = "context" if field["name"] in context else "candidate"
+    schema["tasks"] = [task.model_dump(mode="json") for task in tasks]
     config = Config.from_json({"schema": schema, "model": MODEL})
     keras.utils.set_random_seed(seed)  # or a tower may be dead, as other tests' draws have it
-    model = build_model(fitted, SCHEMA.tasks, config.model)
+    model = build_model(fitted, tasks, config.model, labels)
     rng = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         value = np.asarray(variable) + 0.1 * rng.normal(size=variable.shape)

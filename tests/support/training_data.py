@@ -52,8 +52,11 @@ def config(model: dict | None = None, training: dict | None = None, schema: dict
     )
 
 
-def rows(count: int, seed: int) -> dict[str, np.ndarray]:
-    """Return model inputs, labels and weights; one row in five has no `watch`."""
+def rows(count: int, seed: int, exponential: bool = False) -> dict[str, np.ndarray]:
+    """Return model inputs, labels and weights; one row in five has no `watch`.
+
+    exponential: the label of `watch` is never negative.
+    """
     rng = np.random.default_rng(seed)
     effects = np.random.default_rng(99)
     color, shop, amount = (effects.permutation(np.linspace(-2, 2, n)) for n in (8, 12, 6))
@@ -69,7 +72,8 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
     watch = color[columns["color"]] + shop[columns["shop"]]
     columns["label/click"] = (rng.random(count) < 1 / (1 + np.exp(-click))).astype(np.float32)
     columns["weight/click"] = np.ones(count, np.float32)
-    columns["label/watch"] = (watch + rng.normal(0, 0.3, count)).astype(np.float32)
+    watch = watch + rng.normal(0, 0.3, count)
+    columns["label/watch"] = (np.exp(watch) if exponential else watch).astype(np.float32)
     columns["weight/watch"] = (rng.random(count) < 0.8).astype(np.float32)
     return columns
 
@@ -78,7 +82,10 @@ def label_statistics(labels: np.ndarray, weights: np.ndarray) -> dict:
     """Return what the job would write of a regression task's labels."""
     y = labels[weights > 0].astype(np.float64)
     scales = {"plain": y, "log": np.log1p(y[y >= 0]), "log_positive": np.log(y[y > 0])}
-    entry = {name: {"mean": x.mean(), "std": x.std()} for name, x in scales.items()}
+    entry = {
+        name: {"mean": x.mean(), "std": x.std()} if len(x) else {"mean": 0.0, "std": 0.0}
+        for name, x in scales.items()
+    }
     return {**entry, "quantiles": np.quantile(y, np.arange(129) / 128).tolist()}
 
 
@@ -88,6 +95,7 @@ def write(
     without_labels: tuple[str, ...] = (),
     seconds: float = 1.0,
     statistics: bool = True,
+    exponential: bool = False,
 ) -> Path:
     """Write a dataset folder with splits of these sizes.
 
@@ -97,6 +105,7 @@ def write(
         without_labels: tasks of which no row has a label.
         seconds: the unit of the label of `watch`.
         statistics: False for what earlier versions wrote.
+        exponential: as for `rows`.
     """
     folder.mkdir()
     schema = Schema.from_json(SCHEMA)
@@ -108,7 +117,7 @@ def write(
         splits[split] = {"rows": 0, "files": [], "labelled": {}, "positives": {}}
         if not sizes.get(split):
             continue
-        columns = rows(sizes[split], seed)
+        columns = rows(sizes[split], seed, exponential)
         columns["label/watch"] *= np.float32(seconds)
         for task in without_labels:
             columns[f"weight/{task}"][:] = 0

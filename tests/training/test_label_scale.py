@@ -66,6 +66,18 @@ def test_without_statistics_the_label_is_learned_as_it_is_and_dominates(how, tmp
     assert "the loss of `watch` is" in warning and "times the other tasks'" in warning
 
 
+@pytest.mark.parametrize("how", [{"transform": "log"}, {"head": "wlr"}, {"head": "ziln"}], ids=str)
+def test_every_head_predicts_better_than_the_mean(how, tmp_path, capsys):
+    """Of exponentials of the label of `watch`, so that all of them suit."""
+    data = write(tmp_path / "dataset", SIZES, exponential=True)
+    result = train(config(LIGHT, SEEDED, schema(**how)), data, tmp_path / "run")
+    assert "warning" not in capsys.readouterr().err
+    truth = rows(SIZES["eval"], seed=1, exponential=True)
+    y = truth["label/watch"][truth["weight/watch"] > 0]
+    assert result.metrics["watch"]["mae"] < 0.8 * np.abs(y - y.mean()).mean()
+    assert result.metrics["click"]["auc"] > 0.7
+
+
 def test_a_constant_label_is_learned(tmp_path):
     found, _ = trained(tmp_path, seconds=0.0)
     assert found.metrics["watch"]["mse"] < 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,34 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     terms = [(vector, np.full((1, 1), layer.scale, np.float32), None)]
     bias, activation = np.full(1, layer.mean, np.float32), "expm1" if layer.log else "linear"
     return tracer.affine(_named(layer, vector, "value"), terms, bias, activation)
+
+
+@capture_layer.register(layers.WeightedLogistic)
+def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
+    vector = vector_of(inputs)
+    terms = [(vector, np.ones((1, 1), np.float32), None)]
+    bias = np.full(1, math.log(layer.scale), np.float32)
+    return tracer.affine(_named(layer, vector, "value"), terms, bias, "exponential")
+
+
+@capture_layer.register(layers.ZeroInflatedLogNormal)
+def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
+    """exp(μ + σ²/2 − softplus(−z)): σ and the logarithm of p are softpluses of two outputs."""
+    vector = vector_of(inputs)
+    zeros = np.zeros(2, np.float32)
+    signs = np.array([[-1, 0], [0, 0], [0, 1]], np.float32)
+    name = _named(layer, vector, "parts")
+    parts = tracer.affine(name, [(vector, signs, None)], zeros, "softplus")
+    second = np.array([[0], [layer.std]], np.float32)
+    name = _named(layer, vector, "variance")
+    variance = tracer.affine(name, [(parts, second, None)], zeros[:1], "square")
+    terms = [
+        (vector, np.array([[0], [layer.std], [0]], np.float32), None),
+        (parts, np.array([[-1], [0]], np.float32), None),
+        (variance, np.full((1, 1), 0.5, np.float32), None),
+    ]
+    bias = np.full(1, layer.mean, np.float32)
+    return tracer.affine(_named(layer, vector, "value"), terms, bias, "exponential")
 
 
 def _named(layer: Any, vector: Vector, part: str) -> str:

@@ -1,4 +1,4 @@
-"""The activations a plan knows, by Keras' names, and the weight of a mask, in NumPy."""
+"""The activations a plan knows, by Keras' names if they have one, and a mask's weight, in NumPy."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "selu": lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * _elu(x)),
     "silu": lambda x: x * _sigmoid(x),
     "gelu": _gelu,
-    "exp": np.exp,
+    "exponential": np.exp,
     "expm1": np.expm1,
+    "square": np.square,
 }
 
-LINKS = {"sigmoid": "sigmoid", "identity": "linear", "exp": "exp", "expm1": "expm1"}
+LINKS = {"sigmoid": "sigmoid", "identity": "linear", "exp": "exponential", "expm1": "expm1"}
 """What a task's link is as an activation."""
 
 

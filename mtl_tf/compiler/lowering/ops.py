@@ -262,8 +262,9 @@ OPS: dict[str, Op] = {
     "softsign": Op(_call("nn.softsign"), _same, _fuses),
     "elu": Op(_call("nn.elu"), _same, _fuses),
     "selu": Op(_call("nn.selu"), _same, _fuses),
-    "exp": Op(_call("exp"), _same, _fuses),
+    "exponential": Op(_call("exp"), _same, _fuses),
     "expm1": Op(_call("math.expm1"), _same, _fuses),
+    "square": Op(_call("square"), _same, _fuses),
     # Of several operations each.
     "silu": Op(_call("nn.silu"), _same, functools.partial(_fuses, ops=4)),
     "gelu": Op(_call("nn.gelu"), _same, functools.partial(_fuses, ops=5)),
