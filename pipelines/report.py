@@ -52,6 +52,8 @@ def _labels(dataset: Mapping[str, Any], split: Mapping[str, Any]) -> Iterator[st
 
 
 def _notes(folder: Path, dataset: Mapping[str, Any]) -> Iterator[str]:
+    if sampling := dataset["schema"].get("negative_sampling"):
+        yield f"negatives of {sampling['task']} left out of train: {dataset['left_out']:,} rows"
     rejected = dataset["rejected"]
     yield f"rejected: {rejected['rows']:,} rows"
     for reason, count in list(rejected["by_reason"].items())[:_SHOWN]:

@@ -72,11 +72,16 @@ def assign(hashes: np.ndarray, part: Mapping[str, float]) -> np.ndarray:
 
 
 def shuffled_order(rows: int, seed: int) -> np.ndarray:
-    """Return a permutation, (rows,), that depends only on `rows` and `seed` (SplitMix64)."""
+    """Return a permutation, (rows,), that depends only on `rows` and `seed`."""
     with np.errstate(over="ignore"):
         x = np.arange(rows, dtype=np.uint64) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+    return np.argsort(mixed(x), kind="stable")
+
+
+def mixed(x: np.ndarray) -> np.ndarray:
+    """Return numbers that look independent of each other and of `x`, all uint64 (SplitMix64)."""
+    with np.errstate(over="ignore"):
         x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
-    return np.argsort(x, kind="stable")
+    return x ^ (x >> np.uint64(31))

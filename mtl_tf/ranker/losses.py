@@ -12,7 +12,8 @@ from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.backend.replicas import num_replicas, sum_over_replicas
 from mtl_tf.backend.variables import attached_outputs
 from mtl_tf.layers.value_head import ValueHead
-from mtl_tf.schema import Task
+from mtl_tf.ranker.binary_loss import rare_event_losses
+from mtl_tf.schema import NegativeSampling, Task
 
 _LOSSES = {
     "binary": keras.losses.binary_crossentropy,
@@ -35,6 +36,8 @@ class MaskedMeanLoss(keras.losses.Loss):
             a sigmoid) or `regression` (squared error).
         head: the `ValueHead` that returns the value of a regression task: its loss is
             computed on the outputs of the tower, which it finds behind the value.
+        gamma: of a binary task, γ of the focal loss; 0 is cross-entropy.
+        keep: of a binary task, the share of its negatives that is left in the rows.
 
     Example:
     >>> loss = MaskedMeanLoss("regression")
@@ -48,6 +51,8 @@ class MaskedMeanLoss(keras.losses.Loss):
         kind: str = "binary",
         name: str = "masked_mean_loss",
         head: ValueHead | None = None,
+        gamma: float = 0.0,
+        keep: float = 1.0,
         **kwargs: Any,
     ):
         super().__init__(name=name)
@@ -55,6 +60,8 @@ class MaskedMeanLoss(keras.losses.Loss):
             raise ValueError(f"`kind` must be one of {tuple(_LOSSES)}. Received: kind={kind!r}")
         self.kind = kind
         self.head = head
+        self.gamma = gamma
+        self.keep = keep
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is None:
@@ -73,11 +80,19 @@ class MaskedMeanLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         if self.head is not None:
             return self.head.losses_of(y_true, attached_outputs(y_pred))
+        if self.gamma or self.keep < 1:
+            return rare_event_losses(y_true, y_pred, self.gamma, self.keep)
         return _LOSSES[self.kind](y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
         head = self.head and keras.saving.serialize_keras_object(self.head)
-        return {"kind": self.kind, "name": self.name, "head": head}
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "head": head,
+            "gamma": self.gamma,
+            "keep": self.keep,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedMeanLoss:
@@ -90,7 +105,9 @@ keras.saving.get_custom_objects()["mtl_tf>LabelledMean"] = MaskedMeanLoss
 
 
 def losses_for(
-    tasks: Iterable[Task], model: keras.Model | None = None
+    tasks: Iterable[Task],
+    model: keras.Model | None = None,
+    sampling: NegativeSampling | None = None,
 ) -> tuple[dict[str, MaskedMeanLoss], dict[str, float]]:
     """`loss` and `loss_weights` for `model.compile`, by task name.
 
@@ -98,6 +115,7 @@ def losses_for(
         tasks: the tasks.
         model: the model of `build_model` that is to be trained; needed where regression
             tasks have a `ValueHead`.
+        sampling: the `negative_sampling` of the dataset's schema.
 
     Example:
     >>> losses, weights = losses_for([Task(name="click", label="clicked", weight=2.0)])
@@ -105,15 +123,22 @@ def losses_for(
     ('binary', {'click': 2.0})
     """
     tasks = tuple(tasks)
-    heads = {} if model is None else value_heads(model)
+    heads = {} if model is None else _value_heads(model)
+    keep = {sampling.task: sampling.keep} if sampling else {}
     losses = {
-        task.name: MaskedMeanLoss(task.kind, f"{task.name}_loss", heads.get(task.name))
+        task.name: MaskedMeanLoss(
+            task.kind,
+            f"{task.name}_loss",
+            heads.get(task.name),
+            task.focal_gamma if task.loss == "focal" else 0.0,
+            keep.get(task.name, 1.0),
+        )
         for task in tasks
     }
     return losses, {task.name: task.weight for task in tasks}
 
 
-def value_heads(model: keras.Model) -> dict[str, ValueHead]:
+def _value_heads(model: keras.Model) -> dict[str, ValueHead]:
     """Return the value heads of a functional model by task."""
     layers = {name: call_of(score).layer for name, score in model.output.items()}
     return {name: layer for name, layer in layers.items() if isinstance(layer, ValueHead)}

@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.backend.variables import attached_outputs
-from mtl_tf.ranker.losses import value_heads
+from mtl_tf.ranker.losses import MaskedMeanLoss, losses_for
 from mtl_tf.runs.metrics import LOSS, measure
 from mtl_tf.schema import Task
 
@@ -35,21 +34,24 @@ class Evaluator:
         self.model, self.batches = model, batches
         self.tasks = tuple(tasks)
         self.penalty = 0.0
+        losses, _ = losses_for(self.tasks, model)
+        self._losses = {name: loss for name, loss in losses.items() if loss.head or loss.gamma}
         self._forward: Any = None
 
     def __call__(self) -> Metrics:
         """Return metrics by task and name, over all rows that have the task's label.
 
         A metric that is not defined on the rows (the AUC of a single class) is left out. A
-        task with a `ValueHead` also has `loss`, what training minimizes; its other metrics
-        are in the unit of the label.
+        task that is not trained by its `logloss` or `mse` also has `loss`, what training
+        minimizes: one with a `ValueHead`, whose other metrics are in the unit of the label,
+        and one with a focal loss.
         """
         columns: dict[str, list[Any]] = {task.name: [] for task in self.tasks}
         penalties = []
         for features, labels, weights in self.batches:
-            self._forward = self._forward or _forward(self.model, features)
-            scores, outputs, penalty = self._forward(features)
-            losses = {name: self._losses(name, labels[name], x) for name, x in outputs.items()}
+            own = {name: labels[name] for name in self._losses}
+            self._forward = self._forward or _forward(self.model, self._losses, features, own)
+            scores, losses, penalty = self._forward(features, own)
             penalties.append(float(penalty))
             for name, parts in columns.items():
                 found = [x[name] for x in (labels, scores, weights, losses) if name in x]
@@ -57,24 +59,31 @@ class Evaluator:
         self.penalty = float(np.mean(penalties)) if penalties else 0.0
         return {task.name: _measured(task.kind, columns[task.name]) for task in self.tasks}
 
-    def _losses(self, task: str, labels: Any, outputs: Any) -> Any:
-        return value_heads(self.model)[task].losses_of(tf.reshape(labels, (-1, 1)), outputs)
 
-
-def _forward(model: keras.Model, features: Mapping[str, Any]) -> Any:
-    """Return a function of such features to scores, heads' outputs and the sum of penalties.
+def _forward(
+    model: keras.Model,
+    losses: Mapping[str, MaskedMeanLoss],
+    features: Mapping[str, Any],
+    labels: Mapping[str, Any],
+) -> Any:
+    """Return a function of such features and labels to scores, losses by row and penalties.
 
     It is traced once, for any number of rows, since a split's last batch is shorter.
     """
 
     @tf.function
-    def forward(features):
+    def forward(features, labels):
         scores = model(features, training=False)
-        outputs = {name: attached_outputs(scores[name]) for name in value_heads(model)}
-        return scores, outputs, tf.add_n([tf.cast(x, tf.float32) for x in model.losses] or [0.0])
+        by_row = {
+            name: loss.call(tf.reshape(labels[name], (-1, 1)), scores[name])
+            for name, loss in losses.items()
+        }
+        return scores, by_row, tf.add_n([tf.cast(x, tf.float32) for x in model.losses] or [0.0])
 
-    rows = {name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for name, x in features.items()}
-    return forward.get_concrete_function(rows)
+    rows = tf.nest.map_structure(
+        lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), (dict(features), dict(labels))
+    )
+    return forward.get_concrete_function(*rows)
 
 
 def task_loss(metrics: Mapping[str, Mapping[str, float]], tasks: Iterable[Task]) -> float:

@@ -6,6 +6,7 @@ artifact. Nothing in this package reads data.
 
 from mtl_tf.schema.fields import CategoricalField, Field, MultivaluedField, NumericField
 from mtl_tf.schema.names import Name
+from mtl_tf.schema.negative_sampling import NegativeSampling
 from mtl_tf.schema.schema import Schema
 from mtl_tf.schema.split import SPLITS, Split
 from mtl_tf.schema.tasks import Label, LabelValue, Task
@@ -18,6 +19,7 @@ __all__ = [
     "LabelValue",
     "MultivaluedField",
     "Name",
+    "NegativeSampling",
     "NumericField",
     "Schema",
     "Split",

@@ -10,6 +10,7 @@ from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.schema.base import StrictModel
 from mtl_tf.schema.fields import Field, check_sharing
 from mtl_tf.schema.names import Name, can_be_input, unknown
+from mtl_tf.schema.negative_sampling import NegativeSampling
 from mtl_tf.schema.split import Split
 from mtl_tf.schema.tasks import Task, check_product
 
@@ -36,6 +37,7 @@ class Schema(StrictModel):
     key: tuple[str, ...] = ()
     missing_values: tuple[str, ...] = ("",)
     split: Split = Split()
+    negative_sampling: NegativeSampling | None = None
 
     @pydantic.model_validator(mode="after")
     def _names_agree(self) -> Schema:
@@ -70,6 +72,13 @@ class Schema(StrictModel):
             check_sharing(field, self.fields)
         for task in self.tasks:
             check_product(task, self.tasks)
+        sampled = self.negative_sampling and self.negative_sampling.task
+        scored = [t.name for t in self.tasks if t.kind == "binary" and not t.probability_of]
+        if sampled and sampled not in scored:
+            raise ValueError(
+                f"negative_sampling: `{sampled}` is not a binary task with its own score; choose "
+                "among: " + (", ".join(scored) or "none")
+            )
         return self
 
     def field(self, name: str) -> Field:

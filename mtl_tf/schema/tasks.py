@@ -65,6 +65,10 @@ class Task(StrictModel):
     logistic regression, for watch times; `ziln`, zero-inflated log-normal, for amounts of
     money that are mostly zero. Scores are in the label's own unit, whatever it is.
 
+    `loss`, of a binary task, is `cross_entropy` or `focal`: (1 − p)^γ times that, where p is
+    the probability of what happened and γ is `focal_gamma`. Rows that are easy to predict
+    then count less, which may help rare events; scores rank, but are no probabilities.
+
     `probability_of` names two or more binary tasks, each of which can only happen after the
     one before it, such as `[click, buy]`: the score of this task is the product of theirs
     (ESMM's CTCVR = CTR · CVR). It has its own label and loss, over all rows. Give the last
@@ -76,6 +80,8 @@ class Task(StrictModel):
     label: Label
     transform: Literal["standardize", "log", "none"] | None = None
     head: Literal["squared", "wlr", "ziln"] = "squared"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = _F(default=2.0, gt=0, allow_inf_nan=False)
     weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)
     weight_column: str | None = None
     mask_column: str | None = None
@@ -102,6 +108,8 @@ class Task(StrictModel):
             raise ValueError("the label of a binary task is 0 or 1; remove `transform`")
         if self.kind == "binary" and self.head != "squared":
             raise ValueError(f"`head: {self.head}` needs `kind: regression`")
+        if self.kind == "regression" and self.loss != "cross_entropy":
+            raise ValueError(f"`loss: {self.loss}` needs `kind: binary`; see `head`")
         if self.head != "squared" and self.transform is not None:
             raise ValueError(f"`head: {self.head}` has a scale of its own; remove `transform`")
         return self

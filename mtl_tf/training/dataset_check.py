@@ -13,7 +13,7 @@ from mtl_tf.transform import Feature
 # Options that do not affect the records.
 _MODEL_ONLY = {
     "fields": {"embedding_dim", "pooling", "side"},
-    "tasks": {"weight", "transform", "head"},
+    "tasks": {"weight", "transform", "head", "loss", "focal_gamma"},
 }
 
 
@@ -29,6 +29,12 @@ def check_schema(schema: Schema, info: DatasetInfo) -> None:
             f"{info.folder}: was preprocessed with `missing_values: {theirs['missing_values']}`, "
             f"the configuration says `{ours['missing_values']}`; preprocess the data with this "
             "configuration"
+        )
+    if ours["negative_sampling"] != theirs["negative_sampling"]:
+        raise UserError(
+            f"{info.folder}: was preprocessed with `negative_sampling: "
+            f"{theirs['negative_sampling']}`, the configuration says "
+            f"`{ours['negative_sampling']}`; preprocess the data with this configuration"
         )
     for what in ("fields", "tasks"):
         here = {entry["name"]: _data_part(entry, what) for entry in ours[what]}

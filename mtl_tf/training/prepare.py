@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mtl_tf.models import build_model
 from mtl_tf.ranker.loss_weighting import weighting_for
 from mtl_tf.ranker.losses import losses_for
 from mtl_tf.ranker.optimizers import optimizer_for
+from mtl_tf.schema import NegativeSampling
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.checkpoint import CheckpointFile, TrainingProgress
 from mtl_tf.training.data import TrainingData
@@ -73,6 +75,7 @@ def prepare(data: TrainingData, workspace: Workspace) -> TrainingSetup:
     if not progress.has_started:
         # Before training, since every epoch is measured with these rows at zero.
         zero_unseen_rows(model, untrained_ids(data.features, data.training_rows()))
+        start_among_all_rows(model, data.info.schema.negative_sampling)
     with cluster.strategy.scope():
         _compile(model, data, cluster)
     (workspace.folder / BEST_WEIGHTS).parent.mkdir(exist_ok=True)
@@ -84,9 +87,19 @@ def new_model(data: TrainingData) -> Any:
     return build_model(data.features, data.tasks, data.config.model, data.info.labels)
 
 
+def start_among_all_rows(model: Any, sampling: NegativeSampling | None) -> None:
+    """Set the bias of a task with sampled negatives to log(keep): even odds among its rows.
+
+    It starts as other tasks do; the first steps need not find that positives are rarer than
+    they seem.
+    """
+    if sampling:
+        model.get_layer(f"Tower_{sampling.task}").score.bias.assign([math.log(sampling.keep)])
+
+
 def _compile(model: Any, data: TrainingData, cluster: Cluster) -> None:
     training = data.config.training
-    losses, weights = losses_for(data.tasks, model)
+    losses, weights = losses_for(data.tasks, model, data.info.schema.negative_sampling)
     model.compile(
         optimizer=optimizer_for(model, training),
         loss=losses,

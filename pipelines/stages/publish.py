@@ -112,6 +112,7 @@ def describe(settings: Settings, sources: Sequence[Source]) -> dict[str, Any]:
              "sha256": digest}
             for source, digest in zip(sources, written["sha256"], strict=True)
         ],
+        "left_out": sum(report["left_out"] for report in reports),
         "rejected": {
             "rows": reasons.total(),
             "kept": kept,

@@ -16,6 +16,7 @@ from mtl_tf.errors import DataError
 from mtl_tf.files import replacing
 from mtl_tf.schema import SPLITS, Schema
 from pipelines import split
+from pipelines.negative_sampling import sample_negatives
 from pipelines.progress import report_progress
 from pipelines.settings import Settings
 from pipelines.sources import FileRange, RawBatch, as_json, read
@@ -102,7 +103,7 @@ class ReadAndValidate(beam.DoFn):
                 self._rows_read.inc(raw.rows + len(raw.malformed))
                 self._rows_rejected.inc(len(validated.rejected))
                 rejects.add(validated.rejected)
-                train = self._write(source, raw, validated, chunks)
+                train = self._write(source, raw, validated, chunks, report)
                 if train.num_rows:
                     yield train
                 report_progress(self._settings.root, "read", source.range_index, report.done)
@@ -115,7 +116,12 @@ class ReadAndValidate(beam.DoFn):
         yield beam.pvalue.TaggedOutput("reports", report.to_json(chunks.written))
 
     def _write(
-        self, source: FileRange, raw: RawBatch, validated: ValidatedRows, chunks: ChunkWriter
+        self,
+        source: FileRange,
+        raw: RawBatch,
+        validated: ValidatedRows,
+        chunks: ChunkWriter,
+        report: RangeReport,
     ) -> pa.RecordBatch:
         """Write the clean rows to the chunks of their splits; return the training rows."""
         if source.split:
@@ -125,20 +131,34 @@ class ReadAndValidate(beam.DoFn):
             place = split.assign(hashes[validated.kept], self._settings.shares)
         by_split = {}
         for index, name in enumerate(SPLITS):
-            rows = pa.array(np.flatnonzero(place == index))
+            rows = np.flatnonzero(place == index)
             whole = len(rows) == validated.clean.num_rows
-            by_split[name] = validated.clean if whole else validated.clean.take(rows)
-            chunks.add(name, by_split[name])
+            batch = validated.clean if whole else validated.clean.take(pa.array(rows))
+            if name == "train" and self._schema.negative_sampling:
+                batch = self._sampled(batch, raw, validated.kept[rows])
+                report.left_out += len(rows) - batch.num_rows
+            by_split[name] = batch
+            chunks.add(name, batch)
         return by_split["train"]
+
+    def _sampled(self, batch: pa.RecordBatch, raw: RawBatch, places: np.ndarray) -> pa.RecordBatch:
+        """Return the rows to train on of a batch whose raw rows are at `places`."""
+        cells = {name: column.take(pa.array(places)) for name, column in raw.columns.items()}
+        return sample_negatives(self._schema, batch, cells)
 
 
 class RangeReport:
-    """Counts of one file range, for the launcher."""
+    """Counts of one file range, for the launcher.
+
+    Attributes:
+        left_out: negatives that are not trained on (see `negative_sampling`).
+        error: why the file could not be read.
+    """
 
     def __init__(self, source: FileRange, schema: Schema):
         self._source = source
         self._tasks = [task for task in schema.tasks if task.label.positives is not None]
-        self._rows = self._lines = self._bytes = 0
+        self._rows = self._lines = self._bytes = self.left_out = 0
         self._reasons: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._texts: dict[str, dict[str, int]] = {}
@@ -168,6 +188,7 @@ class RangeReport:
             "rows": self._rows,
             "lines": self._lines,
             "rejected": dict(sorted(self._reasons.items())),
+            "left_out": self.left_out,
             "seen": sorted(self._seen),
             "label_texts": self._texts,
             "chunks": [tuple(chunk) for chunk in sorted(chunks)],

@@ -55,6 +55,36 @@ def test_unlabelled_rows_add_nothing_whatever_they_hold(kind):
     assert _loss(kind, labels, SCORES, WEIGHTS) == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("keep", [1.0, 0.1])
+@pytest.mark.parametrize("layer", [False, True])
+def test_losses_of_rare_events(gamma, keep, layer):
+    """Lin et al.'s focal loss, of the probability among the rows that were kept."""
+    x = np.linspace(-4, 4, 8)[:, None]
+    logits = tf.Variable(x.astype(np.float32))
+    with tf.GradientTape() as tape:
+        scores = keras.layers.Activation("sigmoid")(logits) if layer else tf.sigmoid(logits)
+        loss = MaskedMeanLoss("binary", gamma=gamma, keep=keep)(LABELS, scores, WEIGHTS)
+    p = 1 / (1 + np.exp(-x))
+    q = p / (p + keep * (1 - p))  # of keep · (1 − p) negatives
+    right = np.where(LABELS == 1, q, 1 - q)
+    expected = np.average(-((1 - right) ** gamma) * np.log(right), axis=0, weights=WEIGHTS)
+    assert float(loss) == pytest.approx(expected[0], rel=1e-4)
+    assert np.isfinite(tape.gradient(loss, logits)).all()
+
+
+def test_the_score_of_sampled_rows_is_the_probability_among_all():
+    """He et al.: p = q / (q + (1 − q) / keep), for the share q of positives that is seen."""
+    keep, seen = 0.1, np.repeat([1.0, 0.0], [30, 70]).astype(np.float32)[:, None]
+    logit = tf.Variable([[0.0]])
+    loss = MaskedMeanLoss("binary", keep=keep)
+    for _ in range(300):
+        with tf.GradientTape() as tape:
+            value = loss(seen, tf.repeat(keras.activations.sigmoid(logit), 100, axis=0))
+        logit.assign_sub(2.0 * tape.gradient(value, logit))
+    assert float(tf.sigmoid(logit)[0, 0]) == pytest.approx(0.3 / (0.3 + 0.7 / keep), rel=1e-3)
+
+
 @kinds
 def test_a_batch_without_labels_has_no_loss_and_no_gradient(kind):
     scores = tf.Variable(SCORES)
@@ -120,7 +150,8 @@ def test_an_unknown_kind_is_named():
 def test_the_name_in_models_saved_before_still_loads():
     saved = keras.saving.serialize_keras_object(MaskedMeanLoss("regression", name="price_loss"))
     saved |= {"class_name": "LabelledMean", "registered_name": "mtl_tf>LabelledMean"}
-    del saved["config"]["head"]
+    for option in ("head", "gamma", "keep"):
+        del saved["config"][option]
     loss = keras.saving.deserialize_keras_object(saved)
     assert isinstance(loss, MaskedMeanLoss)
-    assert loss.get_config() == {"kind": "regression", "name": "price_loss", "head": None}
+    assert (loss.kind, loss.name, loss.head, loss.keep) == ("regression", "price_loss", None, 1)

@@ -121,7 +121,7 @@ FAILURES = [
     ({"name": "Shop"}, f"name: {NAME}. Received: 'Shop'"),
     ({"name": None}, "name: expected text; put it in quotes. Received: None"),
     ({"taks": []}, "unknown option `taks`. Did you mean `tasks`? Options here: name, fields, "
-     "tasks, key, missing_values, split"),
+     "tasks, key, missing_values, split, negative_sampling"),
     ({"key": "user"}, "key: expected a list. Received: 'user'"),
     ({"missing_values": [-999]}, "missing_values[0]: expected text; put it in quotes. "
      "Received: -999"),
@@ -215,6 +215,13 @@ FAILURES = [
      "`transform`"),
     ({"click__kind": "regression", "click__transform": "sqrt"}, "task `click`, transform: "
      "expected 'standardize', 'log' or 'none'. Received: 'sqrt'"),
+    ({"click__kind": "regression", "click__loss": "focal"}, "task `click`: `loss: focal` needs "
+     "`kind: binary`; see `head`"),
+    ({"click__focal_gamma": 0}, "task `click`, focal_gamma: expected more than 0.0. Received: 0"),
+    ({"negative_sampling": {"task": "buy", "keep": 0.1}}, "negative_sampling: `buy` is not a "
+     "binary task with its own score; choose among: click"),
+    ({"negative_sampling": {"task": "click", "keep": 1}}, "negative_sampling, keep: expected "
+     "less than 1.0. Received: 1"),
     ({"click__head": "wlr"}, "task `click`: `head: wlr` needs `kind: regression`"),
     ({"click__kind": "regression", "click__head": "ziln", "click__transform": "log"}, "task "
      "`click`: `head: ziln` has a scale of its own; remove `transform`"),
