@@ -8,6 +8,7 @@ from mtl_tf.layers.field_mask import FieldMask
 from mtl_tf.layers.hard_concrete_gate import HardConcreteGate
 from mtl_tf.layers.joint_probability import JointProbability
 from mtl_tf.layers.level_mixture import LevelMixture
+from mtl_tf.layers.ordinal_value import OrdinalValue
 from mtl_tf.layers.repeat_branches import RepeatBranches
 from mtl_tf.layers.scaled_value import ScaledValue
 from mtl_tf.layers.sluice import Sluice
@@ -26,6 +27,7 @@ __all__ = [
     "HardConcreteGate",
     "JointProbability",
     "LevelMixture",
+    "OrdinalValue",
     "RepeatBranches",
     "ScaledValue",
     "Sluice",

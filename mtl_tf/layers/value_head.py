@@ -20,7 +20,10 @@ class ValueHead(keras.layers.Layer):
     `value` as nodes of a plan.
     """
 
-    num_outputs = 1
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers of the tower the head reads."""
+        return 1
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})

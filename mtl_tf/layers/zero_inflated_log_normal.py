@@ -38,14 +38,16 @@ class ZeroInflatedLogNormal(ValueHead):
     Prediction", arXiv:1912.07753, 2019.
     """
 
-    num_outputs = 3
-
     def __init__(self, mean: float = 0.0, std: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         if not std > 0:
             raise ValueError(f"`std` must be positive. Received: std={std}")
         self.mean = mean
         self.std = std
+
+    @property
+    def num_outputs(self) -> int:
+        return 3
 
     def value(self, outputs: Any) -> Any:
         z, location, scale = tf.split(outputs, 3, axis=1)

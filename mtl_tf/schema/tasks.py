@@ -62,7 +62,8 @@ class Task(StrictModel):
     `transform`, of a regression task, is how its label is learned: `standardize`, its default
     ((y − mean) / std), `log` (log(1 + y), then standardized; labels must not be negative) or
     `none`. `head` is what is learned instead of the squared error of that: `wlr`, weighted
-    logistic regression, for watch times; `ziln`, zero-inflated log-normal, for amounts of
+    logistic regression, and `cread`, a classifier for each of 32 thresholds, for watch times;
+    `ziln`, zero-inflated log-normal, for amounts of
     money that are mostly zero. Scores are in the label's own unit, whatever it is.
 
     `loss`, of a binary task, is `cross_entropy` or `focal`: (1 − p)^γ times that, where p is
@@ -79,7 +80,7 @@ class Task(StrictModel):
     kind: Literal["binary", "regression"] = "binary"
     label: Label
     transform: Literal["standardize", "log", "none"] | None = None
-    head: Literal["squared", "wlr", "ziln"] = "squared"
+    head: Literal["squared", "wlr", "cread", "ziln"] = "squared"
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: float = _F(default=2.0, gt=0, allow_inf_nan=False)
     weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)

@@ -56,6 +56,10 @@ CASES = {
         lambda: layers.JointProbability(), [_numbers(5, 1), 2 * _numbers(5, 1)]
     ),
     "LevelMixture": Case(lambda: layers.LevelMixture(), [CELLS, 2 * CELLS]),
+    "OrdinalValue": Case(
+        lambda: layers.OrdinalValue([1.0, 4.0, 9.0], [0.5, 2.0, 6.0, 20.0], [0.8, 0.5, 0.1]),
+        _numbers(6, 3),
+    ),
     "RepeatBranches": Case(lambda: layers.RepeatBranches([2, 1, 1]), CELLS),
     "ScaledValue": Case(lambda: layers.ScaledValue(30.0, 5.0), _numbers(6, 1)),
     "ScaledValue, log": Case(lambda: layers.ScaledValue(3.0, 0.5, log=True), _numbers(6, 1)),
@@ -74,6 +78,7 @@ CASES = {
 }
 WITHOUT_VARIABLES = (
     "JointProbability",
+    "OrdinalValue",
     "RepeatBranches",
     "ScaledValue",
     "WeightedLogistic",

@@ -77,6 +77,15 @@ BAD_ARGUMENTS = [
         "`scale` must be positive. Received: scale=0.0",
     ),
     (
+        lambda: layers.OrdinalValue([1.0], [0.0]),
+        "`values` must be one more than `thresholds`, which must not be empty. "
+        "Received: thresholds=[1.0], values=[0.0]",
+    ),
+    (
+        lambda: layers.OrdinalValue([1.0], [0.0, 2.0], [1.0]),
+        "`rates` must be as many as `thresholds`, each between 0 and 1. Received: rates=[1.0]",
+    ),
+    (
         lambda: layers.WeightedLogistic(-1.0),
         "`scale` must be positive. Received: scale=-1.0",
     ),

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import huber
 from scipy.stats import lognorm
 
 from mtl_tf import layers
@@ -48,6 +49,27 @@ def ziln_losses(y, z):
     return np.where(positive, -np.log(p) + amount, -np.log(1 - p))
 
 
+THRESHOLDS, VALUES = np.array([0.0, 900, 3000, 12000]), np.array([0.0, 400, 1800, 6000, 25000])
+
+
+def exceeded_probability(z):
+    return sigmoid(z + np.log([9, 7 / 3, 2 / 3, 1 / 9]))
+
+
+def cread_value(z):
+    """Σ_m P(interval m) · v_m, with P(interval m) = φ_m − φ_{m+1}."""
+    ones = np.ones((len(z), 1))
+    phi = np.concatenate([ones, exceeded_probability(z), 0 * ones], axis=1)
+    return ((phi[:, :-1] - phi[:, 1:]) * VALUES).sum(axis=1)
+
+
+def cread_losses(y, z):
+    phi, exceeded = exceeded_probability(z), y[:, None] > THRESHOLDS
+    classified = -np.where(exceeded, np.log(phi), np.log(1 - phi)).mean(axis=1)
+    restored = huber(1.0, (cread_value(z) - y) / VALUES.std())
+    return classified + restored + np.maximum(np.diff(phi, axis=1), 0).sum(axis=1)
+
+
 HEADS = {
     "standardized": Head(
         layers.ScaledValue(MEAN, STD),
@@ -63,6 +85,9 @@ HEADS = {
         layers.WeightedLogistic(MEAN),
         lambda z: MEAN * np.exp(z[:, 0]),
         lambda y, z: y / MEAN * -np.log(sigmoid(z[:, 0])) - np.log(1 - sigmoid(z[:, 0])),
+    ),
+    "cread": Head(
+        layers.OrdinalValue(THRESHOLDS, VALUES, [0.9, 0.7, 0.4, 0.1]), cread_value, cread_losses
     ),
     "ziln": Head(layers.ZeroInflatedLogNormal(8.0, 1.5), ziln_value, ziln_losses),
 }

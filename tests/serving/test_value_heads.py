@@ -12,7 +12,7 @@ from tests.support.serving_runs import QUICK, SCHEMA, tiny_run
 STATISTICS = LabelStatistics(
     Scale(8000.0, 20000.0), Scale(4.6, 4.3), Scale(8.3, 1.7), tuple(np.linspace(0, 3e5, 129))
 )
-HOW = [{}, {"transform": "log"}, {"head": "wlr"}, {"head": "ziln"}]
+HOW = [{}, {"transform": "log"}, {"head": "wlr"}, {"head": "cread"}, {"head": "ziln"}]
 TASKS = [
     SCHEMA.tasks[0],
     *(

@@ -10,6 +10,7 @@ from tests.support.training_data import LIGHT, SCHEMA, config, rows, write
 
 pytestmark = pytest.mark.keras
 
+HEADS = [{"transform": "log"}, {"head": "wlr"}, {"head": "cread"}, {"head": "ziln"}]
 SIZES = {"train": 2000, "eval": 500}
 SEEDED = {"epochs": 2, "seed": 3}
 
@@ -66,11 +67,11 @@ def test_without_statistics_the_label_is_learned_as_it_is_and_dominates(how, tmp
     assert "the loss of `watch` is" in warning and "times the other tasks'" in warning
 
 
-@pytest.mark.parametrize("how", [{"transform": "log"}, {"head": "wlr"}, {"head": "ziln"}], ids=str)
+@pytest.mark.parametrize("how", HEADS, ids=str)
 def test_every_head_predicts_better_than_the_mean(how, tmp_path, capsys):
     """Of exponentials of the label of `watch`, so that all of them suit."""
     data = write(tmp_path / "dataset", SIZES, exponential=True)
-    result = train(config(LIGHT, SEEDED, schema(**how)), data, tmp_path / "run")
+    result = train(config(LIGHT, {"epochs": 6}, schema(**how)), data, tmp_path / "run")
     assert "warning" not in capsys.readouterr().err
     truth = rows(SIZES["eval"], seed=1, exponential=True)
     y = truth["label/watch"][truth["weight/watch"] > 0]
@@ -81,6 +82,12 @@ def test_every_head_predicts_better_than_the_mean(how, tmp_path, capsys):
 def test_a_constant_label_is_learned(tmp_path):
     found, _ = trained(tmp_path, seconds=0.0)
     assert found.metrics["watch"]["mse"] < 0.5
+
+
+def test_a_head_that_needs_the_distribution_of_labels_says_so(tmp_path):
+    with pytest.raises(UserError, match="`head: cread` needs the distribution of its labels"):
+        data = write(tmp_path / "dataset", SIZES, statistics=False)
+        train(config(LIGHT, SEEDED, schema(head="cread")), data, tmp_path / "run", progress=False)
 
 
 def test_the_logarithm_of_a_negative_label_is_refused(tmp_path):

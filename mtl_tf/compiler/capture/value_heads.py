@@ -49,6 +49,17 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     return tracer.affine(_named(layer, vector, "value"), terms, bias, "exponential")
 
 
+@capture_layer.register(layers.OrdinalValue)
+def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
+    vector, count = vector_of(inputs), layer.num_outputs
+    terms = [(vector, np.eye(count, dtype=np.float32), None)]
+    bias, name = np.array(layer.offsets, np.float32), _named(layer, vector, "exceeded")
+    exceeded = tracer.affine(name, terms, bias, "sigmoid")
+    widths = np.array(layer.widths, np.float32)[:, None]
+    base = np.array(layer.values[:1], np.float32)
+    return tracer.affine(_named(layer, vector, "value"), [(exceeded, widths, None)], base)
+
+
 def _named(layer: Any, vector: Vector, part: str) -> str:
     """A name beside those of the tower below, which analyses look for."""
     tower = vector.parts[0].rpartition("/")[0]
