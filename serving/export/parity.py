@@ -3,8 +3,9 @@
 The plan as captured (float64, before any pass) is the truth. A score s of a task with
 logit z passes when
 
-    |s − link(z)| ≤ max over d = ±1e-5·max(1, |z|) of |link(z + d) − link(z)|  +  4 ulp(s)
+    |s − link(z)| ≤ max over d = ±1e-5·max(u, |z|) of |link(z + d) − link(z)|  +  4 ulp(s)
 
+with u = 1, or for a value in the unit of its label, what 1 in the task's tower is worth;
 that is, when some logit within 1e-5 (relative) of the true one gives it, but for the last
 bits of a float32: near 1 they are all that a large logit still changes. A score too small
 for a normal float32 may be 0.
@@ -16,7 +17,7 @@ Tables stored in fewer bytes change scores on purpose. The change is limited and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,15 +82,19 @@ class Parity:
     Args:
         logits: by task, float64 (rows,).
         links: by task, such as `sigmoid` or `identity`.
+        scales: by task, u; 1 by default.
     """
 
     logits: Arrays
     links: Mapping[str, str]
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, features: Arrays) -> Parity:
         """Return the truth that `plan` computes for these rows."""
-        return cls(plan.logits(features), {output.task: output.link for output in plan.outputs})
+        links = {output.task: output.link for output in plan.outputs}
+        scales = {output.task: output.scale for output in plan.outputs}
+        return cls(plan.logits(features), links, scales)
 
     def check(self, what: str, scores: Arrays, rows: slice = slice(None)) -> Deviation:
         """Compare the scores of some rows with the truth; `what` names their source in errors.
@@ -120,7 +125,7 @@ class Parity:
             )
         link = _LINKS[self.links[task]]
         truth = link(logits)
-        step = TOLERANCE * np.maximum(1.0, np.abs(logits))
+        step = TOLERANCE * np.maximum(self.scales.get(task, 1.0), np.abs(logits))
         limit = np.maximum(np.abs(link(logits + step) - truth), np.abs(link(logits - step) - truth))
         limit += 4 * np.spacing(np.abs(truth).astype(np.float32)) + np.finfo(np.float32).tiny
         error = np.abs(scores.astype(np.float64) - truth)

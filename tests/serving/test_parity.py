@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_tf import layers
+from mtl_tf.backend.keras import keras
+from mtl_tf.compiler import capture
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
 from serving.export.parity import TOLERANCE, Deviation, Parity, ParityError
 
@@ -63,3 +66,21 @@ def test_the_report_has_the_largest_deviation():
     assert report["checks"]["a"]["max_error"] == pytest.approx(5e-6)
     assert report["of_limit"] == report["checks"]["a"]["of_limit"] == pytest.approx(0.5, abs=0.01)
     assert report["checks"]["b"] == {"max_error": 0.0, "of_limit": 0.0}
+
+
+@pytest.mark.keras
+def test_a_value_near_zero_is_as_exact_as_its_scale_allows():
+    """It is the difference of large numbers, whose last bits a float32 does not have."""
+    inputs = {"x": keras.Input((), name="x")}
+    vector = layers.FieldEmbedding([{"name": "x", "kind": "number", "dim": 3}])(inputs)
+    z = keras.layers.Dense(1)(keras.layers.Dense(8, "tanh")(vector))
+    model = keras.Model(inputs, {"watch": layers.ScaledValue(1e5, 2e6)(z)})
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    rows = {"x": rng.normal(size=5000).astype(np.float32)}
+    plan, scores = capture(model), model(rows)["watch"][:, 0].numpy()
+    assert np.abs(scores).min() < 2000
+    truth = Parity.of(plan, rows)
+    truth.check("keras", {"watch": scores})
+    with pytest.raises(ParityError):
+        truth.check("off", {"watch": scores + 50})

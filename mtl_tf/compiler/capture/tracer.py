@@ -66,6 +66,7 @@ class Tracer:
         self.nodes: list[n.Node] = []
         self._values: dict[int, Value] = {}
         self._names: set[str] = set()
+        self.scales: dict[str, float] = {}  # of nodes whose unit of measure is not 1
         self._widths: dict[str, int] = {}
         self._shared: dict[str, n.Weight] = {}
 
@@ -154,7 +155,9 @@ class Tracer:
             raise UserError(
                 f"output `{task}` must be a score of shape (batch, 1), computed by a layer"
             )
-        self.add(n.Output(f"task/{task}", task, value.parts[0], "identity"))
+        source = value.parts[0]
+        scale = self.scales.get(source, 1.0)
+        self.add(n.Output(f"task/{task}", task, source, "identity", scale=scale))
 
     def _opaque(self, layer: Any, call: Any, tensor: Any, index: int) -> Value:
         flat = tf.nest.flatten(call)

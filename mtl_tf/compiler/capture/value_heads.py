@@ -18,7 +18,10 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     vector = vector_of(inputs)
     terms = [(vector, np.full((1, 1), layer.scale, np.float32), None)]
     bias, activation = np.full(1, layer.mean, np.float32), "expm1" if layer.log else "linear"
-    return tracer.affine(_named(layer, vector, "value"), terms, bias, activation)
+    value = tracer.affine(_named(layer, vector, "value"), terms, bias, activation)
+    if not layer.log:
+        tracer.scales[value.parts[0]] = layer.scale
+    return value
 
 
 @capture_layer.register(layers.WeightedLogistic)
@@ -57,7 +60,9 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     exceeded = tracer.affine(name, terms, bias, "sigmoid")
     widths = np.array(layer.widths, np.float32)[:, None]
     base = np.array(layer.values[:1], np.float32)
-    return tracer.affine(_named(layer, vector, "value"), [(exceeded, widths, None)], base)
+    value = tracer.affine(_named(layer, vector, "value"), [(exceeded, widths, None)], base)
+    tracer.scales[value.parts[0]] = layer.scale
+    return value
 
 
 def _named(layer: Any, vector: Vector, part: str) -> str:

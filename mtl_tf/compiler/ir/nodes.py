@@ -161,7 +161,8 @@ class Opaque(Node):
 class Output(Node):
     """A task's score: link(unit `unit` of the source), `(n,)`.
 
-    With `times`, further sources and their units, it is the product of all links.
+    With `times`, further sources and their units, it is the product of all links. `scale`
+    is what a difference of 1 in a task's tower is worth: it says which differences matter.
     """
 
     kind = "output"
@@ -171,6 +172,7 @@ class Output(Node):
     link: str = "sigmoid"
     unit: int = 0
     times: tuple[UnitRef, ...] = ()
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.link not in LINKS:
