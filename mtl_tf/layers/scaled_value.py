@@ -14,11 +14,12 @@ from mtl_tf.layers.value_head import ValueHead
 class ScaledValue(ValueHead):
     """Mean plus so many standard deviations, trained by squared error in that unit.
 
-        ŷ = t⁻¹(mean + scale · z),   loss = (z − (t(y) − mean) / scale)²
+        ŷ = t⁻¹(mean + scale · z),   loss = (z − (t(y) − mean) / scale)² / 4
 
     with t(y) = log(1 + y) if `log`, else y. Without `log` the loss is the squared error
-    divided by the variance: a task's share in the gradient does not depend on the unit of
-    its label. With `log` errors are relative, and labels must not be negative.
+    divided by four variances: a task's share in the gradient does not depend on the unit of
+    its label. At z = 0 its root mean square is 1/2, as that of a cross-entropy is. With `log`
+    errors are relative, and labels must not be negative.
 
     Args:
         mean: mean of t(y).
@@ -30,7 +31,7 @@ class ScaledValue(ValueHead):
     >>> float(head(tf.constant([[2.0]]))[0, 0])
     4000.0
     >>> head.losses_of(tf.constant([[3000.0]]), tf.constant([[2.0]])).numpy()
-    array([4.], dtype=float32)
+    array([1.], dtype=float32)
     """
 
     def __init__(self, mean: float = 0.0, scale: float = 1.0, log: bool = False, **kwargs: Any):
@@ -47,7 +48,7 @@ class ScaledValue(ValueHead):
 
     def losses_of(self, labels: Any, outputs: Any) -> Any:
         labels = tf.math.log1p(labels) if self.log else labels
-        return tf.square((labels - self.mean) / self.scale - outputs)[:, 0]
+        return tf.square((labels - self.mean) / self.scale - outputs)[:, 0] / 4
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "scale": self.scale, "log": self.log}

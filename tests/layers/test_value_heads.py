@@ -74,12 +74,12 @@ HEADS = {
     "standardized": Head(
         layers.ScaledValue(MEAN, STD),
         lambda z: MEAN + STD * z[:, 0],
-        lambda y, z: ((y - MEAN) / STD - z[:, 0]) ** 2,
+        lambda y, z: ((y - MEAN) / STD - z[:, 0]) ** 2 / 4,
     ),
     "log": Head(
         layers.ScaledValue(7.0, 1.5, log=True),
         lambda z: np.exp(7 + 1.5 * z[:, 0]) - 1,
-        lambda y, z: ((np.log(1 + y) - 7) / 1.5 - z[:, 0]) ** 2,
+        lambda y, z: ((np.log(1 + y) - 7) / 1.5 - z[:, 0]) ** 2 / 4,
     ),
     "wlr": Head(
         layers.WeightedLogistic(MEAN),
