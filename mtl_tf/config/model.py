@@ -71,12 +71,25 @@ class Masks(StrictModel):
     close_below: float = _F(default=0.001, ge=0, lt=1)
 
 
+class EmbeddingGates(Gates):
+    """Hard-concrete gates on the dimensions of the fields' vectors; see `Gates`.
+
+    Attributes:
+        penalty: the L0 penalty λ0 of a dimension, of which a model has many more than
+            connections; where `target_sparsity` is given, only its initial value.
+        target_sparsity: the share of dimensions to close, over all fields.
+    """
+
+    penalty: Penalty = 1e-4
+
+
 class _Architecture(StrictModel):
-    """Options of every architecture: towers, the activation, L2 on the matrices."""
+    """Options of every architecture: towers, the activation, L2, gates of the fields."""
 
     tower_units: tuple[Width, ...] = (16,)
     activation: str = "relu"
     l2: Penalty = 0.0
+    embedding_gates: EmbeddingGates | None = None
 
 
 class SingleTask(_Architecture):

@@ -2,6 +2,7 @@
 
 from mtl_tf.layers.cell_sparse_sharing import CellSparseSharing
 from mtl_tf.layers.cross_stitch import CrossStitch
+from mtl_tf.layers.dimension_gate import DimensionGate
 from mtl_tf.layers.expert_mixture import ExpertMixture
 from mtl_tf.layers.field_embedding import FieldEmbedding
 from mtl_tf.layers.field_mask import FieldMask
@@ -21,6 +22,7 @@ from mtl_tf.layers.zero_inflated_log_normal import ZeroInflatedLogNormal
 __all__ = [
     "CellSparseSharing",
     "CrossStitch",
+    "DimensionGate",
     "ExpertMixture",
     "FieldEmbedding",
     "FieldMask",

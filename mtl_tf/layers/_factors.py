@@ -12,7 +12,7 @@ multiplies fewer columns, and no part of z needs a gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,14 +55,18 @@ class Factors:
         bases: the narrow fields.
         others: e, the vectors of all other fields; None if there are none.
         columns: the columns of x of the fields of the bases, then of the others.
+        scale: factors of the columns of x, `(D,)`; None for 1.
     """
 
     bases: Sequence[FieldBasis]
     others: Any
     columns: np.ndarray[Any, Any]
+    scale: Any = None
 
     def matmul(self, kernel: Any) -> Any:
-        """x · kernel."""
+        """(scale ⊙ x) · kernel."""
+        if self.scale is not None:
+            kernel = self.scale[:, None] * kernel
         widths = [basis.width for basis in self.bases]
         *narrow, lower = tf.split(
             tf.gather(kernel, self.columns), [*widths, len(self.columns) - sum(widths)]
@@ -79,6 +83,14 @@ class Factors:
 def attach_factors(fields: Any, factors: Factors) -> None:
     """Attach the factors to the tensor, as Keras does with masks; other layers ignore them."""
     setattr(fields, _NAME, factors)
+
+
+def scale_factors(fields: Any, scaled: Any, scale: Any) -> None:
+    """Attach to `scaled`, which is `fields` times `scale`, the factors of `fields`, if any."""
+    factors = getattr(fields, _NAME, None)
+    if factors is not None:
+        whole = scale if factors.scale is None else scale * factors.scale
+        attach_factors(scaled, replace(factors, scale=whole))
 
 
 def matmul(fields: Any, kernel: Any) -> Any:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mtl_tf.backend.keras import keras
-from mtl_tf.config.model import Masks
-from mtl_tf.layers import FieldEmbedding, FieldMask
+from mtl_tf.layers import DimensionGate, FieldEmbedding, FieldMask
 
 _ANCHOR = 0.35
 
@@ -46,22 +45,41 @@ def embedding_features(features: Sequence[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def embedded_fields(features: Sequence[Any]) -> tuple[dict[str, Any], Any]:
+def embedded_fields(features: Sequence[Any], config: Any) -> tuple[dict[str, Any], Any]:
     """The inputs by name, and all fields' vectors side by side, `(batch, D)`."""
     inputs = inputs_for(features)
-    return inputs, FieldEmbedding(embedding_features(features), name="Embedding")(inputs)
+    return inputs, vectors_of(inputs, features, config)
+
+
+def vectors_of(
+    inputs: dict[str, Any], features: Sequence[Any], config: Any, anchor: float = 0.0, of: str = ""
+) -> Any:
+    """All fields' vectors side by side, `(batch, D)`, gated where `config` asks for it.
+
+    Args:
+        inputs: Keras inputs by feature name.
+        features: the features of the model.
+        config: the `model` part of the configuration.
+        anchor: see `FieldEmbedding`.
+        of: a suffix of the layers' names.
+    """
+    embedding = FieldEmbedding(embedding_features(features), anchor=anchor, name=f"Embedding{of}")
+    vectors = embedding(inputs)
+    if config.embedding_gates is None:
+        return vectors
+    tables = [f.get("table", f"number/{f['name']}") for f in embedding.features]
+    gates = config.embedding_gates.arguments()
+    return DimensionGate(embedding.field_dims, tables, **gates, name=f"Dimensions{of}")(vectors)
 
 
 def masked_fields(
-    features: Sequence[Any], num_readers: int, masks: Masks
+    features: Sequence[Any], num_readers: int, config: Any
 ) -> tuple[dict[str, Any], Any]:
     """The inputs by name, and the fields as each reader sees them, `(batch, readers, D)`.
 
     Every mask starts open.
     """
     inputs = inputs_for(features)
-    embedding = FieldEmbedding(embedding_features(features), anchor=_ANCHOR, name="Embedding")
-    mask = FieldMask(
-        num_readers, embedding.field_dims, anchor=_ANCHOR, penalty=masks.penalty, name="Mask"
-    )
-    return inputs, mask(embedding(inputs))
+    dims = [feature.embedding_dim for feature in features]
+    mask = FieldMask(num_readers, dims, anchor=_ANCHOR, penalty=config.masks.penalty, name="Mask")
+    return inputs, mask(vectors_of(inputs, features, config, anchor=_ANCHOR))

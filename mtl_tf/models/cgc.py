@@ -20,6 +20,6 @@ def cgc(features: Sequence[Any], tasks: Sequence[Task], config: CGC) -> Ranker:
 
     Reference: Tang et al., RecSys 2020.
     """
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     x = extraction_levels(x, len(tasks), config, levels=1)
     return Ranker(inputs, towers(x, tasks, config), name="cgc")

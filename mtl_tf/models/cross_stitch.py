@@ -24,7 +24,7 @@ def cross_stitch(
 
     Reference: Misra et al., CVPR 2016.
     """
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     for level, units in enumerate(config.units, start=1):
         x = SubNetworks(len(tasks), units, **dense_arguments(config), name=f"Level_{level}")(x)
         x = CrossStitch(config.granularity, config.self_weight, name=f"Stitch_{level}")(x)

@@ -24,7 +24,7 @@ def mmoe(features: Sequence[Any], tasks: Sequence[Task], config: MMoE) -> Ranker
 
     Reference: Ma et al., KDD 2018.
     """
-    inputs, embedding = embedded_fields(features)
+    inputs, embedding = embedded_fields(features, config)
     num_experts, every = config.num_experts, range(config.num_experts)
     dense, matrices = dense_arguments(config), matrix_arguments(config)
     x = embedding

@@ -25,6 +25,6 @@ def mssm(features: Sequence[Any], tasks: Sequence[Task], config: MSSM) -> Ranker
     Reference: Ding et al., SIGIR 2021.
     """
     num_readers = sub_networks_per_level(len(tasks), len(config.units))[0]
-    inputs, x = masked_fields(features, num_readers, config.masks)
+    inputs, x = masked_fields(features, num_readers, config)
     x = gated_levels(x, len(tasks), config)
     return Ranker(inputs, towers(x, tasks, config), name="mssm")

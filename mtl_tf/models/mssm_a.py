@@ -24,6 +24,6 @@ def mssm_a(features: Sequence[Any], tasks: Sequence[Task], config: MSSMA) -> Ran
 
     Reference: Ding et al., SIGIR 2021.
     """
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     x = gated_levels(x, len(tasks), config)
     return Ranker(inputs, towers(x, tasks, config), name="mssm_a")

@@ -27,7 +27,7 @@ def mssm_b(features: Sequence[Any], tasks: Sequence[Task], config: MSSMB) -> Ran
     Reference: Ding et al., SIGIR 2021.
     """
     counts = sub_networks_per_level(len(tasks), len(config.units))
-    inputs, x = masked_fields(features, counts[0], config.masks)
+    inputs, x = masked_fields(features, counts[0], config)
     for level, (count, units) in enumerate(zip(counts, config.units, strict=True), start=1):
         if level > 1:
             x = keras.layers.Flatten(name=f"Cells_{level}")(x)

@@ -26,6 +26,6 @@ def ple(features: Sequence[Any], tasks: Sequence[Task], config: PLE) -> Ranker:
 
     Reference: Tang et al., RecSys 2020.
     """
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     x = extraction_levels(x, len(tasks), config, config.levels)
     return Ranker(inputs, towers(x, tasks, config), name="ple")

@@ -20,7 +20,7 @@ def shared_bottom(features: Sequence[Any], tasks: Sequence[Task], config: Shared
 
     Reference: Caruana, "Multitask Learning", Machine Learning 28, 1997.
     """
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     for level, units in enumerate(config.units, start=1):
         x = SubNetworks(1, units, **dense_arguments(config), name=f"Level_{level}")(x)
     outputs = towers(x, tasks, config, reads=[0] * len(tasks))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_tf.config.model import SingleTask
-from mtl_tf.layers import FieldEmbedding, SubNetworks
-from mtl_tf.models._inputs import embedding_features, inputs_for
+from mtl_tf.layers import SubNetworks
+from mtl_tf.models._inputs import inputs_for, vectors_of
 from mtl_tf.models._towers import dense_arguments, towers
 from mtl_tf.ranker import Ranker
 from mtl_tf.schema import Task
@@ -25,7 +25,7 @@ def single_task(features: Sequence[Any], tasks: Sequence[Task], config: SingleTa
     dense = dense_arguments(config)
     outputs = {}
     for task in tasks:
-        x = FieldEmbedding(embedding_features(features), name=f"Embedding_{task.name}")(inputs)
+        x = vectors_of(inputs, features, config, of=f"_{task.name}")
         for level, units in enumerate(config.units, start=1):
             x = SubNetworks(1, units, **dense, name=f"Level_{level}_{task.name}")(x)
         outputs |= towers(x, [task], config)

@@ -23,7 +23,7 @@ def sluice(features: Sequence[Any], tasks: Sequence[Task], config: SluiceNetwork
 
     Reference: Ruder et al., AAAI 2019.
     """
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     arguments = {
         "penalty": config.penalty,
         "self_weight": config.self_weight,

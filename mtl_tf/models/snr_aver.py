@@ -27,7 +27,7 @@ def snr_aver(features: Sequence[Any], tasks: Sequence[Task], config: SNRAver) ->
     """
     gates, dense = config.gates.arguments(), dense_arguments(config)
     count = config.num_sub_networks
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     for level, units in enumerate(config.units, start=1):
         if level > 1:
             x = SubNetworkRouting(count, **gates, name=f"Routing_{level}")(x)

@@ -28,7 +28,7 @@ def snr_trans(features: Sequence[Any], tasks: Sequence[Task], config: SNRTrans) 
     """
     routing = {**config.gates.arguments(), **matrix_arguments(config)}
     count = config.num_sub_networks
-    inputs, x = embedded_fields(features)
+    inputs, x = embedded_fields(features, config)
     for level, units in enumerate(config.units, start=1):
         if level > 1:
             x = SubNetworkRouting(count, units, **routing, name=f"Routing_{level}")(x)

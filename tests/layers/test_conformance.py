@@ -44,6 +44,9 @@ CASES = {
     ),
     "CrossStitch": Case(lambda: layers.CrossStitch(), CELLS),
     "CrossStitch, per layer": Case(lambda: layers.CrossStitch(granularity="layer"), CELLS),
+    "DimensionGate": Case(
+        lambda: layers.DimensionGate([4, 2, 4], ["a", "b", "a"], penalty=0.1), _numbers(3, 10)
+    ),
     "ExpertMixture": Case(
         lambda: layers.ExpertMixture([[0, 1], [0, 1, 2]]), [CELLS, _numbers(6, 4)]
     ),

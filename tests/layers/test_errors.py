@@ -42,6 +42,15 @@ BAD_ARGUMENTS = [
         "`penalty` must not be negative. Received: penalty=-1.0",
     ),
     (
+        lambda: layers.DimensionGate([4, 2], ["a"]),
+        "`tables` must name one table for each of `field_dims`. "
+        "Received: tables=['a'], field_dims=[4, 2]",
+    ),
+    (
+        lambda: layers.DimensionGate([4, 2], ["a", "a"]),
+        "fields of one table must have one width. Received: tables=['a', 'a'], field_dims=[4, 2]",
+    ),
+    (
         lambda: layers.FieldMask(2, [4, 0]),
         "`field_dims` must be a positive integer. Received: field_dims=0",
     ),
@@ -144,6 +153,7 @@ def test_bad_arguments_are_named(make, message):
 BAD_INPUTS = [
     (lambda: layers.SubNetworks(3, 4), (2, 4, 5), "must be (batch, D) or (batch, 3, D)"),
     (lambda: layers.CellSparseSharing(3, 4), (2, 5), "must be (batch, sub-networks, width)"),
+    (lambda: layers.DimensionGate([4, 2]), (2, 5), "must be the sum of `field_dims`, 6"),
     (lambda: layers.FieldMask(3, [4, 2]), (2, 5), "must be the sum of `field_dims`, 6"),
     (lambda: layers.Tower(3), (2, 3, 5), "with more than 3 sub-networks"),
     (lambda: layers.ScaledValue(), (2, 3), "must be (batch, 1)"),

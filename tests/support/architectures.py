@@ -29,6 +29,7 @@ TASKS = (
 )
 K = len(TASKS)
 GATES = mc.Gates(penalty=0.01, beta=0.8, gamma=-0.2, zeta=1.3)
+DIMENSIONS = mc.EmbeddingGates(penalty=0.01, beta=0.8, gamma=-0.2, zeta=1.3)
 
 
 def batch(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -97,7 +98,12 @@ def embed(model, features, name="Embedding") -> np.ndarray:
         rows = [city[i] for i in ids if i >= 0]
         pooled.append(np.mean(rows, axis=0) if rows else np.zeros(4))
     age = features["age"][:, None].astype(np.float64) * vector + bias
-    return np.hstack([city[features["city"]], age, pooled, shop[features["shop"]]])
+    fields = np.hstack([city[features["city"]], age, pooled, shop[features["shop"]]])
+    names = [layer.name for layer in model.layers]
+    if (gated := name.replace("Embedding", "Dimensions")) not in names:
+        return fields
+    z = gates(model.get_layer(gated))  # of the columns of the tables city, age and shop
+    return fields * np.concatenate([z[:4], z[4:7], z[:4], z[7:]])
 
 
 def linear(model, name, index, x) -> np.ndarray:
@@ -291,4 +297,11 @@ ROWS = {
     "mssm": Row(mc.MSSM(**SMALL, gates=GATES, masks=mc.Masks(penalty=0.0)), mssm),
     "mssm_a": Row(mc.MSSMA(**SMALL, gates=GATES), mssm_a),
     "mssm_b": Row(mc.MSSMB(**SMALL), mssm_b),
+    "single_task_gated": Row(mc.SingleTask(**SMALL, embedding_gates=DIMENSIONS), single_task),
+    "mmoe_gated": Row(mc.MMoE(**SMALL, levels=2, embedding_gates=DIMENSIONS), mmoe),
+    "snr_trans_gated": Row(mc.SNRTrans(**SMALL, gates=GATES, embedding_gates=DIMENSIONS), snr),
+    "mssm_gated": Row(
+        mc.MSSM(**SMALL, gates=GATES, masks=mc.Masks(penalty=0.0), embedding_gates=DIMENSIONS),
+        mssm,
+    ),
 }

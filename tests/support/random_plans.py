@@ -60,7 +60,7 @@ class PlanMaker:
 
     def plan(self) -> Plan:
         fields, readers, levels, tasks = self.sizes
-        vectors = [self.field(f"f{i}") for i in range(fields)]
+        vectors = [self.gated("all", self.field(f"f{i}")) for i in range(fields)]
         cells = [self.reader(f"level1/{r}", vectors) for r in range(readers)]
         for level in range(2, levels + 2):
             cells = self.level(level, cells)
@@ -121,11 +121,22 @@ class PlanMaker:
         units = int(self.rng.integers(1, 6))
         seen = [self.masked(name, vector) if self.masks else vector for vector in vectors]
         seen = [node for node in seen if not self.is_closed() or self.rng.random() < 0.5]
+        seen = [self.gated(name, node) for node in seen]
         edges = [Edge(node.name, self.matrix(node.width, units)) for node in seen]
         return self.affine(name, edges, units)
 
+    def gated(self, reader, vector) -> Node:
+        """The vector, or one whose dimensions have a gate for this reader, or for all."""
+        if self.matrices_only or self.rng.random() < 0.7:
+            return vector
+        gates = np.clip(self.rng.normal(0.6, 0.5, vector.width), 0, 1).astype(np.float32)
+        gates[self.rng.random(vector.width) < self.closed] = 0
+        edge = Edge(vector.name, np.ones((), np.float32), gates)
+        bias = np.zeros(vector.width, np.float32)
+        return self.add(Affine(f"{reader}/gate/{vector.name}", (edge,), bias))
+
     def masked(self, reader, vector) -> Mask:
-        g = self.array(1, vector.dim) * (not self.is_closed())
+        g = self.array(1, vector.width) * (not self.is_closed())
         return self.add(Mask(f"{reader}/mask/{vector.name}", vector.name, g.astype(np.float32)))
 
     def affine(self, name, edges, units) -> Affine:

@@ -11,6 +11,7 @@ from mtl_tf.compiler.analysis.sharing import labels, owners
 from mtl_tf.compiler.ir.mask_share import mask_shares
 from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, Mask, Mixture, Node, Numeric
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes import fold_dimension_gates
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def routing(plan: Plan) -> Routing:
     A tower is one block with its task. A node that only routes or mixes into one
     sub-network is a part of it. What feeds the softmax of a mixture is left out.
     """
+    plan = fold_dimension_gates(plan)
     home = _homes(plan)
     links = _links(plan, home)
     links, home = _without_routers(plan, links, home)
@@ -138,6 +140,8 @@ def _read(node: Node) -> Iterable[tuple[str, float | None]]:
 
 
 def _strength(edge: Edge) -> float:
+    if not edge.is_open:
+        return 0.0
     gate = 1.0 if edge.gate is None else float(np.mean(edge.gate.array))
     weight = 1.0 if edge.weight.ndim == 2 else float(np.mean(np.abs(edge.weight.array)))
     return min(1.0, gate * weight)

@@ -22,12 +22,13 @@ def sharing(plan: Plan) -> dict[str, Any]:
     - `tasks`: task -> the fields that can change its score, in the model's order.
     - `fields`: reader -> field -> share of the field's ids that the mask lets through,
       0.0 where it is closed whatever the row holds (1.0 without a mask; a number is 0.0
-      or 1.0).
+      or 1.0), or where the gates of all its dimensions are.
     - `connections`: level -> reader -> source -> share of the units whose gate is open,
       0.0 where the connection is closed (1.0 without a gate).
     - `labels`: sub-network -> the task that it belongs to (see `owners`), or `shared`;
       numbered where a level has several of them.
     """
+    plan = passes.fold_dimension_gates(plan)
     shares = mask_shares(plan)
     levels: dict[str, dict[str, dict[str, float]]] = {}
     fields: dict[str, dict[str, float]] = {}
@@ -38,7 +39,7 @@ def sharing(plan: Plan) -> dict[str, Any]:
             source = plan.by_name[edge.source]
             read = _field_of(plan, source)
             if read is not None:
-                fields.setdefault(node.name, {})[read] = _share_of(source, shares)
+                fields.setdefault(node.name, {})[read] = _share_of(source, edge, shares)
             else:
                 level = levels.setdefault(_split(node.name)[0], {})
                 level.setdefault(node.name, {})[edge.source] = _open_units(edge)
@@ -93,8 +94,8 @@ def _field_of(plan: Plan, node: Node) -> str | None:
     return node.fields[0] if isinstance(node, (Embed, Numeric)) else None
 
 
-def _share_of(node: Node, shares: MaskShares) -> float:
-    share = shares.get(node.name)
+def _share_of(node: Node, edge: Edge, shares: MaskShares) -> float:
+    share = shares.get(node.name) if edge.is_open else 0.0
     return 1.0 if share is None else share
 
 

@@ -59,6 +59,19 @@ def _table(layer: Any, feature: Mapping[str, Any], tracer: Tracer) -> n.Weight:
     return whole.rows(start, start + feature["size"])
 
 
+@capture_layer.register(layers.DimensionGate)
+def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
+    fields = vector_of(inputs).parts
+    if tuple(map(tracer.width, fields)) != layer.field_dims:
+        raise NotCapturableError
+    parts: list[str] = []
+    for field, z in zip(fields, layer.of_fields(layer.gate.inference_gate()), strict=True):
+        edge = n.Edge(field, n.Weight(np.ones((), z.dtype)), n.Weight(z))
+        name, bias = tracer.name(f"{layer.name}/{field}"), n.Weight(np.zeros_like(z))
+        parts += tracer.add(n.Affine(name, (edge,), bias)).parts
+    return Vector(tuple(parts))
+
+
 @capture_layer.register(layers.FieldMask)
 def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     fields = vector_of(inputs).parts

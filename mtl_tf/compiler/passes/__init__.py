@@ -8,6 +8,7 @@ candidates, and `quantize_tables`, the only one that changes scores: it rounds.
 
 from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
 from mtl_tf.compiler.passes.fold_constants import fold_constants
+from mtl_tf.compiler.passes.fold_dimension_gates import fold_dimension_gates
 from mtl_tf.compiler.passes.fold_gates import fold_gates
 from mtl_tf.compiler.passes.fold_linear import fold_linear, fold_narrowing
 from mtl_tf.compiler.passes.fold_masks import fold_masks
@@ -15,6 +16,7 @@ from mtl_tf.compiler.passes.fold_numeric import fold_numeric
 from mtl_tf.compiler.passes.fuse import fuse
 from mtl_tf.compiler.passes.fuse_mixtures import fuse_mixtures
 from mtl_tf.compiler.passes.materialize_masks import materialize_masks
+from mtl_tf.compiler.passes.narrow_tables import narrow_tables
 from mtl_tf.compiler.passes.project_tables import project_tables
 from mtl_tf.compiler.passes.quantize_tables import quantize_tables
 from mtl_tf.compiler.passes.select_tasks import select_tasks
@@ -23,6 +25,7 @@ from mtl_tf.compiler.passes.split_context import split_context
 __all__ = [
     "eliminate_dead",
     "fold_constants",
+    "fold_dimension_gates",
     "fold_gates",
     "fold_linear",
     "fold_masks",
@@ -31,6 +34,7 @@ __all__ = [
     "fuse",
     "fuse_mixtures",
     "materialize_masks",
+    "narrow_tables",
     "project_tables",
     "quantize_tables",
     "select_tasks",

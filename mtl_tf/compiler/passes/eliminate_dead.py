@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.compiler.ir.activations import ACTIVATIONS
-from mtl_tf.compiler.ir.nodes import Affine, Array, Edge, Node, Weight
+from mtl_tf.compiler.ir.nodes import Affine, Array, Node, Weight
 from mtl_tf.compiler.ir.plan import Plan
-from mtl_tf.compiler.passes.rewrite import contribution, remove_dead_nodes, with_edges
+from mtl_tf.compiler.passes.rewrite import remove_dead_nodes, with_edges, without_units
 
 
 def eliminate_dead(plan: Plan) -> Plan:
@@ -55,7 +55,7 @@ def _drop_units(plan: Plan) -> tuple[Plan, bool]:
         value = np.where(fixed, ACTIVATIONS[node.activation](node.bias.float64()), 0.0)
         for reader in readers:
             assert isinstance(reader, Affine)
-            nodes[reader.name] = _without(reader, name, value, keep)
+            nodes[reader.name] = without_units(reader, name, value, keep)
         nodes[name] = _narrowed(node, keep)
     return plan.with_nodes(nodes.values()), changed
 
@@ -85,26 +85,6 @@ def _read_units(node: Affine, readers: Iterable[Node]) -> Array:
         for edge in reader.edges_from(node.name):
             read[edge.start : edge.stop] |= edge.folded.any(axis=1)
     return read
-
-
-def _without(reader: Affine, source: str, value: Array, keep: Array) -> Affine:
-    """`reader` reading only the units `keep` of `source`, the constants in its bias."""
-    edges: list[Edge] = []
-    more = np.zeros(reader.width)
-    for edge in reader.edges:
-        if edge.source != source:
-            edges.append(edge)
-            continue
-        more += contribution(edge, value)
-        rows = keep[edge.start : edge.stop]
-        if rows.any():
-            start = int(keep[: edge.start].sum())
-            edges.append(replace(edge, weight=_selected(edge.weight, rows), start=start))
-    return with_edges(reader, edges, more)
-
-
-def _selected(weight: Weight, rows: Array) -> Weight:
-    return weight if rows.all() else Weight(weight.array[rows])
 
 
 def _narrowed(node: Affine, keep: Array) -> Affine:

@@ -13,6 +13,7 @@ from mtl_tf.compiler.lowering.cost import Cost, cost
 from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.passes.fold_gates import fold_gates
 from mtl_tf.compiler.passes.fold_masks import fold_masks
+from mtl_tf.compiler.passes.narrow_tables import narrow_tables
 from mtl_tf.compiler.passes.pipeline import (
     BEFORE_CHOICE,
     PASSES,
@@ -56,8 +57,9 @@ def optimize(
 def optimize_each(plan: Plan, *, batch: int | None = None) -> Iterator[tuple[str, Plan]]:
     """Yields each task with its plan from `optimize(plan, [task])`; common work is done once."""
     sizes, options = _options(plan, None, batch, None, ())
-    shares = mask_shares(plan)
-    common = eliminate_to_fixpoint(fold_constants(fold_gates(plan)))
+    folded = fold_gates(plan)
+    shares = mask_shares(folded)
+    common = narrow_tables(eliminate_to_fixpoint(fold_constants(folded)))
     common = eliminate_to_fixpoint(fold_masks(common, table_budget=0, shares=shares))
     for task in plan.tasks:
         alone = replace(options, tasks=[task], shares=shares, reports=False)

@@ -17,6 +17,7 @@ from mtl_tf.compiler.passes.fuse import fuse
 from mtl_tf.compiler.passes.fuse_inputs import FusedTables
 from mtl_tf.compiler.passes.fuse_mixtures import fuse_mixtures
 from mtl_tf.compiler.passes.materialize_masks import materialize_masks
+from mtl_tf.compiler.passes.narrow_tables import narrow_tables
 from mtl_tf.compiler.passes.project_tables import project_tables
 from mtl_tf.compiler.passes.select_tasks import select_tasks
 
@@ -101,6 +102,12 @@ PASSES: tuple[Pass, ...] = (
         "Nodes and units that nothing reads, or that read nothing, are removed.",
         "always",
         (lambda plan, options: eliminate_to_fixpoint(plan),),
+    ),
+    Pass(
+        "narrow_tables",
+        "Dimensions of fields that nothing has a weight on are removed, with their columns.",
+        "always",
+        (lambda plan, options: narrow_tables(plan),),
     ),
     Pass(
         "fold_masks",

@@ -26,7 +26,6 @@ from mtl_tf.compiler.lowering.cost import cost
 from mtl_tf.compiler.passes.fuse_inputs import TableStorage, fuse_fields, store_tables
 from mtl_tf.compiler.passes.rewrite import UnitMap, is_movable, joined_name, remove_dead_nodes
 
-_INPUTS = (Embed, Numeric, Mask)
 Order = Mapping[str, bool]  # the fields to project, and whether they come last
 Lookups = Mapping[Embed, Sequence[Edge]]  # what can be projected, and who reads it by a matrix
 
@@ -94,20 +93,31 @@ def project_tables(
         for member in group.members:
             moved.add(member.name, range(member.width), group.name, group.starts[member.name])
     # What reads fields alone may go before everything else; a group needs all of it.
-    nodes: list[Node] = [node for node in plan.nodes if isinstance(node, _INPUTS)]
+    inputs = _inputs(plan)
+    nodes: list[Node] = [node for node in plan.nodes if node.name in inputs]
     for node in plan.nodes:
         if node.name in new:
             nodes += [made.relocated(moved.place) for made in new[node.name]]
-        elif node.name not in moved and not isinstance(node, _INPUTS):
+        elif node.name not in moved and node.name not in inputs:
             nodes.append(node.relocated(moved.place))
     return remove_dead_nodes(plan.with_nodes(nodes))
 
 
+def _inputs(plan: Plan) -> set[str]:
+    """The fields, and their masks."""
+    found: set[str] = set()
+    for node in plan.nodes:
+        if isinstance(node, (Embed, Numeric)) or (isinstance(node, Mask) and node.source in found):
+            found.add(node.name)
+    return found
+
+
 def _groups(plan: Plan, together: bool) -> list[_Group]:
+    inputs = _inputs(plan)
     found: dict[str, dict[Affine, Lookups]] = {}
     for node in plan.nodes:
         if isinstance(node, Affine) and (lookups := _lookups(plan, node)):
-            first = all(isinstance(plan.by_name[edge.source], _INPUTS) for edge in node.edges)
+            first = inputs.issuperset(node.inputs)
             free = together and first and is_movable(plan, node)
             found.setdefault(f"/{node.activation}" if free else node.name, {})[node] = lookups
     return [_Group(members) for members in found.values()]

@@ -125,6 +125,26 @@ def contribution(edge: Edge, value: Array) -> Array:
     return value[edge.start : edge.stop] @ weight if weight.ndim == 2 else value * weight
 
 
+def without_units(reader: Affine, source: str, value: Array, keep: Array) -> Affine:
+    """Returns `reader` reading only the units `keep` of `source`, all others being `value`.
+
+    What it reads are matrices; the others' contribution becomes part of its bias.
+    """
+    edges: list[Edge] = []
+    more = np.zeros(reader.width)
+    for edge in reader.edges:
+        if edge.source != source:
+            edges.append(edge)
+            continue
+        more += contribution(edge, np.where(keep, 0.0, value))
+        rows = keep[edge.start : edge.stop]
+        if rows.any():
+            start = int(keep[: edge.start].sum())
+            weight = edge.weight if rows.all() else Weight(edge.weight.array[rows])
+            edges.append(replace(edge, weight=weight, start=start))
+    return with_edges(reader, edges, more)
+
+
 def reads_by_matrices(user: Node, source: str) -> bool:
     """Returns True if `user` reads `source` through matrices only, from its first unit on."""
     return isinstance(user, Affine) and all(
