@@ -19,7 +19,21 @@ Share = Annotated[float, _F(gt=0, le=1)]
 Penalty = Annotated[float, _F(ge=0, allow_inf_nan=False)]
 
 
-class Gates(RenamedOptions):
+class _HardConcrete(RenamedOptions):
+    """Options of every hard-concrete gate."""
+
+    penalty: Penalty = 1e-3
+    beta: float = _F(default=2 / 3, gt=0, le=1)
+    gamma: float = _F(default=-0.1, lt=0)
+    zeta: float = _F(default=1.1, gt=1)
+    initial_drop: float = _F(default=0.1, gt=0, lt=1)
+
+    def arguments(self) -> dict[str, float]:
+        """Return the arguments of a layer with gates."""
+        return self.model_dump(include=set(_HardConcrete.model_fields))
+
+
+class Gates(_HardConcrete):
     """Hard-concrete gates on connections.
 
     Attributes:
@@ -38,11 +52,6 @@ class Gates(RenamedOptions):
 
     renamed: ClassVar = {"target_closed": "target_sparsity"}
 
-    penalty: Penalty = 1e-3
-    beta: float = _F(default=2 / 3, gt=0, le=1)
-    gamma: float = _F(default=-0.1, lt=0)
-    zeta: float = _F(default=1.1, gt=1)
-    initial_drop: float = _F(default=0.1, gt=0, lt=1)
     target_sparsity: float | None = _F(default=None, gt=0, lt=1)
 
     @pydantic.model_validator(mode="after")
@@ -52,10 +61,6 @@ class Gates(RenamedOptions):
                 "`target_sparsity` needs a `penalty` above 0 to start from; received 0"
             )
         return self
-
-    def arguments(self) -> dict[str, float]:
-        """Return the arguments of a layer with gates."""
-        return self.model_dump(exclude={"target_sparsity"})
 
 
 class Masks(StrictModel):
@@ -71,13 +76,13 @@ class Masks(StrictModel):
     close_below: float = _F(default=0.001, ge=0, lt=1)
 
 
-class EmbeddingGates(Gates):
-    """Hard-concrete gates on the dimensions of the fields' vectors; see `Gates`.
+class EmbeddingGates(_HardConcrete):
+    """Hard-concrete gates on the dimensions of the fields' vectors, the same for every reader.
 
     Attributes:
         penalty: the L0 penalty λ0 of a dimension, of which a model has many more than
-            connections; where `target_sparsity` is given, only its initial value.
-        target_sparsity: the share of dimensions to close, over all fields.
+            connections. Closed dimensions are columns that the export does not store.
+        beta, gamma, zeta, initial_drop: as of `Gates`.
     """
 
     penalty: Penalty = 1e-4

@@ -9,10 +9,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mtl_tf.compiler import Plan, capture, sharing
+from mtl_tf.compiler import Plan, capture, passes, sharing
 from mtl_tf.compiler.analysis.routing import Routing, routing
 from mtl_tf.compiler.ir.nodes import Affine, Mask
 from mtl_tf.plots.curves import gate_curves, task_curves
+from mtl_tf.plots.dimension_bars import dimension_bars
 from mtl_tf.plots.mask_heatmap import MaskCell, mask_heatmap
 from mtl_tf.plots.routing import routing_graph
 from mtl_tf.plots.sharing_log import SharingRow, read_sharing_log
@@ -63,13 +64,15 @@ def draw_run(run: str | Path | Run, folder: str | Path, plan: Plan | None = None
     figures["routing"] = routing_graph(_weighed(routing(plan), means), note)
     tasks = {task.name: task.kind for task in loaded.config.schema.tasks}
     towers = [task.name for task in loaded.config.schema.tasks if not task.probability_of]
-    gates = [_named(row, towers) for row in rows if not row.is_mask]
+    gates = [_named(row, towers) for row in rows if not (row.is_mask or row.is_dimensions)]
     if gates:
         figures["gates"] = gate_curves(gates, kept)
     elif _is_gated(plan):
         missing["gates"] = f"no gates in {loaded.folder / 'gates.csv'}, which training writes"
     else:
         missing["gates"] = f"{name} has no gates: no connection can close"
+    if dimensions := [row for row in rows if row.is_dimensions and row.epoch == kept]:
+        figures["dimensions"] = dimension_bars(dimensions, note)
     figures["curves"] = task_curves(loaded.details["epochs"], tasks, kept)
     return Drawn(tuple(save(figures, Path(folder))), missing)
 
@@ -100,7 +103,9 @@ def _masks(plan: Plan, means: _Means) -> dict[str, dict[str, MaskCell]]:
 
 
 def _is_gated(plan: Plan) -> bool:
-    affines = (node for node in plan.nodes if isinstance(node, Affine))
+    """Return True if a connection has a gate."""
+    nodes = passes.fold_dimension_gates(plan).nodes
+    affines = (node for node in nodes if isinstance(node, Affine))
     return any(edge.gate is not None for node in affines for edge in node.edges)
 
 

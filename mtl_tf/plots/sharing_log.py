@@ -9,10 +9,11 @@ from typing import NamedTuple
 from mtl_tf.errors import UserError
 
 _MASKS = "Mask"  # the name of every architecture's mask layer
+_DIMENSIONS = "Dimensions"  # and of its gates on dimensions, or what this is followed by
 
 
 class SharingRow(NamedTuple):
-    """A connection, or a field and its reader, after one epoch."""
+    """A connection, a field and its reader, or a field's dimensions, after one epoch."""
 
     epoch: int
     layer: str
@@ -24,6 +25,10 @@ class SharingRow(NamedTuple):
     @property
     def is_mask(self) -> bool:
         return self.layer == _MASKS
+
+    @property
+    def is_dimensions(self) -> bool:
+        return self.layer == _DIMENSIONS or self.layer.startswith(f"{_DIMENSIONS}_")
 
 
 def read_sharing_log(path: Path) -> list[SharingRow]:

@@ -15,7 +15,7 @@ from mtl_tf.files import replacing
 from mtl_tf.runs.evaluator import Evaluator, task_loss
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.checkpoint import NotResumable, TrainingProgress
-from mtl_tf.training.gate_schedule import gates_of
+from mtl_tf.training.gate_schedule import connection_gates_of
 
 _HDF5_OVERHEAD = 1 << 20  # bytes, more than HDF5 writes around the weights
 
@@ -24,8 +24,8 @@ class Validation(keras.callbacks.Callback):
     """Adds exact metrics on the validation rows to the logs of each epoch.
 
     `val_<metric>_<task>`, `val_loss` = Σ w_k L_k, and `val_objective` = `val_loss` + the
-    penalties. With a target sparsity those of the gates are left out: they are closed
-    because it was asked for, which does not make an epoch better or worse.
+    penalties. With a target sparsity those of the connections' gates are left out: they are
+    closed because it was asked for, which does not make an epoch better or worse.
 
     Args:
         evaluator: of the model that is trained.
@@ -46,7 +46,7 @@ class Validation(keras.callbacks.Callback):
         logs["val_loss"] = task_loss(metrics, self.evaluator.tasks)
         logs["val_objective"] = logs["val_loss"] + self.evaluator.penalty
         if self.has_target:
-            for gate in gates_of(self.model):
+            for gate in connection_gates_of(self.model):
                 opened = float(np.sum(gate.open_probability()))
                 logs["val_objective"] -= gate.penalty * opened
 

@@ -15,6 +15,7 @@ from mtl_tf.training.checkpoint import TrainingProgress
 from mtl_tf.training.progress import Display
 
 _METRICS = {"binary": ("auc", "logloss"), "regression": ("mse",)}  # the first one matters most
+_SPARSITIES = {"gates": "gates", "masks": "masks", "dimensions": "dims"}  # logs, titles
 _FIGURE = 7  # characters of a figure, with the blank before it
 _LEGEND = "* best so far"
 
@@ -111,10 +112,10 @@ def _validation(tasks: Sequence[Task], metrics: int) -> Iterator[_Column]:
 
 
 def _rest(logs: Mapping[str, Any]) -> Iterator[_Column]:
-    closed = [kind for kind in ("gates", "masks") if f"{kind}_closed" in logs]
+    closed = [kind for kind in _SPARSITIES if f"{kind}_closed" in logs]
     for kind in closed:
         width = 0 if len(closed) > 1 else len("sparsity") + 1
-        yield _Column(f"{kind}_closed", kind, "sparsity", width)
+        yield _Column(f"{kind}_closed", _SPARSITIES[kind], "sparsity", width)
     yield _Column("seconds", "seconds")
 
 

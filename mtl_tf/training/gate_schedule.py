@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_tf.backend.graph import nested_layers
 from mtl_tf.backend.keras import keras
-from mtl_tf.layers import FieldMask, HardConcreteGate
+from mtl_tf.layers import DimensionGate, FieldMask, HardConcreteGate
 from mtl_tf.training.checkpoint import TrainingProgress
 
 TOLERANCE = 0.05
@@ -24,6 +24,17 @@ def gates_of(model: keras.Model) -> list[HardConcreteGate]:
     return [layer for layer in nested_layers(model) if isinstance(layer, HardConcreteGate)]
 
 
+def dimension_gates_of(model: keras.Model) -> list[HardConcreteGate]:
+    """Return the gates on dimensions of fields, also within other layers."""
+    return [layer.gate for layer in nested_layers(model) if isinstance(layer, DimensionGate)]
+
+
+def connection_gates_of(model: keras.Model) -> list[HardConcreteGate]:
+    """Return the gates on connections: all others."""
+    others = {id(gate) for gate in dimension_gates_of(model)}
+    return [gate for gate in gates_of(model) if id(gate) not in others]
+
+
 def masks_of(model: keras.Model) -> list[FieldMask]:
     """Return the field masks of a model, also within its layers."""
     return [layer for layer in nested_layers(model) if isinstance(layer, FieldMask)]
@@ -36,7 +47,7 @@ def sparsity(model: keras.Model) -> float:
     connection counts the same, whatever the number of its units; a vector gate counts by
     the share of its units that are closed.
     """
-    units = _units_of(gates_of(model))
+    units = _units_of(connection_gates_of(model))
     return float(np.sum(units.share[units.closed]))
 
 
@@ -87,7 +98,9 @@ class GateSchedule(keras.callbacks.Callback):
         ramp = min(1.0, done / self.warm_up) if self.warm_up else 1.0
         for mask in masks_of(self.model):
             mask.penalty_scale.assign(ramp)
-        gates = gates_of(self.model)
+        for gate in dimension_gates_of(self.model):
+            gate.penalty_scale.assign(np.full(gate.shape, ramp, np.float32))
+        gates = connection_gates_of(self.model)
         if self.target is not None and gates:
             reached = min(1.0, done / max(self.warm_up, self.steps))
             scales = self._towards(gates, self.target * reached**2, done - self._done)

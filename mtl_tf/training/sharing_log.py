@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.backend.optimizer_slots import slots
-from mtl_tf.layers import CellSparseSharing, FieldMask, HardConcreteGate
+from mtl_tf.layers import CellSparseSharing, DimensionGate, FieldMask, HardConcreteGate
+from mtl_tf.training.gate_schedule import dimension_gates_of
 
 
 class SharingLog(keras.callbacks.Callback):
-    """Appends to a CSV file, after each epoch, a line per connection and per field and reader.
+    """Appends to a CSV file, after each epoch, what is open of every connection and field.
 
     Columns: epoch, layer, to, from, open, closed. For a connection, `open` is the mean of
     P(z≠0) over its gates, and `closed` the share of them that are exactly 0 in
-    evaluation. For a field and its reader, `open` is the mean mask over some rows, and
-    `closed` the share of these rows whose mask is 0. The means of `closed`, which is the
-    sparsity, are added to the logs: `gates_closed` and `masks_closed`.
+    evaluation; so it is for a field and the gates of its dimensions, where `to` is `all`.
+    For a field and its reader, `open` is the mean mask over some rows, and `closed` the
+    share of these rows whose mask is 0. The means of `closed`, which is the sparsity, are
+    added to the logs: `gates_closed`, `masks_closed`, and `dimensions_closed`, that of a
+    dimension, not of a field.
 
     Args:
         path: the file.
@@ -32,7 +36,8 @@ class SharingLog(keras.callbacks.Callback):
         epochs_done: the epochs before an interruption, whose lines in the file are kept.
 
     Attributes:
-        rows: the last epoch's lines, without the epoch, by kind: `gates` and `masks`.
+        rows: the last epoch's lines, without the epoch, by kind: `gates`, `masks` and
+            `dimensions`.
     """
 
     def __init__(
@@ -47,7 +52,7 @@ class SharingLog(keras.callbacks.Callback):
         self.path, self.epochs_done = path, epochs_done
         self.sub_networks = tuple(sub_networks)
         self.fields = tuple(fields)
-        self.rows: dict[str, list[Any]] = {"gates": [], "masks": []}
+        self.rows: dict[str, list[Any]] = {"gates": [], "masks": [], "dimensions": []}
         self._probe = _MaskProbe(features)
 
     def on_train_begin(self, logs=None):
@@ -60,20 +65,26 @@ class SharingLog(keras.callbacks.Callback):
             csv.writer(file).writerows(kept)
 
     def on_epoch_end(self, epoch, logs=None):
-        rows: dict[str, list[Any]] = {"gates": list(self._gates()), "masks": list(self._masks())}
-        self.rows = rows
+        self.rows = {
+            "gates": list(self._gates()),
+            "masks": list(self._masks()),
+            "dimensions": list(self._dimensions()),
+        }
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            for layer, to, source, opened, closed in rows["gates"] + rows["masks"]:
+            for layer, to, source, opened, closed in chain(*self.rows.values()):
                 figures = (f"{opened:.6f}", f"{closed:.6f}")
                 csv.writer(file).writerow((epoch + 1, layer, to, source, *figures))
-        for kind, found in rows.items():
-            if found:
+        for kind in ("gates", "masks"):
+            if found := self.rows[kind]:
                 logs[f"{kind}_closed"] = float(np.mean([row[-1] for row in found]))
+        if gates := dimension_gates_of(self.model):
+            values = np.concatenate([gate.inference_gate().numpy() for gate in gates])
+            logs["dimensions_closed"] = float(np.mean(values == 0))
 
     def _gates(self) -> Iterator[tuple[str, str, str, float, float]]:
         for layer in self.model.layers:
             gate = getattr(layer, "gate", None)
-            if not isinstance(gate, HardConcreteGate):
+            if not isinstance(gate, HardConcreteGate) or isinstance(layer, DimensionGate):
                 continue
             opened, value = gate.open_probability().numpy(), gate.inference_gate().numpy()
             known = self.sub_networks if isinstance(layer, CellSparseSharing) else ()
@@ -81,6 +92,14 @@ class SharingLog(keras.callbacks.Callback):
                 names = (_name(known, to), _name(known, source))
                 closed = np.mean(value[to, source] == 0)
                 yield layer.name, *names, float(np.mean(opened[to, source])), float(closed)
+
+    def _dimensions(self) -> Iterator[tuple[str, str, str, float, float]]:
+        for layer in self.model.layers:
+            if isinstance(layer, DimensionGate):
+                opened = layer.of_fields(layer.gate.open_probability())
+                values = layer.of_fields(layer.gate.inference_gate())
+                for field, p, z in zip(self.fields, opened, values, strict=True):
+                    yield layer.name, "all", field, float(p.mean()), float(np.mean(z == 0))
 
     def _masks(self) -> Iterator[tuple[str, str, str, float, float]]:
         for layer, masks in self._probe.masks(self.model):

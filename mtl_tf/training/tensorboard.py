@@ -13,9 +13,9 @@ from mtl_tf.training.sharing_log import SharingLog
 class SharingBoard(keras.callbacks.Callback):
     """Writes the last epoch's lines of a `SharingLog` for TensorBoard.
 
-    Scalars `gates/<layer>/<to> ← <from>`, the mean P(z≠0) of a connection, and
-    `masks/<reader>`, the mean mask over all fields; the image `masks`, the heat map of
-    field × reader.
+    Scalars `gates/<layer>/<to> ← <from>`, the mean P(z≠0) of a connection,
+    `dimensions/<field>`, that of a field's dimensions, and `masks/<reader>`, the mean mask
+    over all fields; the image `masks`, the heat map of field × reader.
 
     Args:
         folder: of the event file.
@@ -34,6 +34,8 @@ class SharingBoard(keras.callbacks.Callback):
         with self._writer.as_default(step=epoch):
             for layer, to, source, opened, _ in self.sharing_log.rows["gates"]:
                 tf.summary.scalar(f"gates/{layer}/{to} ← {source}", opened)
+            for layer, _, field, opened, _ in self.sharing_log.rows["dimensions"]:
+                tf.summary.scalar(f"dimensions/{_suffix(layer)}{field}", opened)
             if self.sharing_log.rows["masks"]:
                 self._masks()
 
@@ -52,3 +54,8 @@ class SharingBoard(keras.callbacks.Callback):
             tf.summary.scalar(f"masks/{reader}", mean)
         picture = tf.io.decode_png(png(mask_heatmap(readers, figures=False)))
         tf.summary.image("masks", picture[None])
+
+
+def _suffix(layer: str) -> str:
+    """Return `click/` for `Dimensions_click`: single-task models have gates per task."""
+    return "".join(f"{task}/" for task in layer.split("_", 1)[1:])

@@ -67,6 +67,19 @@ def test_a_field_that_nobody_reads_is_told_so(run, tmp_path):
 
 
 @pytest.mark.keras
+def test_open_dimensions_are_a_bar_per_field(run, tmp_path):
+    loaded = load_run(run)
+    used = config(model={"architecture": "mmoe", "units": [4], "embedding_gates": {}})
+    kept = loaded.details["best_epoch"]
+    lines = [f"{kept},Dimensions,all,{field},0.5,0.25" for field in FIELDS]
+    (tmp_path / "gates.csv").write_text("\n".join(["epoch,layer,to,from,open,closed", *lines]))
+    model = build_model(loaded.transform, used.schema.tasks, used.model)
+    drawn = draw_run(replace(loaded, folder=tmp_path, config=used, model=model), tmp_path / "out")
+    assert sorted(drawn.missing) == ["gates", "masks"], "a dimension is no connection"
+    assert {*FIELDS, "100%"} <= set(texts(tmp_path / "out" / "dimensions.svg"))
+
+
+@pytest.mark.keras
 @pytest.mark.parametrize(
     ("model", "missing"),
     [

@@ -1,17 +1,30 @@
 """The schedule of gates and masks: warm-up, a target sparsity, and fine-tuning."""
 
+import csv
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
+from mtl_tf.compiler import capture
+from mtl_tf.compiler.ir.nodes import Embed, Numeric
+from mtl_tf.compiler.passes import fold_gates, narrow_tables
+from mtl_tf.compiler.passes.pipeline import eliminate_to_fixpoint
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.layers import FieldMask
 from mtl_tf.models import build_model
 from mtl_tf.training import load_run, train
 from mtl_tf.training.checkpoint import TrainingProgress
-from mtl_tf.training.gate_schedule import GateSchedule, gates_of, masks_of, sparsity
+from mtl_tf.training.gate_schedule import (
+    GateSchedule,
+    connection_gates_of,
+    dimension_gates_of,
+    gates_of,
+    masks_of,
+    sparsity,
+)
 from tests.support.gates import gate_of
 from tests.support.training_data import SCHEMA, config, write
 
@@ -102,8 +115,8 @@ def test_a_frozen_mask_is_not_updated():
     np.testing.assert_array_equal(mask.g.numpy(), before)
 
 
-def _model(architecture, **gates):
-    whole = config({"architecture": architecture, "gates": gates})
+def _model(architecture, embedding_gates=None):
+    whole = config({"architecture": architecture, "embedding_gates": embedding_gates})
     features = [
         {"name": name, "kind": "id", "size": 5, "embedding_dim": 2, "table": name}
         for name in ("color", "shop")
@@ -126,13 +139,23 @@ def test_sparsity_counts_connections_whatever_their_width():
     assert sparsity(vectors) == pytest.approx(0.5 / 6)
 
 
+def test_a_target_of_connections_ignores_dimensions():
+    model = _model("snr_trans", {"penalty": 0.1})
+    (dimensions,) = dimension_gates_of(model)
+    assert dimensions.shape == (4,)  # two fields of two
+    dimensions.log_alpha.assign([-4.0] * 4)
+    assert sparsity(model) == 0
+    _scales(model, 10, warm_up=20, target=0.5)
+    assert dimensions.penalty_scale.numpy() == pytest.approx(0.5)
+
+
 def _scales(model, done, **options):
     schedule = GateSchedule(steps=10, progress=TrainingProgress(), **options)
     schedule.set_model(model)
     schedule.on_epoch_begin(0)
     if done:
         schedule.on_train_batch_end(done - 1)
-    return [gate.penalty_scale.numpy() for gate in gates_of(model)]
+    return [gate.penalty_scale.numpy() for gate in connection_gates_of(model)]
 
 
 def test_the_penalty_rises_during_warm_up():
@@ -180,6 +203,28 @@ def test_the_target_sparsity_is_met(architecture, target, data, tmp_path):
     assert result.epochs[0]["gates_closed"] < target - 0.05, "not kept, whatever its loss"
     penalty_free = [x["val_objective"] - x["val_loss"] for x in result.epochs]
     assert penalty_free == pytest.approx([0.0] * len(penalty_free), abs=1e-5)
+
+
+def test_dimensions_are_closed_logged_and_removed_by_the_export(data, tmp_path):
+    """From training to the plan: what the log says is closed is not stored."""
+    model = {"architecture": "shared_bottom", "embedding_gates": {"penalty": 0.02}}
+    training = {"epochs": 5, "gate_learning_rate": 0.1, "patience": 5}
+    result = train(config(model, training), data, tmp_path / "run", progress=False)
+    run = load_run(result.run)
+    (gate,) = dimension_gates_of(run.model)
+    closed = float(np.mean(gate.inference_gate().numpy() == 0))
+    assert 0.1 < closed < 1
+    kept = result.epochs[result.best_epoch - 1]
+    assert kept["dimensions_closed"] == pytest.approx(closed)
+    with (result.run / "gates.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["epoch"]) == result.best_epoch]
+    shares = {row["from"]: float(row["closed"]) for row in rows if row["layer"] == "Dimensions"}
+    plan = capture(run.model)
+    dims = {f: n.width for n in plan.nodes if isinstance(n, (Embed, Numeric)) for f in n.fields}
+    narrowed = narrow_tables(eliminate_to_fixpoint(fold_gates(plan)))
+    left = {f: n.width for n in narrowed.nodes if isinstance(n, (Embed, Numeric)) for f in n.fields}
+    expected = {f: round(dims[f] * (1 - share)) for f, share in shares.items()}
+    assert left == {field: count for field, count in expected.items() if count}
 
 
 def test_fine_tuning_freezes_the_gates_of_the_best_epoch(data, tmp_path):
