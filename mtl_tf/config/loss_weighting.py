@@ -17,6 +17,13 @@ class FixedWeights(StrictModel):
     method: Literal["fixed"] = "fixed"
 
 
+class BaseRateWeights(StrictModel):
+    """More weight for tasks with few positives, by the gradients' standard deviation."""
+
+    method: Literal["base_rate"] = "base_rate"
+    limit: float = _F(default=10.0, ge=1, allow_inf_nan=False)
+
+
 class UncertaintyWeights(StrictModel):
     """Uncertainty weighting: a learned log σ² per task (Kendall et al.)."""
 
@@ -47,6 +54,6 @@ class PCGradSurgery(StrictModel):
 
 
 LossWeighting = Annotated[
-    FixedWeights | UncertaintyWeights | DWA | GradNormWeights | PCGradSurgery,
+    FixedWeights | BaseRateWeights | UncertaintyWeights | DWA | GradNormWeights | PCGradSurgery,
     _F(discriminator="method"),
 ]

@@ -14,6 +14,11 @@ WRITTEN_BY_PROGRAM = {"warn": False}
 """Validation context of a file that no person can edit: old names are read silently."""
 
 
+def is_written_by_program(info: pydantic.ValidationInfo) -> bool:
+    """Return True if a validator reads a file that no person can edit."""
+    return not (info.context or {}).get("warn", True)
+
+
 class RenamedOptions(StrictModel):
     """A part of the configuration that also reads the old names of some options.
 
@@ -33,7 +38,7 @@ class RenamedOptions(StrictModel):
                 continue
             if new in data:
                 raise ValueError(f"`{old}` is the old name of `{new}`; remove `{old}`")
-            if (info.context or {}).get("warn", True):
+            if not is_written_by_program(info):
                 warnings.warn(
                     f"the option `{old}` is now called `{new}`; please rename it in your "
                     "configuration",

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field as _F
 
 from mtl_tf.config.loss_weighting import FixedWeights, LossWeighting
+from mtl_tf.config.renamed import is_written_by_program
 from mtl_tf.schema.base import StrictModel
+
+_FORMER = {"keep": "objective", "reset_tables": "never"}
+"""What versions did that did not have these options."""
+
+_ALWAYS_WRITTEN = {"epochs", "batch_size", "learning_rate", "patience", "seed"}
+
+TaskWeights = Annotated[
+    dict[str, Annotated[float, _F(gt=0, allow_inf_nan=False)]], _F(min_length=1)
+]
 
 
 class Training(StrictModel):
@@ -27,7 +37,15 @@ class Training(StrictModel):
             takes the latter where all tables of one width together have 65,536 rows or
             more, so that the time of a step does not depend on the vocabulary.
         table_learning_rate: of row-wise Adagrad.
+        reset_tables: give embedding tables new initial values before each epoch but the
+            first, while the other layers train on: `epoch` all tables, `auto` those whose
+            ids occur rarely, `never` none (see `mtl_tf.training.table_reset`).
         loss_weighting: how the tasks' losses are combined (see `mtl_tf.ranker.loss_weighting`).
+        keep: which epoch's weights to keep, by the validation rows: `loss`, that of the
+            smallest Σ w_k L_k; `objective`, with the penalties of gates and masks added;
+            `auc`, of the largest mean AUC of the binary tasks, by their weights; or weights
+            by task, such as `{like: 4}`, of the smallest Σ weight · L_k. Of epochs that
+            differ by less than 0.1 % the one with the smallest objective is kept.
         patience: epochs without improvement on the validation rows before training stops.
         seed: of the initial weights, the order of the rows and the gates' samples.
         jit_compile: compile the training step with XLA.
@@ -53,7 +71,9 @@ class Training(StrictModel):
     mask_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     table_optimizer: Literal["auto", "adam", "row_adagrad"] = "auto"
     table_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
+    reset_tables: Literal["auto", "epoch", "never"] = "never"
     loss_weighting: LossWeighting = FixedWeights()
+    keep: Literal["loss", "auc", "objective"] | TaskWeights = "loss"
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0, lt=2**32)
     jit_compile: bool = True
@@ -62,6 +82,14 @@ class Training(StrictModel):
     save_steps: int = _F(default=2000, ge=1)
     warm_up_epochs: float = _F(default=0.0, ge=0, allow_inf_nan=False)
     fine_tune_epochs: int = _F(default=0, ge=0)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _as_it_was_written(cls, data: Any, info: pydantic.ValidationInfo) -> Any:
+        """Keep the behavior of the version that wrote a whole, older configuration."""
+        if is_written_by_program(info) and isinstance(data, dict) and set(data) >= _ALWAYS_WRITTEN:
+            return {**_FORMER, **data}
+        return data
 
     @pydantic.model_validator(mode="after")
     def _fine_tuning_comes_last(self) -> Training:

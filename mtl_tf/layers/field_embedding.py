@@ -130,6 +130,15 @@ class FieldEmbedding(keras.layers.Layer):
         rows = tf.convert_to_tensor(self.tables[str(feature["dim"])])
         return rows[start : start + feature["size"]]
 
+    def initial_rows(self, name: str, seed: Any) -> np.ndarray[Any, Any]:
+        """New initial values of table `name`, `(size, dim)`, from a seed of NumPy's."""
+        feature = next(f for f in self.features if f.get("table") == name)
+        shape = feature["size"], feature["dim"]
+        rows = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        rows *= np.float32(self.stddev)
+        rows[:, 0] += np.float32(self.anchor)
+        return rows
+
     def number(self, name: str):
         """The pair (v, b), each `(dim,)`, of the `number` field `name`."""
         feature = next(f for f in self.features if f["name"] == name)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mtl_tf.training.criterion import BY_LOSS, Criterion, value
 from mtl_tf.training.gate_schedule import TOLERANCE
+
+TIE = 0.001
+"""Share of the criterion by which epochs may differ and yet count as equally good."""
 
 Logs = Sequence[dict[str, float]]
 
@@ -15,10 +20,13 @@ Logs = Sequence[dict[str, float]]
 class BestEpoch:
     """The rule that selects an epoch and ends training.
 
-    The epoch with the smallest `val_objective` is kept, and training ends by patience.
+    The epoch with the smallest criterion is kept, and training ends by patience. Epochs
+    within 0.1 % of it count as equally good, and the one with the smallest `val_objective`
+    is taken, which counts the penalties: gates and masks go on closing at no cost, and
+    the noise of the criterion must not select an epoch in which they are still open.
     With a target sparsity only epochs within 5 points of it are compared; as long as there
     are none, the epoch nearest to the target is kept (of equally near ones the one with the
-    smallest `val_objective`), and patience does not count. Without validation rows the
+    smallest criterion), and patience does not count. Without validation rows the
     last epoch is kept.
 
     Attributes:
@@ -26,14 +34,15 @@ class BestEpoch:
         patience: epochs without a better one, after which training ends.
         fine_tune_epochs: the number of last epochs, with gates and masks frozen.
         target: the target sparsity; None for the penalty alone.
-        validated: True if the logs have a `val_objective`.
+        validated: True if the logs hold metrics of validation rows.
+        criterion: what epochs are compared by.
 
     Example:
     >>> best = BestEpoch(epochs=9, patience=2)
-    >>> logs = [{"val_objective": loss} for loss in (0.5, 0.3, 0.4)]
+    >>> logs = [{"val_loss": loss} for loss in (0.5, 0.3, 0.4)]
     >>> best.index_of_best(logs), best.next_step(logs)
     (1, 'train')
-    >>> best.next_step([*logs, {"val_objective": 0.3}])
+    >>> best.next_step([*logs, {"val_loss": 0.3}])
     'stop'
     """
 
@@ -42,9 +51,10 @@ class BestEpoch:
     fine_tune_epochs: int = 0
     target: float | None = None
     validated: bool = True
+    criterion: Criterion = field(default_factory=lambda: BY_LOSS)
 
     @classmethod
-    def configured(cls, config: Any, validated: bool) -> BestEpoch:
+    def configured(cls, config: Any, validated: bool, criterion: Criterion = BY_LOSS) -> BestEpoch:
         """Return the rule that the `training` and `model` parts of a configuration ask for."""
         training, gates = config.training, getattr(config.model, "gates", None)
         return cls(
@@ -53,15 +63,31 @@ class BestEpoch:
             training.fine_tune_epochs,
             getattr(gates, "target_sparsity", None),
             validated,
+            criterion,
         )
 
     def index_of_best(self, logs: Logs) -> int:
         """Return the index in `logs` of the epoch to keep."""
         if not self.validated:
             return len(logs) - 1
-        misses = [0.0 if self._is_eligible(epoch) else self._distance(epoch) for epoch in logs]
-        ranked = [(miss, epoch["val_objective"]) for miss, epoch in zip(misses, logs, strict=True)]
-        return ranked.index(min(ranked))
+        best, least = 0, math.inf
+        ranks = [self._rank(epoch) for epoch in logs]
+        for index, (miss, criterion, objective) in enumerate(ranks):
+            if miss != ranks[best][0]:
+                if miss < ranks[best][0]:
+                    best, least = index, criterion
+                continue
+            least = min(least, criterion)
+            limit = least + TIE * abs(least)
+            if ranks[best][1] > limit or (criterion <= limit and objective < ranks[best][2]):
+                best = index
+        return best
+
+    def _rank(self, epoch: dict[str, float]) -> tuple[float, float, float]:
+        """Return by how much an epoch misses the target, its criterion and its objective."""
+        miss = 0.0 if self._is_eligible(epoch) else self._distance(epoch)
+        criterion = value(self.criterion, epoch)
+        return miss, criterion, epoch.get("val_objective", criterion)
 
     def summary(self, logs: Logs) -> str:
         """Return a sentence that names the kept epoch, and how far it misses the target."""

@@ -17,6 +17,7 @@ from mtl_tf.training.prepare import TrainingSetup
 from mtl_tf.training.progress import StepBar, StopClock
 from mtl_tf.training.run_folder import BEST_WEIGHTS
 from mtl_tf.training.sharing_log import CloseFields, SharingLog
+from mtl_tf.training.table_reset import ResetTables
 from mtl_tf.training.tensorboard import SharingBoard
 
 Callback = keras.callbacks.Callback
@@ -50,6 +51,13 @@ def callbacks_for(setup: TrainingSetup) -> dict[str, Callback]:
         if callback is not None:
             made[place.name] = callback
     return made
+
+
+def _reset_tables(setup: TrainingSetup, _: Any) -> Callback | None:
+    data = setup.data
+    if not data.reset_tables:
+        return None
+    return ResetTables(data.reset_tables, data.id_counts, setup.progress, data.config.training.seed)
 
 
 def _gate_schedule(setup: TrainingSetup, _: Any) -> Callback:
@@ -120,6 +128,11 @@ def _save_checkpoint(setup: TrainingSetup, _: Any) -> Callback:
 
 CALLBACKS: tuple[Place, ...] = (
     Place(
+        "reset_tables",
+        _reset_tables,
+        why="changes the model before the first step of an epoch",
+    ),
+    Place(
         "gate_schedule",
         _gate_schedule,
         why="scales the penalties of the next steps before a checkpoint saves them",
@@ -177,7 +190,7 @@ CALLBACKS: tuple[Place, ...] = (
         "epoch_table",
         _epoch_table,
         after=("step_bar", "validation", "sharing_log", "stop_on_nan"),
-        reads=("loss", "val_loss", "val_objective", "gates_closed", "seconds"),
+        reads=("loss", "val_loss", "gates_closed", "seconds"),
         why="prints the complete logs",
     ),
     Place(
@@ -190,14 +203,14 @@ CALLBACKS: tuple[Place, ...] = (
         "keep_best",
         _keep_best,
         after=("close_fields", "stop_on_nan", "broadcast_logs"),
-        reads=("val_objective", "gates_closed"),
+        reads=("val_loss", "val_objective", "gates_closed"),
         why="compares the epochs by logs that are the same on every worker",
     ),
     Place(
         "save_checkpoint",
         _save_checkpoint,
         after=("gate_schedule", "close_fields", "broadcast_logs", "keep_best"),
-        reads=("loss", "val_objective", "seconds"),
+        reads=("loss", "val_loss", "seconds"),
         why="saves what all others did; resuming continues after all of them",
     ),
 )

@@ -13,7 +13,10 @@ from mtl_tf.backend.keras import LEGACY
 from mtl_tf.config import Config
 from mtl_tf.records import DatasetInfo, PackedRows, dataset
 from mtl_tf.schema import Task
+from mtl_tf.training.criterion import BY_LOSS, Criterion, criterion_for
 from mtl_tf.training.dataset_check import features_for, trained_tasks
+from mtl_tf.training.id_counts import IdCounts, count_ids
+from mtl_tf.training.table_reset import tables_to_reset
 from mtl_tf.transform import Feature
 
 _EVALUATION_BATCH = 8192
@@ -65,6 +68,23 @@ class TrainingData:
         """True if the validation rows have a label of a task whose loss counts."""
         return bool(trained_tasks(self.config.schema, self.info, "eval"))
 
+    @property
+    def base_rates(self) -> dict[str, float]:
+        """The share of positives among the training rows with a label, by binary task."""
+        train = self.info.split("train")
+        return {
+            task.name: train.positives[task.name] / max(1, train.labelled[task.name])
+            for task in self.tasks
+            if task.kind == "binary"
+        }
+
+    @property
+    def criterion(self) -> Criterion:
+        """What epochs are compared by, where there are validation rows."""
+        if not self.validated:
+            return BY_LOSS
+        return criterion_for(self.config.training.keep, self.tasks, self.info)
+
     @cached_property
     def evaluation(self) -> tf.data.Dataset:
         """The rows to measure on: of `eval`, or of `train` without validation."""
@@ -81,9 +101,17 @@ class TrainingData:
         """The model inputs of some training rows."""
         return self.sample_rows[0]
 
-    def training_rows(self) -> tf.data.Dataset:
-        """Return all training rows, in the order of the files."""
-        return dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=False)
+    @cached_property
+    def id_counts(self) -> IdCounts:
+        """How often each id occurs in the training rows, by table."""
+        rows = dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=False)
+        return count_ids(self.features, rows)
+
+    @cached_property
+    def reset_tables(self) -> tuple[str, ...]:
+        """Names of the tables that start anew at each epoch."""
+        option = self.config.training.reset_tables
+        return () if option == "never" else tables_to_reset(option, self.id_counts)
 
     def batches(self, epoch: int) -> tf.data.Dataset:
         """Return the batches of an epoch, counted from 0, the same at every call.

@@ -19,7 +19,7 @@ from mtl_tf.training.data import TrainingData
 from mtl_tf.training.distribution import Cluster, progress_of_chief
 from mtl_tf.training.progress import Display
 from mtl_tf.training.run_folder import BEST_WEIGHTS
-from mtl_tf.training.untrained_ids import untrained_ids, zero_unseen_rows
+from mtl_tf.training.untrained_ids import zero_untrained_rows
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def prepare(data: TrainingData, workspace: Workspace) -> TrainingSetup:
     cluster = workspace.cluster
     progress = progress_of_chief(cluster, workspace.checkpoint, workspace.folder)
     cluster.check_batch_size(data.batch_size)
-    best = BestEpoch.configured(data.config, data.validated)
+    best = BestEpoch.configured(data.config, data.validated, data.criterion)
     keras.utils.set_random_seed(data.config.training.seed)
     with cluster.strategy.scope():
         model = new_model(data)
     model.unpack = data.rows.unpack
     if not progress.has_started:
         # Before training, since every epoch is measured with these rows at zero.
-        zero_unseen_rows(model, untrained_ids(data.features, data.training_rows()))
+        zero_untrained_rows(model, data.id_counts)
         start_among_all_rows(model, data.info.schema.negative_sampling)
     with cluster.strategy.scope():
         _compile(model, data, cluster)
@@ -104,7 +104,7 @@ def _compile(model: Any, data: TrainingData, cluster: Cluster) -> None:
         optimizer=optimizer_for(model, training),
         loss=losses,
         loss_weights=weights,
-        weighting=weighting_for(training.loss_weighting),
+        weighting=weighting_for(training.loss_weighting, data.base_rates),
         jit_compile=training.jit_compile and cluster.name is None,
         steps_per_execution=data.steps_per_execution,
     )

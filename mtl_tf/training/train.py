@@ -33,11 +33,9 @@ def train(
 ) -> RunResult:
     """Train the model of `config` on a dataset folder and write a run folder.
 
-    After each epoch the model is measured on the `eval` split. The weights with the
-    smallest validation objective Σ w_k L_k + penalties, which is what training minimizes,
-    are kept; without the penalties, noise would select an early epoch in which the gates
-    are still open. With a target sparsity an epoch within 5 points of it is kept. Training
-    stops when the objective has not improved for `patience` epochs, or continues with
+    After each epoch the model is measured on the `eval` split. The weights of the epoch that
+    is best by `training.keep` are kept; with a target sparsity, of the best within 5 points
+    of it. Training stops when no epoch was better for `patience` epochs, or continues with
     fine-tuning if that is configured. A dataset without `eval` rows, or without labels in
     them, is trained for all epochs, and the last weights are kept. The embeddings of ids
     in no training row are zero (see `mtl_tf.training.untrained_ids`).

@@ -15,6 +15,7 @@ from mtl_tf.training.distribution import DistributedFit
 from mtl_tf.training.gate_schedule import gates_of, masks_of
 from mtl_tf.training.loop import TrainingLoop, keras_fit
 from mtl_tf.training.loss_balance import dominance, first_losses
+from mtl_tf.training.passed_best import passed_best
 from mtl_tf.training.prepare import TrainingSetup, Workspace, new_model, prepare
 from mtl_tf.training.result import RunResult, TrainedModel, write_run
 from mtl_tf.training.run_folder import BEST_WEIGHTS
@@ -55,8 +56,17 @@ def fit(setup: TrainingSetup) -> TrainedModel:
         callbacks = callbacks_for(setup)
         epochs = data.config.training.epochs
         loop.run(progress, epochs, partial(should_continue, setup), list(callbacks.values()))
-    display.print(setup.best.summary(progress.epochs))
+    _report(setup)
     return _trained_model(setup)
+
+
+def _report(setup: TrainingSetup) -> None:
+    """Say which epoch is kept, and which tasks were clearly better in another one."""
+    epochs, display = setup.progress.epochs, setup.workspace.display
+    display.print(setup.best.summary(epochs))
+    if setup.data.validated:
+        for sentence in passed_best(epochs, setup.best.index_of_best(epochs), setup.data.tasks):
+            display.print(sentence)
 
 
 def _fit_epoch(setup: TrainingSetup) -> Any:

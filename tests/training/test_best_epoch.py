@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from mtl_tf.training.best_epoch import BestEpoch
@@ -9,7 +10,7 @@ from tests.support.training_data import config
 
 
 def _logs(objectives, closed=None):
-    logs = [{"val_objective": value} for value in objectives]
+    logs = [{"val_loss": value} for value in objectives]
     for epoch, share in zip(logs, closed or [], strict=False):
         epoch["gates_closed"] = share
     return logs
@@ -31,7 +32,50 @@ KEPT = [
     ("from above too", [1, 2, 3], [0.1, 0.6, 0.47], {"target": TARGET}, 3),
     ("without gates there is nothing to miss", [2, 1, 3], None, {"target": TARGET}, 2),
     ("without validation rows the last", [1, 2, 3], None, {"validated": False}, 3),
+    (
+        "the largest of what is better the larger",
+        [3, 1, 2],
+        None,
+        {"criterion": {("val_loss",): -1}},
+        1,
+    ),
 ]
+
+
+TIES = [
+    # why, losses, objectives, epoch
+    ("of equally good ones that with the smallest penalties", [1.0, 1.0005, 1.0008], [3, 2, 1], 3),
+    ("not one that is worse by more", [1.0, 1.002], [3, 1], 1),
+    ("nor if only the latest is", [1.0, 1.0005, 0.9990], [3, 2, 4], 3),
+    ("the first of them if penalties differ by nothing", [1.0, 1.0, 1.0], [1, 1, 1], 1),
+    ("many small steps add up", [1.0, 0.9995, 0.9989], [1, 2, 3], 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("losses", "objectives", "epoch"), [row[1:] for row in TIES], ids=[row[0] for row in TIES]
+)
+def test_equally_good_epochs(losses, objectives, epoch):
+    logs = [
+        {"val_loss": loss, "val_objective": objective}
+        for loss, objective in zip(losses, objectives, strict=True)
+    ]
+    assert BestEpoch(epochs=9, patience=2).index_of_best(logs) == epoch - 1
+
+
+def test_the_kept_epoch_is_the_last_one_or_the_one_kept_before():
+    """Its weights are written when it ends: an earlier epoch cannot become the best one."""
+    rng = np.random.default_rng(0)
+    for target in (None, TARGET):
+        best = BestEpoch(epochs=99, patience=99, target=target)
+        logs, before = [], 0
+        for _ in range(300):
+            loss = 1 + rng.normal() / 1000
+            logs.append({"val_loss": loss, "val_objective": loss + rng.random() / 1000})
+            logs[-1]["gates_closed"] = rng.choice([0.2, 0.3, 0.4])
+            now = best.index_of_best(logs)
+            assert now in (before, len(logs) - 1)
+            before = now
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,12 @@ def test_each_callback_finds_the_logs_it_reads(tmp_path, monkeypatch):
 
     monkeypatch.setattr(trainer, "callbacks_for", spied)
     data = write(tmp_path / "dataset", {"train": 300, "eval": 100})
-    train(config(training={"epochs": 1}), data, tmp_path / "run", progress=False)
+    train(
+        config(training={"epochs": 1, "reset_tables": "epoch"}),
+        data,
+        tmp_path / "run",
+        progress=False,
+    )
     assert set(NAMES) - set(seen) == {"step_bar", "broadcast_logs"}  # a terminal, a cluster
     for place in CALLBACKS:
         if place.name in seen:

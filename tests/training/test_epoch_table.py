@@ -47,7 +47,7 @@ def _tasks(count):
 
 
 def _logs(tasks, epoch):
-    logs = {"loss": 1.5 / epoch, "val_loss": 1.6, "val_objective": 2 - epoch % 3, "seconds": 12.34}
+    logs = {"loss": 1.5 / epoch, "val_loss": 2 - epoch % 3, "seconds": 12.34}
     for place, task in enumerate(tasks):
         metrics = ("auc", "logloss") if task.kind == "binary" else ("mse", "mae")
         logs |= {f"val_{name}_{task.name}": 0.6 + place / 100 for name in metrics}
@@ -80,9 +80,9 @@ def test_two_tasks_on_80_columns_have_all_columns():
     assert table(80, _tasks(2)) == [
         "* best so far                        click   watch      sparsity",
         "epoch      loss  val loss     auc  logloss     mse  gates  masks  seconds",
-        "    1 *  1.5000    1.6000  0.6000   0.6000  0.6100    25%   100%     12.3",
-        "    2 *  0.7500    1.6000  0.6000   0.6000  0.6100    25%   100%     12.3",
-        "    3    0.5000    1.6000  0.6000   0.6000  0.6100    25%   100%     12.3",
+        "    1 *  1.5000    1.0000  0.6000   0.6000  0.6100    25%   100%     12.3",
+        "    2 *  0.7500    0.0000  0.6000   0.6000  0.6100    25%   100%     12.3",
+        "    3    0.5000    2.0000  0.6000   0.6000  0.6100    25%   100%     12.3",
     ]
 
 

@@ -233,7 +233,7 @@ def test_fine_tuning_freezes_the_gates_of_the_best_epoch(data, tmp_path):
     result = train(config(model, training), data, tmp_path / "run", progress=False)
     epochs = result.epochs
     assert len(epochs) == 6
-    best = epochs[int(np.argmin([x["val_objective"] for x in epochs[:4]]))]
+    best = epochs[int(np.argmin([x["val_loss"] for x in epochs[:4]]))]
     for tuned in epochs[4:]:
         assert tuned["gates_closed"] == best["gates_closed"]
     saved = load_run(result.run).model

@@ -78,9 +78,9 @@ def test_it_learns(result):
     assert losses[-1] < losses[0]
 
 
-def test_the_epoch_with_the_best_objective_is_kept(data, result):
-    objectives = [epoch["val_objective"] for epoch in result.epochs]
-    assert result.best_epoch == np.argmin(objectives) + 1
+def test_the_epoch_with_the_best_loss_is_kept(data, result):
+    losses = [epoch["val_loss"] for epoch in result.epochs]
+    assert result.best_epoch == np.argmin(losses) + 1
     best = result.epochs[result.best_epoch - 1]
     measured = evaluate(result.run, data, "eval")
     assert measured == result.metrics

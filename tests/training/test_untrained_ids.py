@@ -5,7 +5,8 @@ import pytest
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import FieldEmbedding
-from mtl_tf.training.untrained_ids import untrained_ids, zero_unseen_rows
+from mtl_tf.training.id_counts import count_ids, occurrences_per_id
+from mtl_tf.training.untrained_ids import zero_untrained_rows
 from mtl_tf.transform import Feature
 
 FEATURES = (
@@ -22,12 +23,13 @@ BATCHES = [
 
 
 def test_a_shared_table_counts_the_ids_of_every_field():
-    unseen = untrained_ids(FEATURES, BATCHES)
-    assert {table: ids.tolist() for table, ids in unseen.items()} == {
-        "city": [2],
-        "tags": [1],
-        "shop": [0],
+    counts = count_ids(FEATURES, BATCHES)
+    assert {table: found.tolist() for table, found in counts.items()} == {
+        "city": [4, 3, 0, 1],
+        "tags": [1, 0, 2],
+        "shop": [0, 4],
     }
+    assert occurrences_per_id(counts["city"]) == 8 / 3
 
 
 @pytest.mark.keras
@@ -48,7 +50,7 @@ def test_exactly_these_rows_become_zero():
     )
     model = keras.Model(inputs, layer(inputs))
     before = {name: np.array(layer.table(name)) for name in ("city", "tags", "shop")}
-    zero_unseen_rows(model, untrained_ids(FEATURES, BATCHES))
+    zero_untrained_rows(model, count_ids(FEATURES, BATCHES))
     for name, row in (("city", 2), ("tags", 1), ("shop", 0)):
         after = np.array(layer.table(name))
         assert not after[row].any()

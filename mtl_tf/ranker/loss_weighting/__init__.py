@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from mtl_tf.ranker.loss_weighting.base_rate import BaseRate
 from mtl_tf.ranker.loss_weighting.dwa import DynamicWeightAverage
 from mtl_tf.ranker.loss_weighting.fixed import Fixed
 from mtl_tf.ranker.loss_weighting.gradnorm import GradNorm
@@ -12,6 +14,7 @@ from mtl_tf.ranker.loss_weighting.uncertainty import Uncertainty
 from mtl_tf.ranker.loss_weighting.weighting import Batch, Weighting
 
 __all__ = [
+    "BaseRate",
     "Batch",
     "DynamicWeightAverage",
     "Fixed",
@@ -24,6 +27,7 @@ __all__ = [
 
 _METHODS = {
     "fixed": Fixed,
+    "base_rate": BaseRate,
     "uncertainty": Uncertainty,
     "dwa": DynamicWeightAverage,
     "gradnorm": GradNorm,
@@ -31,12 +35,19 @@ _METHODS = {
 }
 
 
-def weighting_for(config: Any) -> Weighting:
+def weighting_for(config: Any, rates: Mapping[str, float] | None = None) -> Weighting:
     """Create the strategy that `training.loss_weighting` of a configuration names.
+
+    Args:
+        config: that part of the configuration.
+        rates: the share of positives of each binary task, for `base_rate`.
 
     Example:
     >>> from mtl_tf.config.loss_weighting import DWA
     >>> weighting_for(DWA(temperature=3.0)).temperature
     3.0
     """
-    return _METHODS[config.method](**config.model_dump(exclude={"method"}))
+    options = config.model_dump(exclude={"method"})
+    if config.method == "base_rate":
+        options["rates"] = rates or {}
+    return _METHODS[config.method](**options)

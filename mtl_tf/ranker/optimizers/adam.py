@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mtl_tf.backend.keras import LEGACY, keras
@@ -111,6 +112,16 @@ class Adam(DuplicatesKept, keras.optimizers.Adam):
         before = tf.identity(variable)
         super().update_step(gradient, variable, *arguments)
         variable.assign(before + multiplier * (variable - before))
+
+    def forget_rows(self, table: Any, rows: Any) -> None:
+        """Set what the optimizer keeps of some rows of a table to its initial value, 0.
+
+        To be called between steps, with the variable that the optimizer was built with.
+        """
+        for moment in adam_moments(self, table):
+            values = np.array(moment)
+            values[rows] = 0
+            moment.assign(values)
 
     def get_config(self) -> dict[str, Any]:
         return {
