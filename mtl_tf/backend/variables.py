@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.framework.ops import EagerTensor
 
 GATE = "gate"
 """Role of a gate's log α: it moves at the learning rate of gates."""
@@ -67,3 +70,20 @@ def attached_outputs(value: Any) -> Any:
             f"Received: {value}"
         )
     return found
+
+
+def constant_variable(array: np.ndarray, name: str) -> tf.Variable:
+    """Return a variable that holds a copy of an array and is not trained.
+
+    `tf.Variable(array)` holds two copies while it is made, this one alone (of memory that is
+    aligned for TensorFlow, as that of its own tensors is).
+
+    >>> array = np.arange(3.0)
+    >>> variable = constant_variable(array, "constant")
+    >>> array[:] = 7
+    >>> variable.numpy().tolist()
+    [0.0, 1.0, 2.0]
+    """
+    context.ensure_initialized()
+    shared = EagerTensor(array, context.context().device_name, None)  # of the array's own memory
+    return tf.Variable(tf.raw_ops.DeepCopy(x=shared), trainable=False, name=name)

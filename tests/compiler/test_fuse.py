@@ -1,9 +1,10 @@
 """What is put together: lookups, products of a level, linear sums in what reads them."""
 
 import numpy as np
+import pytest
 
 from mtl_tf.compiler import passes
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output, Weight
 from mtl_tf.compiler.ir.plan import Plan
 from tests.support.random_plans import PlanMaker, assert_same, rows_for
 
@@ -88,3 +89,25 @@ def test_sums_of_sums_go_too():
     stitched = 2 * table + 1
     expected = np.maximum((stitched + 3 * stitched + 5 * table) @ m, 0).sum(axis=1)
     np.testing.assert_allclose(folded.logits({"x": np.arange(4)})["t"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "is_copied"), [(100, True), (1_100_000, False)])
+def test_large_tables_of_one_array_are_not_copied(rows, is_copied):
+    """Two groups whose tables alternate in one array: a copy of each would be all of it again."""
+    array = np.zeros((4 * rows, 4), np.float32)
+    array[::rows] = np.arange(16).reshape(4, 4)
+    whole = Weight(array, "tables")
+    maker = PlanMaker(3, fields=0, readers=0)
+    for i in range(4):
+        maker.add(Embed(f"e{i}", (f"f{i}",), whole.rows(i * rows, (i + 1) * rows)))
+    for reader in range(2):
+        edges = tuple(Edge(f"e{i}", maker.array(4, 1)) for i in (reader, reader + 2))
+        maker.add(Affine(f"t/{reader}", edges, maker.array(1)))
+        maker.add(Output(f"task/{reader}", f"t{reader}", f"t/{reader}"))
+    plan = Plan(tuple(maker.nodes), tuple(InputSpec(f"f{i}", "int32") for i in range(4)))
+    after = passes.fuse(plan)
+    tables = [node.table for node in after.nodes if isinstance(node, Embed)]
+    assert len(tables) == 2
+    assert all(np.shares_memory(table.array, array) != is_copied for table in tables)
+    given = rows_for(plan, 20)
+    assert_same(plan.logits(given), after.logits(given))

@@ -219,3 +219,21 @@ def test_masks_that_are_alike_make_one_table(tables, tmp_path):
     saved(lower(after), tmp_path)
     rows = {"a": np.arange(4)}
     assert_same(after.scores(rows), Session(tmp_path)("serving_default", rows))
+
+
+@pytest.mark.parametrize(
+    ("large", "rows", "is_folded"),
+    [("c", 1_000_000, True), ("b", 2_000_000, True), ("c", 1 << 20, False)],
+)
+def test_masks_of_large_fields_are_computed_per_request(plan, large, rows, is_folded):
+    """Only if the masked tables of all fields are more than 16 MiB; `c` has two, `b` has one."""
+    table = np.random.default_rng(1).normal(0.0, 0.5, (rows, DIM)).astype(np.float32)
+    nodes = [replace(n, table=table, sizes=(rows,)) if n.name == large else n for n in plan.nodes]
+    before = plan.with_nodes(nodes)
+    after = passes.fold_masks(before)
+    assert (large not in after.by_name) == is_folded
+    assert "a" not in after.by_name  # a small one is always folded
+    given = rows_for(before, 9)
+    assert_same(by_hand(before, given), after.logits(given))
+    assert_same(by_hand(before, given), lower(passes.fuse(after)).logits(given))
+    assert large not in passes.fold_masks(before, table_budget=32 << 20).by_name

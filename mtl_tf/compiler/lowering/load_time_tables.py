@@ -66,7 +66,8 @@ def masked_table(table: MaskedTable, stored: StoredTable) -> tuple[LoadTimeTable
 
     def rows() -> tf.Tensor:
         places = tf.raw_ops.RaggedRange(starts=starts, limits=starts + sizes, deltas=1)
-        found = tf.gather(source, places.rt_dense_values)
+        # As a tensor: a lookup in the variable itself would make later readers copy it.
+        found = tf.gather(tf.convert_to_tensor(source), places.rt_dense_values)
         return found * scales() if dtype == tf.float32 else found
 
     def scales() -> tf.Tensor:
@@ -138,7 +139,7 @@ def _all_rows(node: ProjectedLookup, term: ProjectedTerm, products: tf.Tensor) -
 
 def _products(embed: Embed, stored: StoredTable, matrix: tf.Tensor) -> tf.Tensor:
     """Rows times matrices, the lookup's fields below each other."""
-    source, scale, g = stored
+    source, scale, g = (None if x is None else tf.convert_to_tensor(x) for x in stored)
     matrices = tf.reshape(matrix, (len(embed.fields), embed.dim, -1))
     firsts, parts = np.array(embed.offsets), np.zeros(len(embed.fields), int)
     if isinstance(embed.table, MaskedTable):
@@ -185,7 +186,9 @@ def _mask_weights(rows: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
 def _content(table: Weight | MaskedTable, scale: Weight | None = None) -> list[object]:
     """All that the rows of a table depend on."""
     if isinstance(table, MaskedTable):
-        return [table.source, table.scale, table.g, table.starts, table.sizes]
+        stored = [table.source] if table.scale is None else [table.source, table.scale]
+        parts = list(zip(table.starts, table.sizes, strict=True))
+        return [table.g, *(each.rows(i, i + size) for each in stored for i, size in parts)]
     return [table, scale]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_tf.backend.variables import resource
+from mtl_tf.backend.variables import constant_variable, resource
 from mtl_tf.compiler.ir import nodes as n
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.ir.weights import stacked
@@ -162,7 +162,7 @@ class _TensorFlowEngine:
             with tf.init_scope():  # outside of the function being traced: shared by all
                 if array.nbytes > _LARGEST_CONSTANT:
                     name = re.sub(r"[^A-Za-z0-9_./-]", "_", name or key)  # what a graph allows
-                    self.owned[key] = tf.Variable(array, trainable=False, name=name)
+                    self.owned[key] = constant_variable(array, name)
                 else:
                     self.owned[key] = tf.constant(array)
         return self.owned[key]

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_tf.compiler.ir.mask_share import MaskShares, mask_shares
-from mtl_tf.compiler.ir.nodes import Embed, Mask, MaskedTable, Node, Weight
+from mtl_tf.compiler.ir.nodes import Embed, Mask, MaskedTable, Node
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.passes.rewrite import constant, remove_dead_nodes, substituted
 
-_SMALLEST_BUDGET = 16 << 20  # bytes: what no server notices
+_BUDGET = 16 << 20  # bytes that no server notices
+_NEAR = 1 << 20  # bytes in a core's cache: finding rows farther away takes as long as masking
 
 
 def fold_masks(
@@ -33,10 +34,11 @@ def fold_masks(
     Args:
         plan: a plan from `capture`, one field per node.
         table_budget: bytes of memory that the masked tables may take together, smallest
-            first; by default as much as the plan's own tables, and at least 16 MiB.
+            first. By default 16 MiB; if not all fit in, only fields of up to 1 MiB each: masks
+            of larger ones are as fast per request, and the model loads sooner.
         shares: what `mask_shares` returns for these masks, where it is known already.
     """
-    budget = max(_SMALLEST_BUDGET, _table_bytes(plan)) if table_budget is None else table_budget
+    budget = _BUDGET if table_budget is None else table_budget
     shares = mask_shares(plan) if shares is None else shares
     new: dict[str, Node] = {}
     open_masks: dict[str, list[Mask]] = {}
@@ -47,19 +49,25 @@ def fold_masks(
             new[node.name] = constant(node.name, np.zeros(node.width, node.g.dtype))
         else:
             open_masks.setdefault(node.source, []).append(node)
-    for source, masks in sorted(open_masks.items(), key=lambda item: _size(plan, item[0])):
-        embed = plan.by_name[source]
-        if not isinstance(embed, Embed) or not _is_single(embed):
-            continue
-        table = embed.table
-        if isinstance(table, MaskedTable) or table.nbytes * len(masks) > budget:
-            continue
-        budget -= table.nbytes * len(masks)
-        new |= {mask.name: _masked(embed, table, mask) for mask in masks}
+    single = {
+        source: embed
+        for source in sorted(open_masks, key=lambda source: _size(plan, source))
+        if isinstance(embed := plan.by_name[source], Embed) and _is_single(embed)
+        if not isinstance(embed.table, MaskedTable)
+    }
+    sizes = {source: e.table.nbytes * len(open_masks[source]) for source, e in single.items()}
+    if table_budget is None and sum(sizes.values()) > budget:
+        sizes = {source: size for source, size in sizes.items() if size <= _NEAR}
+    for source, size in sizes.items():
+        if size <= budget:
+            budget -= size
+            embed = single[source]
+            new |= {mask.name: _masked(embed, mask) for mask in open_masks[source]}
     return remove_dead_nodes(fold_constants(plan.with_nodes(substituted(plan.nodes, new))))
 
 
-def _masked(embed: Embed, table: Weight, mask: Mask) -> Embed:
+def _masked(embed: Embed, mask: Mask) -> Embed:
+    table = embed.base_table
     masked = MaskedTable(table, mask.g, starts=(0,), sizes=(len(table),), scale=embed.scale)
     return replace(embed, name=mask.name, table=masked, scale=None)
 
@@ -71,8 +79,3 @@ def _is_single(embed: Embed) -> bool:
 def _size(plan: Plan, source: str) -> int:
     node = plan.by_name[source]
     return node.base_table.nbytes if isinstance(node, Embed) else 0
-
-
-def _table_bytes(plan: Plan) -> int:
-    tables = {node.base_table for node in plan.nodes if isinstance(node, Embed)}
-    return sum(table.nbytes for table in tables)

@@ -23,6 +23,7 @@ from mtl_tf.compiler.passes.rewrite import UnitMap, cast_like, with_edges
 
 Field = Embed | Numeric
 
+_LARGE = 16 << 20  # bytes that are worth no copy
 
 FusedTables = dict[tuple[Weight, ...], Weight]
 """What tables were copied into, so that alternative plans share one copy."""
@@ -102,7 +103,8 @@ def store_tables(
 ) -> TableStorage:
     """Returns one weight per group of fields; groups that share a table share their weight.
 
-    Tables that are all rows of one array, without gaps, stay there: nothing is copied.
+    Tables that are all rows of one array, without gaps, stay there: nothing is copied. So do
+    those of several groups that together are large and fill one array.
     """
     together: list[dict[Weight, None]] = []
     for members in groups:
@@ -111,6 +113,7 @@ def store_tables(
             together.remove(other)
             tables = other | tables
         together.append(tables)
+    together = _without_copies(together)
     storage = TableStorage({}, {})
     for tables in filter(None, together):
         parts = sorted(tables, key=lambda part: (part.name, part.start))
@@ -126,6 +129,14 @@ def store_tables(
         for part, first in zip(parts, firsts, strict=False):
             storage.weights[part], storage.starts[part] = whole, first
     return storage
+
+
+def _without_copies(groups: list[dict[Weight, None]]) -> list[dict[Weight, None]]:
+    """The groups; as one where each would be a large copy, and all are rows of one array."""
+    every = dict.fromkeys(table for tables in groups for table in tables)
+    large = sum(table.nbytes for table in every) > _LARGE
+    parts = sorted(every, key=lambda part: (part.name, part.start))
+    return [every] if len(groups) > 1 and large and adjacent(parts) is not None else groups
 
 
 def fuse_fields(members: Sequence[Field], storage: TableStorage) -> Field:

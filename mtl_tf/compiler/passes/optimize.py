@@ -46,8 +46,8 @@ def optimize(
         batch: rows per request that the choices between alternatives are made for; by
             default they suit 1, 64 and 512 alike.
         table_budget: bytes of memory that masked tables may take, and as many for projected
-            ones; see `passes.fold_masks` and `passes.project_tables`. By
-            default no more than the plan, or 16 MiB.
+            ones; see `passes.fold_masks` and `passes.project_tables`. By default 16 MiB,
+            and for projected ones no more than the plan if that is larger.
         context: fields to put first, so that `split_context` cuts matrices in two.
     """
     best = _best(plan, *_options(plan, tasks, batch, table_budget, context))
