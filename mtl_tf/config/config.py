@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 import pydantic.dataclasses
 
+from mtl_tf.config.evaluation import Evaluation
 from mtl_tf.config.model import MSSM, STRICT, Model
 from mtl_tf.config.renamed import WRITTEN_BY_PROGRAM
 from mtl_tf.config.training import Training
@@ -17,12 +18,13 @@ from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.schema import Schema
 from mtl_tf.schema.base import refuse_unknown
 
-_PARTS = ("model", "training")  # beside the schema's own entries
+PARTS = ("model", "training", "evaluation")
+"""The parts of a configuration beside the schema's own entries."""
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Config:
-    """The content of one YAML file: the schema's entries, then `model` and `training`.
+    """The content of one YAML file: the schema's entries, then the other `PARTS`.
 
     A dataclass, because pydantic models reserve the name `schema`.
     """
@@ -30,14 +32,17 @@ class Config:
     schema: Schema
     model: Model = MSSM()
     training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    @pydantic.model_validator(mode="after")
+    def _fields_can_part_rows(self) -> Config:
+        self.evaluation.check(self.schema)
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict, from which `Config.from_json` restores the configuration."""
-        return {
-            "schema": self.schema.to_json(),
-            "model": self.model.model_dump(mode="json"),
-            "training": self.training.model_dump(mode="json"),
-        }
+        parts = {part: getattr(self, part).model_dump(mode="json") for part in PARTS}
+        return {"schema": self.schema.to_json(), **parts}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], source: str = "config") -> Config:
@@ -60,10 +65,10 @@ def load_config(path: str | Path) -> Config:
     path = Path(path)
     data = read_yaml(path)
     try:
-        refuse_unknown(data, [*Schema.model_fields, *_PARTS])
+        refuse_unknown(data, [*Schema.model_fields, *PARTS])
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    parts: dict[str, Any] = {key: data.pop(key) for key in _PARTS if key in data}
+    parts: dict[str, Any] = {key: data.pop(key) for key in PARTS if key in data}
     return _validated({"schema": data, **parts}, str(path))
 
 

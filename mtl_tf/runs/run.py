@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from mtl_tf.errors import UserError
 from mtl_tf.files import read_json
 from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.records.read import translate_read_errors
+from mtl_tf.runs.evaluation import Evaluation, Measurement
 from mtl_tf.runs.evaluator import Evaluator, Metrics
+from mtl_tf.runs.id_field import IdField
 from mtl_tf.transform import FittedTransform
 
 FORMAT = 1
@@ -91,28 +94,72 @@ def _model(path: Path) -> keras.Model:
 
 
 def evaluate(run: str | Path | Run, data: str | Path, split: str = "test") -> Metrics:
-    """Return the exact metrics of each task over all labelled rows of a split.
+    """Return the exact metrics of each task over all labeled rows of a split.
 
-    Binary tasks have `auc` and `logloss`, regression tasks `mse` and `mae`, and all have
-    `rows`, the number of labelled rows. Example weights count as in training. A metric that
-    is not defined on the split (the AUC of a single class) is left out.
+    Those of `mtl_tf.runs.metrics.METRICS`, `gauc` if the run's configuration names a
+    `group`, and `rows`, the number of labeled rows. Example weights count as in training. A
+    metric that is not defined on the split (the AUC of a single class) is left out.
 
     Raises:
         UserError: no such run, dataset or split; a dataset of another transform.
         DataError: a file of the dataset is damaged.
     """
+    return evaluate_in_detail(run, data, split, segments=()).overall.metrics
+
+
+def evaluate_in_detail(
+    run: str | Path | Run,
+    data: str | Path,
+    split: str = "test",
+    *,
+    group: str | None = None,
+    segments: Sequence[str] | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> Evaluation:
+    """Return the metrics of a split overall and by segment, with intervals if asked for.
+
+    Args:
+        run: a run, or its folder.
+        data: dataset folder.
+        split: of the dataset.
+        group: the field of the `gauc`; by default the configuration's.
+        segments: fields for each of whose values to measure; by default the configuration's.
+        bootstrap: replicates of the bootstrap for 95 % intervals; 0 for none.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: as `evaluate`; or a field that is unknown or has not one id per row.
+        DataError: a file of the dataset is damaged.
+    """
     loaded = run if isinstance(run, Run) else load_run(run)
-    info = load_info(data)
-    info.split(split)
-    if info.raw["transform"] != loaded.info.raw["transform"]:
-        raise UserError(
-            f"{data}: was preprocessed with another fitted transform than the one "
-            f"{loaded.folder} was trained on; its ids have another meaning. Use the run's "
-            "own dataset, or train on this one"
-        )
+    _check_dataset(loaded, data, split)
+    configured = loaded.config.evaluation
+    group = configured.group if group is None else group
+    segments = configured.segments if segments is None else segments
+    measurement = Measurement(
+        loaded.config.schema.tasks,
+        None if group is None else IdField.of(loaded.transform, group),
+        [IdField.of(loaded.transform, name) for name in segments],
+        bootstrap,
+        seed,
+    )
     batches = dataset(data, split, _BATCH_SIZE, shuffle=False)
     with translate_read_errors(data):
-        return Evaluator(loaded.model, batches, loaded.config.schema.tasks)()
+        evaluator = Evaluator(loaded.model, batches, measurement.tasks)
+        predictions = evaluator.predict(measurement.fields)
+    return measurement.of(predictions)
+
+
+def _check_dataset(run: Run, data: str | Path, split: str) -> None:
+    info = load_info(data)
+    info.split(split)
+    if info.raw["transform"] != run.info.raw["transform"]:
+        raise UserError(
+            f"{data}: was preprocessed with another fitted transform than the one "
+            f"{run.folder} was trained on; its ids have another meaning. Use the run's "
+            "own dataset, or train on this one"
+        )
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pydantic
 
 from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.schema.base import StrictModel
-from mtl_tf.schema.fields import Field, check_sharing
+from mtl_tf.schema.fields import Field, MultivaluedField, NumericField, check_sharing
 from mtl_tf.schema.names import Name, can_be_input, unknown
 from mtl_tf.schema.negative_sampling import NegativeSampling
 from mtl_tf.schema.split import Split
@@ -94,6 +94,24 @@ class Schema(StrictModel):
             if task.name == name:
                 return task
         raise UserError(unknown("task", name, self.task_names))
+
+    def field_with_one_id(self, name: str) -> Field:
+        """Return the field of that name, if it has one id per row: rows can be parted by it.
+
+        Raises:
+            UserError: there is no such field, it is multivalued, or it is a number.
+        """
+        field = self.field(name)
+        if isinstance(field, MultivaluedField):
+            raise UserError(
+                f"field `{name}` has several values per row; name a categorical field instead"
+            )
+        if isinstance(field, NumericField) and field.transform != "quantile":
+            raise UserError(
+                f"field `{name}` is a number, and records do not hold its values; declare it "
+                "`categorical`, or with `transform: quantile`, or name another field"
+            )
+        return field
 
     @property
     def task_names(self) -> tuple[str, ...]:

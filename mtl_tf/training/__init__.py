@@ -9,8 +9,8 @@ run/
   logs/            for TensorBoard
 """
 
-from mtl_tf.runs import Run, evaluate, load_run
+from mtl_tf.runs import Run, evaluate, evaluate_in_detail, load_run
 from mtl_tf.training.result import RunResult
 from mtl_tf.training.train import train
 
-__all__ = ["Run", "RunResult", "evaluate", "load_run", "train"]
+__all__ = ["Run", "RunResult", "evaluate", "evaluate_in_detail", "load_run", "train"]

@@ -83,7 +83,8 @@ def _close_fields(setup: TrainingSetup, _: Any) -> Callback | None:
 def _validation(setup: TrainingSetup, _: Any) -> Callback | None:
     if not setup.data.validated:
         return None
-    evaluator = Evaluator(setup.model, setup.data.evaluation, setup.data.tasks)
+    data = setup.data
+    evaluator = Evaluator(setup.model, data.evaluation, data.tasks, data.group)
     return Validation(evaluator, setup.best.target is not None)
 
 

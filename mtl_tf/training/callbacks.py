@@ -13,6 +13,7 @@ import numpy as np
 from mtl_tf.backend.keras import keras
 from mtl_tf.files import replacing
 from mtl_tf.runs.evaluator import Evaluator, task_loss
+from mtl_tf.runs.metrics import COUNTS
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.checkpoint import NotResumable, TrainingProgress
 from mtl_tf.training.gate_schedule import connection_gates_of
@@ -41,7 +42,7 @@ class Validation(keras.callbacks.Callback):
         metrics = self.evaluator()
         for task, values in metrics.items():
             for name, value in values.items():
-                if name != "rows":
+                if name not in COUNTS:
                     logs[f"val_{name}_{task}"] = value
         logs["val_loss"] = task_loss(metrics, self.evaluator.tasks)
         logs["val_objective"] = logs["val_loss"] + self.evaluator.penalty

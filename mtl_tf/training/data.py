@@ -12,6 +12,7 @@ import tensorflow as tf
 from mtl_tf.backend.keras import LEGACY
 from mtl_tf.config import Config
 from mtl_tf.records import DatasetInfo, PackedRows, dataset
+from mtl_tf.runs.id_field import IdField
 from mtl_tf.schema import Task
 from mtl_tf.training.criterion import BY_LOSS, Criterion, criterion_for
 from mtl_tf.training.dataset_check import features_for, trained_tasks
@@ -48,6 +49,12 @@ class TrainingData:
     @property
     def tasks(self) -> tuple[Task, ...]:
         return self.config.schema.tasks
+
+    @cached_property
+    def group(self) -> IdField | None:
+        """The field within whose values AUC is measured, if the configuration names one."""
+        name = self.config.evaluation.group
+        return None if name is None else IdField.of(self.info.transform, name)
 
     @property
     def batch_size(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mtl_tf.backend.keras import LEGACY
 from mtl_tf.config import Config
+from mtl_tf.config.config import PARTS
 from mtl_tf.errors import UserError
 from mtl_tf.records import DatasetInfo
 
@@ -42,12 +43,13 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 def _deciding_options(config: Config) -> dict[str, Any]:
     parts = config.to_json()
     del parts["training"]["save_steps"]
+    del parts["evaluation"]["segments"]  # only of the finished model
     return parts
 
 
 def _with_current_names(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a fingerprint that an earlier version saved, with today's names of options."""
-    options = {key: saved[key] for key in ("schema", "model", "training") if key in saved}
+    options = {key: saved[key] for key in ("schema", *PARTS) if key in saved}
     try:
         return {**saved, **_deciding_options(Config.from_json(options))}
     except UserError:  # options of another version: shown as they are

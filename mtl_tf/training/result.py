@@ -17,6 +17,7 @@ from mtl_tf.config import Config
 from mtl_tf.files import write_json
 from mtl_tf.records import DatasetInfo
 from mtl_tf.runs.evaluator import Metrics
+from mtl_tf.runs.metrics import COUNTS
 from mtl_tf.runs.run import FORMAT
 from mtl_tf.training.fingerprint import dataset_sha256
 
@@ -65,7 +66,7 @@ class RunResult:
             f"{name}_{task}": value
             for task, values in self.metrics.items()
             for name, value in values.items()
-            if name != "rows"
+            if name not in COUNTS
         }
         steady = [epoch["rows_per_second"] for epoch in self.epochs[1:] or self.epochs]
         bars |= {"seconds": self.seconds, "rows_per_second": float(np.median(steady))}

@@ -97,7 +97,7 @@ def _trained_model(setup: TrainingSetup) -> TrainedModel:
     data, epochs = setup.data, setup.progress.epochs
     if data.validated:
         model = _best_model(setup)
-        metrics = Evaluator(model, data.evaluation, data.tasks)()
+        metrics = Evaluator(model, data.evaluation, data.tasks, data.group)()
     else:
         model, metrics = new_model(data), {}
         model.set_weights(setup.model.get_weights())

@@ -10,7 +10,8 @@ import pytest
 from mtl_tf.config import load_config
 from mtl_tf.datasets.planted import Planted
 from mtl_tf.errors import UserError
-from mtl_tf.runs.metrics import auc
+from mtl_tf.runs.rank_metrics import auc
+from mtl_tf.runs.scored_rows import ScoredRows
 from pipelines.preprocess import preprocess
 
 SMALL = Planted(common=1, own=2, noise=1, harmful=2, harm=1.0, vocabularies=(5, 6, 4))
@@ -46,7 +47,7 @@ def test_the_bayes_scorer_has_the_auc_of_the_enumerated_rows(task, test_rows):
     exact = positive @ above @ negative / positive.sum() / negative.sum()
     # Hanley and McNeil: the standard error is at most √(AUC (1 − AUC) / positives).
     error = np.sqrt(exact * (1 - exact) / (ROWS * positive.sum()))
-    found = auc(test_rows.labels[task], test_rows.bayes[task])
+    found = auc(ScoredRows.labeled(test_rows.labels[task], test_rows.bayes[task]))
     assert abs(found - exact) < 4 * error
     assert positive.sum() == pytest.approx(SMALL.positive_rates[SMALL.tasks.index(task)], rel=0.02)
 

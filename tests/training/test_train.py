@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
 from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.errors import UserError
+from mtl_tf.runs.metrics import METRICS
 from mtl_tf.training import evaluate, load_run, train
 from tests.support.training_data import READS, SCHEMA, config, rows, write
 
@@ -219,8 +220,9 @@ def test_rows_per_second_counts_the_rows_that_were_trained_on(fixture, request):
 
 def test_the_result_has_flat_bars(result):
     data = json.loads(json.dumps(result.to_json()))
-    assert set(data["bars"]) == {"auc_click", "logloss_click", "mse_watch", "mae_watch",
-                                 "loss_watch", "seconds", "rows_per_second"}  # fmt: skip
+    metrics = {f"{name}_click" for name in METRICS["binary"]}
+    metrics |= {f"{name}_watch" for name in ("loss", *METRICS["regression"])}
+    assert set(data["bars"]) == {*metrics, "seconds", "rows_per_second"}
     assert all(isinstance(value, float) for value in data["bars"].values())
 
 
