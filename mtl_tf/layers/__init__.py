@@ -3,6 +3,7 @@
 from mtl_tf.layers.cell_sparse_sharing import CellSparseSharing
 from mtl_tf.layers.cross_stitch import CrossStitch
 from mtl_tf.layers.dimension_gate import DimensionGate
+from mtl_tf.layers.duration_quantile import DurationQuantile
 from mtl_tf.layers.expert_mixture import ExpertMixture
 from mtl_tf.layers.field_embedding import FieldEmbedding
 from mtl_tf.layers.field_mask import FieldMask
@@ -23,6 +24,7 @@ __all__ = [
     "CellSparseSharing",
     "CrossStitch",
     "DimensionGate",
+    "DurationQuantile",
     "ExpertMixture",
     "FieldEmbedding",
     "FieldMask",

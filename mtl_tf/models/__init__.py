@@ -103,14 +103,13 @@ def _with_values(
     model: Ranker, tasks: Sequence[Task], labels: Mapping[str, LabelStatistics]
 ) -> Ranker:
     """Restore the values of regression tasks from what their towers compute."""
-    heads = {task.name: value_head(task, labels.get(task.name)) for task in tasks}
-    if not any(heads.values()):
-        return model
-    outputs = {
-        name: head(model.output[name]) if head else model.output[name]
-        for name, head in heads.items()
-    }
-    return Ranker(model.input, outputs, name=model.name)
+    outputs = dict(model.output)
+    for task in tasks:
+        if head := value_head(task, labels.get(task.name)):
+            x = outputs[task.name]
+            outputs[task.name] = head([x, model.input[task.duration]] if task.duration else x)
+    unchanged = all(outputs[name] is x for name, x in model.output.items())
+    return model if unchanged else Ranker(model.input, outputs, name=model.name)
 
 
 def _with_products(model: Ranker, tasks: Sequence[Task]) -> Ranker:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from mtl_tf.errors import UserError
-from mtl_tf.layers import OrdinalValue, ScaledValue, WeightedLogistic, ZeroInflatedLogNormal
+from mtl_tf.layers import (
+    DurationQuantile,
+    OrdinalValue,
+    ScaledValue,
+    WeightedLogistic,
+    ZeroInflatedLogNormal,
+)
 from mtl_tf.layers.value_head import ValueHead
 from mtl_tf.schema import Task
-from mtl_tf.transform import LabelStatistics, Scale
+from mtl_tf.transform import LabelStatistics
+from mtl_tf.transform.label_statistics import UNKNOWN
 
 _THRESHOLDS = 32
 _TAIL = 2.0
@@ -17,6 +24,8 @@ _STEPS = 64  # of the integral over an interval
 
 def num_outputs(task: Task) -> int:
     """Return how many numbers the tower of a task computes."""
+    if task.kind != "regression":
+        return 1
     return {"ziln": 3, "cread": _THRESHOLDS}.get(task.head, 1)
 
 
@@ -33,7 +42,7 @@ def value_head(task: Task, labels: LabelStatistics | None) -> ValueHead | None:
     """
     if task.kind != "regression":
         return None
-    known = labels or LabelStatistics(Scale(), Scale(), Scale(), ())
+    known = labels or UNKNOWN
     name = f"Value_{task.name}"
     if task.head == "wlr":
         _check_not_negative(task, known, "head: wlr")
@@ -43,6 +52,13 @@ def value_head(task: Task, labels: LabelStatistics | None) -> ValueHead | None:
         return ZeroInflatedLogNormal(
             known.log_positive.mean, known.log_positive.std or 1.0, name=name
         )
+    if task.head == "d2q":
+        if not known.by_duration:
+            raise UserError(
+                f"task `{task.name}`: `head: d2q` needs the labels by duration; pass `labels` "
+                "from `mtl_tf.training.duration_groups.with_duration_groups`"
+            )
+        return DurationQuantile(known.by_duration, name=name)
     if task.head == "cread":
         return OrdinalValue(*_intervals(task, labels), name=name)
     if task.transform == "log":

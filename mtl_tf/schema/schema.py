@@ -12,7 +12,7 @@ from mtl_tf.schema.fields import Field, MultivaluedField, NumericField, check_sh
 from mtl_tf.schema.names import Name, can_be_input, unknown
 from mtl_tf.schema.negative_sampling import NegativeSampling
 from mtl_tf.schema.split import Split
-from mtl_tf.schema.tasks import Task, check_product
+from mtl_tf.schema.tasks import Task, check_duration, check_product
 
 
 class Schema(StrictModel):
@@ -72,6 +72,7 @@ class Schema(StrictModel):
             check_sharing(field, self.fields)
         for task in self.tasks:
             check_product(task, self.tasks)
+            check_duration(task, self.fields)
         sampled = self.negative_sampling and self.negative_sampling.task
         scored = [t.name for t in self.tasks if t.kind == "binary" and not t.probability_of]
         if sampled and sampled not in scored:

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field as _F
 
 from mtl_tf.schema.base import StrictModel
+from mtl_tf.schema.fields import Field
 from mtl_tf.schema.names import Name
 
 LabelValue = str | int | float | bool
@@ -63,6 +64,7 @@ class Task(StrictModel):
     ((y − mean) / std), `log` (log(1 + y), then standardized; labels must not be negative) or
     `none`. `head` is what is learned instead of the squared error of that: `wlr`, weighted
     logistic regression, and `cread`, a classifier for each of 32 thresholds, for watch times;
+    `d2q`, the rank among labels of the same bucket of the field `duration`, too;
     `ziln`, zero-inflated log-normal, for amounts of
     money that are mostly zero. Scores are in the label's own unit, whatever it is.
 
@@ -80,7 +82,8 @@ class Task(StrictModel):
     kind: Literal["binary", "regression"] = "binary"
     label: Label
     transform: Literal["standardize", "log", "none"] | None = None
-    head: Literal["squared", "wlr", "cread", "ziln"] = "squared"
+    head: Literal["squared", "wlr", "cread", "d2q", "ziln"] = "squared"
+    duration: str | None = None
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     focal_gamma: float = _F(default=2.0, gt=0, allow_inf_nan=False)
     weight: float = _F(default=1.0, ge=0, allow_inf_nan=False)
@@ -111,6 +114,8 @@ class Task(StrictModel):
             raise ValueError(f"`head: {self.head}` needs `kind: regression`")
         if self.kind == "regression" and self.loss != "cross_entropy":
             raise ValueError(f"`loss: {self.loss}` needs `kind: binary`; see `head`")
+        if (self.head == "d2q") != (self.duration is not None):
+            raise ValueError("`head: d2q` and `duration` go together; give both or neither")
         if self.head != "squared" and self.transform is not None:
             raise ValueError(f"`head: {self.head}` has a scale of its own; remove `transform`")
         return self
@@ -137,3 +142,13 @@ def check_product(task: Task, tasks: Iterable[Task]) -> None:
                 f"task `{task.name}`: `probability_of` names `{name}`, which is not a binary "
                 "task with its own score; choose among: " + (", ".join(scored) or "none")
             )
+
+
+def check_duration(task: Task, fields: Iterable[Field]) -> None:
+    """Raise a `ValueError` if the `duration` of `task` is not a field of buckets."""
+    buckets = [f.name for f in fields if f.kind == "numeric" and f.transform == "quantile"]
+    if task.duration is not None and task.duration not in buckets:
+        raise ValueError(
+            f"task `{task.name}`: `duration` must be a numeric field with `transform: quantile`; "
+            f"received `{task.duration}`; choose among: " + (", ".join(buckets) or "none")
+        )

@@ -16,9 +16,10 @@ from mtl_tf.runs.id_field import IdField
 from mtl_tf.schema import Task
 from mtl_tf.training.criterion import BY_LOSS, Criterion, criterion_for
 from mtl_tf.training.dataset_check import features_for, trained_tasks
+from mtl_tf.training.duration_groups import with_duration_groups
 from mtl_tf.training.id_counts import IdCounts, count_ids
 from mtl_tf.training.table_reset import tables_to_reset
-from mtl_tf.transform import Feature
+from mtl_tf.transform import Feature, LabelStatistics
 
 _EVALUATION_BATCH = 8192
 
@@ -45,6 +46,12 @@ class TrainingData:
         memory = config.training.memory_mib << 20
         rows = PackedRows(info, "train", memory)
         return cls(config, info, features_for(config.schema, info), rows)
+
+    @cached_property
+    def labels(self) -> dict[str, LabelStatistics]:
+        """The distribution of the labels of regression tasks."""
+        rows = dataset(self.info.folder, "train", _EVALUATION_BATCH, shuffle=False)
+        return with_duration_groups(self.info.labels, self.tasks, self.features, rows)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -13,7 +13,7 @@ from mtl_tf.transform import Feature
 # Options that do not affect the records.
 _MODEL_ONLY = {
     "fields": {"embedding_dim", "pooling", "side"},
-    "tasks": {"weight", "transform", "head", "loss", "focal_gamma"},
+    "tasks": {"weight", "transform", "head", "duration", "loss", "focal_gamma"},
 }
 
 

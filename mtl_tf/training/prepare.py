@@ -84,7 +84,7 @@ def prepare(data: TrainingData, workspace: Workspace) -> TrainingSetup:
 
 def new_model(data: TrainingData) -> Any:
     """Return a new model of the configured architecture."""
-    return build_model(data.features, data.tasks, data.config.model, data.info.labels)
+    return build_model(data.features, data.tasks, data.config.model, data.labels)
 
 
 def start_among_all_rows(model: Any, sampling: NegativeSampling | None) -> None:

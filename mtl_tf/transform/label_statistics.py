@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 QUANTILES = 128
@@ -26,6 +26,8 @@ class LabelStatistics:
         log: the scale of log(1 + y) over the labels y ≥ 0.
         log_positive: the scale of log(y) over the labels y > 0.
         quantiles: `QUANTILES` + 1 numbers, from the smallest label to the largest.
+        by_duration: quantiles of the labels in each bucket of the task's `duration`, which a
+            training fits; not part of the JSON.
 
     Example:
     >>> found = LabelStatistics(Scale(2.0, 4.0), Scale(0.5, 1.0), Scale(), (0.0, 3.0))
@@ -37,12 +39,14 @@ class LabelStatistics:
     log: Scale
     log_positive: Scale
     quantiles: tuple[float, ...]
+    by_duration: tuple[tuple[float, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of `dataset.json`."""
-        return asdict(self) | {
+        scales = {
             name: value._asdict() for name, value in vars(self).items() if isinstance(value, Scale)
         }
+        return {**scales, "quantiles": list(self.quantiles)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelStatistics:
@@ -53,3 +57,7 @@ class LabelStatistics:
             Scale(**data["log_positive"]),
             tuple(data["quantiles"]),
         )
+
+
+UNKNOWN = LabelStatistics(Scale(), Scale(), Scale(), ())
+"""Of labels that nothing is known of."""

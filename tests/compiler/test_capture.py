@@ -13,6 +13,7 @@ from mtl_tf.config import MSSM
 from mtl_tf.errors import UserError
 from mtl_tf.layers import FieldEmbedding
 from mtl_tf.models import build_model
+from mtl_tf.schema import Task
 from tests.support.random_plans import assert_same, rows_for
 
 pytestmark = pytest.mark.keras
@@ -52,7 +53,7 @@ MODELS = {
 
 def tasks(count):
     kinds = ["binary", "regression", "binary"]
-    return [SimpleNamespace(name=f"t{i}", kind=kinds[i]) for i in range(count)]
+    return [Task(name=f"t{i}", kind=kinds[i], label="y") for i in range(count)]
 
 
 def distinct(model, seed=0):

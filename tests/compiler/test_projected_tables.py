@@ -183,7 +183,7 @@ def test_by_default_no_size_of_request_is_forgotten():
 
 
 def test_the_reports_name_the_passes_that_were_chosen():
-    for batch, chosen in ((1, ["fold_numeric", "project_tables", "fuse"]), (512, ["fuse"])):
+    for batch, chosen in ((1, ["fold_narrowing", "project_tables", "fuse"]), (512, ["fuse"])):
         final, reports = optimize(wide(), batch=batch)
         assert [report.name for report in reports][-len(chosen) :] == chosen
         assert all(one.after == other.before for one, other in pairwise(reports))

@@ -8,6 +8,7 @@ import pytest
 from mtl_tf.compiler import capture, optimize, sharing
 from mtl_tf.config import MSSM
 from mtl_tf.models import build_model
+from mtl_tf.schema import Task
 
 pytestmark = pytest.mark.keras
 
@@ -20,7 +21,7 @@ def plan():
         SimpleNamespace(name=name, kind="id", size=4, table=name, **common) for name in "abc"
     ]
     features.append(SimpleNamespace(name="n", kind="number", size=None, table=None, **common))
-    tasks = [SimpleNamespace(name=name, kind="binary") for name in ("click", "buy")]
+    tasks = [Task(name=name, label="y") for name in ("click", "buy")]
     model = build_model(features, tasks, MSSM(units=(3, 2), tower_units=(2,)))
     rng = np.random.default_rng(0)
     model.get_layer("Embedding").tables["2"].assign(rng.uniform(0.1, 1, (12, 2)))

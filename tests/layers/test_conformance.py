@@ -47,6 +47,10 @@ CASES = {
     "DimensionGate": Case(
         lambda: layers.DimensionGate([4, 2, 4], ["a", "b", "a"], penalty=0.1), _numbers(3, 10)
     ),
+    "DurationQuantile": Case(
+        lambda: layers.DurationQuantile([[0.0, 4.0, 9.0], [0.0, 2.0, 7.0], [1.0, 2.0, 3.0]]),
+        [_numbers(6, 1), np.array([0, 1, 2, 1, 0, 2], np.int32)],
+    ),
     "ExpertMixture": Case(
         lambda: layers.ExpertMixture([[0, 1], [0, 1, 2]]), [CELLS, _numbers(6, 4)]
     ),
@@ -80,6 +84,7 @@ CASES = {
     "ZeroInflatedLogNormal": Case(lambda: layers.ZeroInflatedLogNormal(1.0, 0.5), _numbers(6, 3)),
 }
 WITHOUT_VARIABLES = (
+    "DurationQuantile",
     "JointProbability",
     "OrdinalValue",
     "RepeatBranches",

@@ -86,6 +86,11 @@ BAD_ARGUMENTS = [
         "`scale` must be positive. Received: scale=0.0",
     ),
     (
+        lambda: layers.DurationQuantile([[0.0, 1.0], [0.0]]),
+        "`quantiles` must hold equally many numbers for each group, two or more. "
+        "Received: [1, 2] numbers",
+    ),
+    (
         lambda: layers.OrdinalValue([1.0], [0.0]),
         "`values` must be one more than `thresholds`, which must not be empty. "
         "Received: thresholds=[1.0], values=[0.0]",

@@ -201,3 +201,26 @@ def test_the_loss_is_saved_with_its_head():
     saved = keras.saving.serialize_keras_object(loss)
     found = keras.saving.deserialize_keras_object(saved)
     assert found.head.get_config() == loss.head.get_config()
+
+
+QUANTILES = np.array([[0, 0, 500, 9000.0], [0, 2000, 30000, 200000]])
+
+
+def ranks(y, group):
+    """The mean rank of y among the quantiles of its group, by brute force on a fine grid."""
+    grid = (np.arange(30000) + 0.5) / 30000
+    values = np.stack([np.interp(grid, np.arange(4) / 3, row) for row in QUANTILES])[group]
+    return ((values < y[:, None]).mean(axis=1) + (values <= y[:, None]).mean(axis=1)) / 2
+
+
+def test_a_rank_among_labels_of_the_same_duration():
+    rng = np.random.default_rng(0)
+    group, z = rng.integers(0, 2, 60), rng.normal(size=(60, 1)).astype(np.float32)
+    y = rng.choice([0, 100.0, 700, 2000, 8000, 150000, 900000], 60).astype(np.float32)
+    layer = layers.DurationQuantile(QUANTILES)
+    value = layer([tf.constant(z), tf.constant(group)])
+    u = sigmoid(z[:, 0].astype(np.float64))
+    expected = [np.interp(x, np.arange(4) / 3, QUANTILES[g]) for x, g in zip(u, group, strict=True)]
+    np.testing.assert_allclose(value[:, 0], expected, rtol=1e-4, atol=0.05)
+    loss = MaskedMeanLoss("regression", head=layer)(y, value, tf.ones(60))
+    assert float(loss) == pytest.approx(np.mean(3 * (u - ranks(y, group)) ** 2), rel=1e-3)

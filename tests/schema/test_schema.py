@@ -222,6 +222,11 @@ FAILURES = [
      "binary task with its own score; choose among: click"),
     ({"negative_sampling": {"task": "click", "keep": 1}}, "negative_sampling, keep: expected "
      "less than 1.0. Received: 1"),
+    ({"click__kind": "regression", "click__head": "d2q"}, "task `click`: `head: d2q` and "
+     "`duration` go together; give both or neither"),
+    ({"click__kind": "regression", "click__head": "d2q", "click__duration": "tags"}, "task "
+     "`click`: `duration` must be a numeric field with `transform: quantile`; received `tags`; "
+     "choose among: none"),
     ({"click__head": "wlr"}, "task `click`: `head: wlr` needs `kind: regression`"),
     ({"click__kind": "regression", "click__head": "ziln", "click__transform": "log"}, "task "
      "`click`: `head: ziln` has a scale of its own; remove `transform`"),

@@ -1,5 +1,7 @@
 """Values of every head are served in the label's unit, by every signature."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,14 @@ from tests.support.serving_runs import QUICK, SCHEMA, tiny_run
 STATISTICS = LabelStatistics(
     Scale(8000.0, 20000.0), Scale(4.6, 4.3), Scale(8.3, 1.7), tuple(np.linspace(0, 3e5, 129))
 )
-HOW = [{}, {"transform": "log"}, {"head": "wlr"}, {"head": "cread"}, {"head": "ziln"}]
+HOW = [
+    {},
+    {"transform": "log"},
+    {"head": "wlr"},
+    {"head": "cread"},
+    {"head": "ziln"},
+    {"head": "d2q", "duration": "age"},
+]
 TASKS = [
     SCHEMA.tasks[0],
     *(
@@ -26,8 +35,10 @@ TASKS = [
 @pytest.mark.filterwarnings("ignore:model `shop` does not use")
 def test_served_values_are_the_models(tmp_path):
     """The export itself compares the scores of all signatures with the trained model's."""
-    labels = {task.name: STATISTICS for task in TASKS[1:]}
-    run = tiny_run(context={"country", "closed"}, tasks=TASKS, labels=labels)
+    groups = np.sort(np.random.default_rng(0).lognormal(8, 2, (5, 33)), axis=1)  # 4 and missing
+    by_duration = tuple(map(tuple, groups.tolist()))
+    labels = {task.name: replace(STATISTICS, by_duration=by_duration) for task in TASKS[1:]}
+    run = tiny_run(context={"country", "closed", "age"}, tasks=TASKS, labels=labels)
     export(run, tmp_path / "models", **QUICK)
     raw = probe_rows.random_rows(run.transform, 50, seed=1)
     features = apply_arrow(run.transform, probe_rows.record_batch(run.transform, raw))

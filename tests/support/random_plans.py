@@ -15,6 +15,7 @@ from mtl_tf.compiler.ir.nodes import (
     Node,
     Numeric,
     Output,
+    RowProduct,
     Weight,
 )
 from mtl_tf.compiler.ir.plan import Plan
@@ -68,6 +69,8 @@ class PlanMaker:
             self.task(f"t{task}", self.pick(cells))
         if tasks > 1 and self.rng.random() < 0.3:
             self.product("both")
+        if self.rng.random() < 0.3:
+            self.row_product("ranked", self.pick(cells))
         return Plan(tuple(self.nodes), tuple(self.inputs))
 
     def pick(self, options):
@@ -220,6 +223,16 @@ class PlanMaker:
         score = self.add(Affine(f"tower_{name}/score", edges, self.array(width)))
         link = str(self.pick(["sigmoid", "identity"]))
         self.add(Output(f"task/{name}", name, score.name, link, unit=width - 1))
+
+    def row_product(self, name, cell) -> None:
+        single = [e for e in self.nodes if isinstance(e, Embed) and e.pooling is None]
+        if not single:
+            return
+        units = int(self.rng.integers(1, cell.width + 1))
+        start = int(self.rng.integers(cell.width - units + 1))
+        field, table = single[0].fields[0], self.array(len(single[0].table), units)
+        self.add(RowProduct(f"tower_{name}/value", (cell.name, start), field, table))
+        self.add(Output(f"task/{name}", name, f"tower_{name}/value", "identity"))
 
     def product(self, name) -> None:
         first, *others = [node for node in self.nodes if isinstance(node, Output)]

@@ -10,7 +10,10 @@ from tests.support.training_data import LIGHT, SCHEMA, config, rows, write
 
 pytestmark = pytest.mark.keras
 
-HEADS = [{"transform": "log"}, {"head": "wlr"}, {"head": "cread"}, {"head": "ziln"}]
+HEADS = [
+    {"transform": "log"}, {"head": "wlr"}, {"head": "cread"}, {"head": "ziln"},
+    {"head": "d2q", "duration": "amount"},
+]  # fmt: skip
 SIZES = {"train": 2000, "eval": 500}
 SEEDED = {"epochs": 2, "seed": 3}
 

@@ -10,7 +10,14 @@ import numpy as np
 from mtl_tf import layers
 from mtl_tf.compiler.capture.registry import capture_layer
 from mtl_tf.compiler.capture.tracer import Tracer
-from mtl_tf.compiler.capture.values import Value, Vector, vector_of
+from mtl_tf.compiler.capture.values import (
+    Input,
+    NotCapturableError,
+    Value,
+    Vector,
+    vector_of,
+)
+from mtl_tf.compiler.ir import nodes as n
 
 
 @capture_layer.register(layers.ScaledValue)
@@ -62,6 +69,29 @@ def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
     base = np.array(layer.values[:1], np.float32)
     value = tracer.affine(_named(layer, vector, "value"), [(exceeded, widths, None)], base)
     tracer.scales[value.parts[0]] = layer.scale
+    return value
+
+
+@capture_layer.register(layers.DurationQuantile)
+def _(layer: Any, inputs: Any, tracer: Tracer) -> Value:
+    """q_0 + Σ_j (q_j − q_{j−1}) · clip(L u − j + 1, 0, 1), with relu6(6 x) = 6 clip(x, 0, 1)."""
+    outputs, group = inputs
+    vector, parts = vector_of(outputs), layer.parts
+    if not isinstance(group, Input):
+        raise NotCapturableError
+    zero, one = np.zeros(1, np.float32), np.ones((1, 1), np.float32)
+    name = _named(layer, vector, "rank")
+    rank = tracer.affine(name, [(vector, one, None)], zero, "sigmoid")
+    slopes = np.array([[0, *[6 * parts] * parts]], np.float32)
+    starts = np.array([6, *(-6 * step for step in range(parts))], np.float32)
+    name = _named(layer, vector, "passed")
+    passed = tracer.affine(name, [(rank, slopes, None)], starts, "relu6")
+    quantiles = np.array(layer.quantiles)
+    widths = np.diff(quantiles, axis=1)
+    table = n.Weight((np.column_stack([quantiles[:, 0], widths]) / 6).astype(np.float32))
+    name = tracer.name(_named(layer, vector, "value"))
+    value = tracer.add(n.RowProduct(name, (passed.parts[0], 0), group.name, table))
+    tracer.scales[name] = max(1.0, parts * float(widths.max()) / 4)  # dŷ/dz at most
     return value
 
 

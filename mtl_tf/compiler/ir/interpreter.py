@@ -121,6 +121,14 @@ def _(node: n.Mixture, values: Values, features: Values, count: int) -> Array:
 
 
 @value_of.register
+def _(node: n.RowProduct, values: Values, features: Values, count: int) -> Array:
+    ids = features[node.field].astype(np.int64)
+    _check_ids(node.field, ids, len(node.table), 0)
+    rows = node.table.float64()[ids]
+    return (rows * _at(values, node.source, rows.shape[1])).sum(axis=1, keepdims=True)
+
+
+@value_of.register
 def _(node: n.Broadcast, values: Values, features: Values, count: int) -> Array:
     return np.repeat(values[node.source], count, axis=0)
 

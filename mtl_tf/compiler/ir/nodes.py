@@ -23,6 +23,7 @@ from mtl_tf.compiler.ir.lookup_nodes import (
 )
 from mtl_tf.compiler.ir.masked_table import MaskedTable
 from mtl_tf.compiler.ir.node import Node, Relocate, UnitRef
+from mtl_tf.compiler.ir.row_product import RowProduct
 from mtl_tf.compiler.ir.weights import Array, Weight
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Output",
     "ProjectedLookup",
     "ProjectedTerm",
+    "RowProduct",
     "UnitRef",
     "Weight",
     "lookups_in",

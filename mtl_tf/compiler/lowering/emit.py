@@ -250,5 +250,7 @@ def _parts_read(node: n.Node) -> list[Part]:
     if isinstance(node, n.Mixture):
         experts = _merged(node.experts, node.units)
         return experts + _merged(node.gates, len(node.experts))
+    if isinstance(node, n.RowProduct):
+        return [node.part]
     edges = node.edges if isinstance(node, n.Affine) else ()
     return [_part_of(edge) for edge in edges if edge.is_matrix]

@@ -43,6 +43,18 @@ def _(node: n.ProjectedLookup, emitter: Emitter) -> Tensor:
 
 
 @emit.register
+def _(node: n.RowProduct, emitter: Emitter) -> Tensor:
+    engine = emitter.engine
+    ids = emitter.features[node.field]
+    if emitter.check_ids:
+        sizes = engine.constant(f"{node.name}/sizes", np.array(len(node.table), np.int32))
+        ids = engine("assert_in_range", ids, sizes, None)
+    rows = engine("gather", engine.weight(node.table), ids)
+    products = engine("multiply", rows, emitter.part(node.part))
+    return engine("reshape", engine("sum", products, 1), (-1, 1))
+
+
+@emit.register
 def _(node: n.Numeric, emitter: Emitter) -> Tensor:
     engine, count, flat = emitter.engine, len(node.fields), node.dim == 1
     x, shape = _side_by_side(node.fields, emitter), (-1,) if flat else (count, node.dim)

@@ -20,6 +20,7 @@ from mtl_tf.compiler.ir.nodes import (
     Opaque,
     Output,
     ProjectedLookup,
+    RowProduct,
     UnitRef,
     Weight,
 )
@@ -144,6 +145,11 @@ class _Splitter:
         rest = [edge for edge in edges if edge.source not in self.per_request]
         rest.append(Edge(self.rows_of(row.name), ones))
         self.add(replace(node, edges=tuple(rest), bias=Weight(np.zeros_like(node.bias.array))))
+
+    @split.register
+    def _(self, node: RowProduct) -> None:
+        is_row = self.per_request.issuperset(node.inputs) and node.field in self.context
+        self.add(node if is_row else node.relocated(self.place))
 
     @split.register
     def _(self, node: Mixture) -> None:
