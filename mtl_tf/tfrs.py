@@ -15,7 +15,7 @@ from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.errors import UserError
 from mtl_tf.models import build_model
 from mtl_tf.ranker.losses import losses_for
-from mtl_tf.schema import Task
+from mtl_tf.schema import NegativeSampling, Task
 from mtl_tf.transform import LabelStatistics
 
 if not LEGACY:
@@ -46,6 +46,7 @@ class MultiTaskRanker(tfrs.models.Model):
         tasks: the schema's tasks, with their loss weights w_k.
         config: the `model` part of the configuration, such as `mtl_tf.config.MSSM()`.
         labels: by regression task, the distribution of its labels (`DatasetInfo.labels`).
+        sampling: the `negative_sampling` of the dataset's schema.
 
     Attributes: `network`, the Keras model inside, which can be saved and exported;
     `rankings`, the `Ranking` by task name.
@@ -71,11 +72,12 @@ class MultiTaskRanker(tfrs.models.Model):
         tasks: Sequence[Task],
         config: Any,
         labels: Mapping[str, LabelStatistics] | None = None,
+        sampling: NegativeSampling | None = None,
         name: str = "multi_task_ranker",
     ):
         super().__init__(name=name)
         self.network = build_model(transform_or_features, tasks, config, labels)
-        losses, self.task_weights = losses_for(tasks, self.network)
+        losses, self.task_weights = losses_for(tasks, self.network, sampling)
         self.rankings = {
             task.name: tfrs.tasks.Ranking(
                 loss=losses[task.name],
