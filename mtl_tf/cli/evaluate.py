@@ -31,6 +31,7 @@ _Metrics = Mapping[str, Mapping[str, float]]
     help="Show 95 % intervals of this many bootstrap replicates, such as 200.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--uncalibrated", is_flag=True, help="Measure the scores before calibration.")
 @click.option("--json", "json_file", help="Also write the figures to this file, as JSON.")
 def command(
     run: str,
@@ -40,6 +41,7 @@ def command(
     segments: Sequence[str],
     bootstrap: int | None,
     seed: int,
+    uncalibrated: bool,
     json_file: str | None,
 ) -> None:
     """Measure RUN on one split: ranking, loss and calibration per task, and per segment."""
@@ -58,6 +60,7 @@ def command(
         segments=segments or None,
         bootstrap=bootstrap or 0,
         seed=seed,
+        uncalibrated=uncalibrated,
     )
     print_evaluation(f"{run} on {split}", evaluation)
     if target:

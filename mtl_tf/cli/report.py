@@ -50,6 +50,7 @@ def print_report(report: Report) -> None:
             ("share of the allowed difference", f"{parity['of_limit']:.0%}"),
             ("fields not used by any task", ", ".join(dropped) or "none"),
             *_table_rows(report.get("tables", {})),
+            ("calibrated tasks", ", ".join(report.get("calibration", {})) or "none"),
         ],
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 import pydantic.dataclasses
 
+from mtl_tf.config.calibration import Calibration
 from mtl_tf.config.evaluation import Evaluation
 from mtl_tf.config.model import MSSM, STRICT, Model
 from mtl_tf.config.renamed import WRITTEN_BY_PROGRAM
@@ -18,7 +19,7 @@ from mtl_tf.errors import UserError, validation_sentence
 from mtl_tf.schema import Schema
 from mtl_tf.schema.base import refuse_unknown
 
-PARTS = ("model", "training", "evaluation")
+PARTS = ("model", "training", "evaluation", "calibration")
 """The parts of a configuration beside the schema's own entries."""
 
 
@@ -33,6 +34,7 @@ class Config:
     model: Model = MSSM()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    calibration: Calibration = Calibration()
 
     @pydantic.model_validator(mode="after")
     def _fields_can_part_rows(self) -> Config:

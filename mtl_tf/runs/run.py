@@ -12,11 +12,13 @@ from mtl_tf.backend.keras import LEGACY, keras
 from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.files import read_json
+from mtl_tf.models.calibrated import calibrated
 from mtl_tf.records import DatasetInfo, dataset, load_info
 from mtl_tf.records.read import translate_read_errors
 from mtl_tf.runs.evaluation import Evaluation, Measurement
 from mtl_tf.runs.evaluator import Evaluator, Metrics
 from mtl_tf.runs.id_field import IdField
+from mtl_tf.runs.platt import Line
 from mtl_tf.transform import FittedTransform
 
 FORMAT = 1
@@ -29,7 +31,9 @@ class Run:
 
     Attributes:
         folder: the run folder.
-        model: the Keras model, with the weights of the best epoch.
+        model: the Keras model, with the weights of the best epoch; calibrated, if training
+            was configured to.
+        uncalibrated: the model as it was trained; `model` itself if it is not calibrated.
         config: the configuration of the training.
         info: the dataset it was trained on, as `dataset.json` describes it.
         details: the content of `run.json`.
@@ -37,9 +41,15 @@ class Run:
 
     folder: Path
     model: keras.Model
+    uncalibrated: keras.Model
     config: Config
     info: DatasetInfo
     details: dict[str, Any]
+
+    @property
+    def calibration(self) -> dict[str, Line]:
+        """By calibrated task, (a, b) of p' = σ(a·logit(p) + b)."""
+        return {task: (a, b) for task, (a, b) in self.details.get("calibration", {}).items()}
 
     @property
     def transform(self) -> FittedTransform:
@@ -59,8 +69,6 @@ def load_run(run: str | Path) -> Run:
         UserError: there is no run, its files are damaged, or it was written by another
             version or with the other Keras.
     """
-    import mtl_tf.models  # noqa: F401  registers the layers
-
     folder = Path(run)
     details = _read(folder)
     if details.get("format") != FORMAT:
@@ -76,9 +84,11 @@ def load_run(run: str | Path) -> Run:
         raise UserError(
             f"{folder}: was trained with Keras {2 if details['keras_2'] else 3}; {fix} to load it"
         )
+    trained, lines = _model(folder / "model.keras"), details.get("calibration", {})
     return Run(
         folder=folder,
-        model=_model(folder / "model.keras"),
+        model=calibrated(trained, lines) if lines else trained,
+        uncalibrated=trained,
         config=Config.from_json(details["config"], str(folder / "run.json")),
         info=load_info(folder),
         details=details,
@@ -116,6 +126,7 @@ def evaluate_in_detail(
     segments: Sequence[str] | None = None,
     bootstrap: int = 0,
     seed: int = 0,
+    uncalibrated: bool = False,
 ) -> Evaluation:
     """Return the metrics of a split overall and by segment, with intervals if asked for.
 
@@ -127,6 +138,7 @@ def evaluate_in_detail(
         segments: fields for each of whose values to measure; by default the configuration's.
         bootstrap: replicates of the bootstrap for 95 % intervals; 0 for none.
         seed: of the bootstrap.
+        uncalibrated: measure the scores as they were before calibration.
 
     Raises:
         UserError: as `evaluate`; or a field that is unknown or has not one id per row.
@@ -146,7 +158,8 @@ def evaluate_in_detail(
     )
     batches = dataset(data, split, _BATCH_SIZE, shuffle=False)
     with translate_read_errors(data):
-        evaluator = Evaluator(loaded.model, batches, measurement.tasks)
+        model = loaded.uncalibrated if uncalibrated else loaded.model
+        evaluator = Evaluator(model, batches, measurement.tasks)
         predictions = evaluator.predict(measurement.fields)
     return measurement.of(predictions)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mtl_tf.config import Config
 from mtl_tf.errors import UserError
 from mtl_tf.records import DatasetInfo
 from mtl_tf.schema import Schema
@@ -76,6 +77,15 @@ def check_labels(schema: Schema, info: DatasetInfo) -> None:
         f"{info.folder}: expected at least one task with a `weight` above 0 and labels in split "
         f"`train`. Received: {found}; give a task a weight, or check where its label is read"
     )
+
+
+def check_calibration(config: Config, info: DatasetInfo) -> None:
+    """Raise `UserError` if there are no validation rows to calibrate on."""
+    if config.calibration.method != "none" and not trained_tasks(config.schema, info, "eval"):
+        raise UserError(
+            f"{info.folder}: expected labels in split `eval`, on which `calibration` is fitted. "
+            "Received: none; preprocess the data with a share for `eval`, or remove `calibration`"
+        )
 
 
 def features_for(schema: Schema, info: DatasetInfo) -> tuple[Feature, ...]:

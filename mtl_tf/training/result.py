@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mtl_tf.files import write_json
 from mtl_tf.records import DatasetInfo
 from mtl_tf.runs.evaluator import Metrics
 from mtl_tf.runs.metrics import COUNTS
+from mtl_tf.runs.platt import Line
 from mtl_tf.runs.run import FORMAT
 from mtl_tf.training.fingerprint import dataset_sha256
 
@@ -32,12 +34,15 @@ class TrainedModel:
         metrics: by task, on the validation rows; empty without any.
         best_epoch: the epoch of the weights, counted from 1.
         epochs: the logs of each epoch.
+        calibration: by task that is calibrated, (a, b) of `mtl_tf.runs.platt`, with which
+            `metrics` were measured.
     """
 
     model: keras.Model
     metrics: Metrics
     best_epoch: int
     epochs: tuple[dict[str, float], ...]
+    calibration: Mapping[str, Line] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ def _run_json(
         "parameters": trained.model.count_params(),
         "best_epoch": trained.best_epoch,
         "metrics": trained.metrics,
+        "calibration": dict(trained.calibration),
         "epochs": [{"epoch": i, **epoch} for i, epoch in enumerate(trained.epochs, start=1)],
         "seconds": seconds,
     }

@@ -12,7 +12,7 @@ from mtl_tf.records import DatasetInfo, load_info
 from mtl_tf.records.read import translate_read_errors
 from mtl_tf.training.checkpoint import CheckpointFile
 from mtl_tf.training.data import TrainingData
-from mtl_tf.training.dataset_check import check_labels, check_schema
+from mtl_tf.training.dataset_check import check_calibration, check_labels, check_schema
 from mtl_tf.training.distribution import Cluster
 from mtl_tf.training.fingerprint import fingerprint
 from mtl_tf.training.prepare import Workspace
@@ -80,4 +80,5 @@ def _checked_info(config: Config, data: str | Path) -> DatasetInfo:
     info.split("train")
     check_schema(config.schema, info)
     check_labels(config.schema, info)
+    check_calibration(config, info)
     return info

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtl_tf.runs.evaluator import Evaluator
+from mtl_tf.models.calibrated import calibrated
+from mtl_tf.runs.evaluator import Evaluator, Metrics
+from mtl_tf.runs.platt import Line, fit_platt
 from mtl_tf.training.callback_order import callbacks_for
 from mtl_tf.training.checkpoint import unreadable
 from mtl_tf.training.data import TrainingData
@@ -97,13 +99,24 @@ def _trained_model(setup: TrainingSetup) -> TrainedModel:
     data, epochs = setup.data, setup.progress.epochs
     if data.validated:
         model = _best_model(setup)
-        metrics = Evaluator(model, data.evaluation, data.tasks, data.group)()
+        metrics, lines = _measured(model, data)
     else:
-        model, metrics = new_model(data), {}
+        model, metrics, lines = new_model(data), {}, {}
         model.set_weights(setup.model.get_weights())
     for layer in (*gates_of(model), *masks_of(model)):
         layer.unfreeze()
-    return TrainedModel(model, metrics, setup.best.index_of_best(epochs) + 1, tuple(epochs))
+    best = setup.best.index_of_best(epochs) + 1
+    return TrainedModel(model, metrics, best, tuple(epochs), lines)
+
+
+def _measured(model: Any, data: TrainingData) -> tuple[Metrics, dict[str, Line]]:
+    """Return the metrics of the kept model on the validation rows, and its calibration."""
+    evaluator = Evaluator(model, data.evaluation, data.tasks, data.group)
+    if data.config.calibration.method == "none":
+        return evaluator(), {}
+    lines = fit_platt(data.tasks, evaluator.predict())
+    evaluator = Evaluator(calibrated(model, lines), data.evaluation, data.tasks, data.group)
+    return evaluator(), lines
 
 
 def _best_model(setup: TrainingSetup) -> Any:

@@ -62,6 +62,10 @@ def build_report(
                 "keras": keras.__version__,
             },
             "rows_per_request": compiled.rows_per_request,
+            "calibration": {
+                task: {"method": "platt", "scale": a, "offset": b}
+                for task, (a, b) in compiled.calibration.items()
+            },
             **_scores(verified),
             **_sizes(verified, versions),
             "latency_ms": _latency(versions, latency_seconds),

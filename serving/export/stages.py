@@ -48,6 +48,7 @@ class Compiled:
         plan: the optimized plan.
         passes: one report per pass.
         rows_per_request: the batch size that the plan is optimized for; None for all sizes.
+        calibration: by task whose probability is calibrated, (a, b) of σ(a·z + b).
     """
 
     model: keras.Model
@@ -57,6 +58,7 @@ class Compiled:
     plan: Plan
     passes: Sequence[Any]
     rows_per_request: int | None
+    calibration: Mapping[str, tuple[float, float]]
 
     @property
     def fields(self) -> list[str]:
@@ -140,7 +142,10 @@ def compile_run(
     if tasks is not None:  # both sides of every comparison answer the same tasks
         model = keras.Model(model.input, {task: model.output[task] for task in plan.tasks})
         trained = capture(model)
-    return Compiled(model, run.transform, schema, trained, plan, reports, rows_per_request)
+    calibration = {t: ab for t, ab in getattr(run, "calibration", {}).items() if t in plan.tasks}
+    return Compiled(
+        model, run.transform, schema, trained, plan, reports, rows_per_request, calibration
+    )
 
 
 def check(compiled: Compiled, rows: ProbeRows, dtype: str, max_score_error: float) -> Checked:

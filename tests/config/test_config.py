@@ -75,7 +75,8 @@ def test_anchors_and_merges_work(tmp_path):
 
 FAILURES = [
     (shop(modle={}), "unknown option `modle`. Did you mean `model`? Options here: name, fields, "
-     "tasks, key, missing_values, split, negative_sampling, model, training, evaluation"),
+     "tasks, key, missing_values, split, negative_sampling, model, training, evaluation, "
+     "calibration"),
     (shop(fields=[{"name": "country"}]), "field `country`: `kind` is required but not given"),
     (shop(model=None), "model: expected a mapping of options. Received: None"),
     (shop(model=["mssm"]), "model: expected a mapping of options. Received: ['mssm']"),
