@@ -11,8 +11,13 @@ from mtl_tf.config.loss_weighting import FixedWeights, LossWeighting
 from mtl_tf.config.renamed import is_written_by_program
 from mtl_tf.schema.base import StrictModel
 
-_FORMER = {"keep": "objective", "reset_tables": "never"}
-"""What versions did that did not have these options."""
+FORMER_DEFAULTS = {
+    "keep": "objective",
+    "reset_tables": "never",
+    "table_optimizer": "auto",
+    "table_learning_rate": 0.03,
+}
+"""Defaults of the versions that did not have `keep` and `reset_tables`."""
 
 _ALWAYS_WRITTEN = {"epochs", "batch_size", "learning_rate", "patience", "seed"}
 
@@ -32,14 +37,14 @@ class Training(StrictModel):
             `learning_rate`, because these variables move far, and a step of Adam is about
             as long as its rate, whatever the penalty.
         mask_learning_rate: for the field masks (g).
-        table_optimizer: for the embedding tables: `adam` as for all other variables;
-            `row_adagrad`, row-wise Adagrad, which updates only the rows of a batch; `auto`
-            takes the latter where all tables of one width together have 65,536 rows or
-            more, so that the time of a step does not depend on the vocabulary.
+        table_optimizer: for the embedding tables: `row_adagrad`, row-wise Adagrad, which
+            updates only the rows of a batch; `adam` as for all other variables; `auto`
+            takes the former where all tables of one width together have 65,536 rows or
+            more, else the latter, as earlier versions did.
         table_learning_rate: of row-wise Adagrad.
         reset_tables: give embedding tables new initial values before each epoch but the
-            first, while the other layers train on: `epoch` all tables, `auto` those whose
-            ids occur rarely, `never` none (see `mtl_tf.training.table_reset`).
+            first, while the other layers train on: `epoch` always, `never`, or `auto` if
+            most of their rows are ids that occur rarely (see `mtl_tf.training.table_reset`).
         loss_weighting: how the tasks' losses are combined (see `mtl_tf.ranker.loss_weighting`).
         keep: which epoch's weights to keep, by the validation rows: `loss`, that of the
             smallest Σ w_k L_k; `objective`, with the penalties of gates and masks added;
@@ -69,9 +74,9 @@ class Training(StrictModel):
     learning_rate: float = _F(default=1e-3, gt=0, allow_inf_nan=False)
     gate_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
     mask_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
-    table_optimizer: Literal["auto", "adam", "row_adagrad"] = "auto"
-    table_learning_rate: float = _F(default=0.03, gt=0, allow_inf_nan=False)
-    reset_tables: Literal["auto", "epoch", "never"] = "never"
+    table_optimizer: Literal["auto", "adam", "row_adagrad"] = "row_adagrad"
+    table_learning_rate: float = _F(default=0.1, gt=0, allow_inf_nan=False)
+    reset_tables: Literal["auto", "epoch", "never"] = "auto"
     loss_weighting: LossWeighting = FixedWeights()
     keep: Literal["loss", "auc", "objective"] | TaskWeights = "loss"
     patience: int = _F(default=2, ge=1)
@@ -88,7 +93,7 @@ class Training(StrictModel):
     def _as_it_was_written(cls, data: Any, info: pydantic.ValidationInfo) -> Any:
         """Keep the behavior of the version that wrote a whole, older configuration."""
         if is_written_by_program(info) and isinstance(data, dict) and set(data) >= _ALWAYS_WRITTEN:
-            return {**_FORMER, **data}
+            return {**FORMER_DEFAULTS, **data}
         return data
 
     @pydantic.model_validator(mode="after")

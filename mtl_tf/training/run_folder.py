@@ -15,7 +15,7 @@ from mtl_tf.training.checkpoint import STATE_FILE, NotResumable
 from mtl_tf.training.fingerprint import difference
 
 BEST_WEIGHTS = Path("checkpoints") / "best.weights.h5"
-_FINGERPRINT_FILE = "made_of.json"
+FINGERPRINT_FILE = "made_of.json"
 _LOCK_FILE = "lock"
 
 
@@ -59,7 +59,7 @@ def staged_run(target: Path, fingerprint: Mapping[str, Any], restart: bool) -> I
         finally:
             if made is None and not (folder / STATE_FILE).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
-        for name in (_FINGERPRINT_FILE, STATE_FILE, _LOCK_FILE):  # of unfinished runs only
+        for name in (FINGERPRINT_FILE, STATE_FILE, _LOCK_FILE):  # of unfinished runs only
             (made / name).unlink(missing_ok=True)
         if made != target:
             raise UserError(
@@ -85,11 +85,11 @@ def _prepare(target: Path, folder: Path, fingerprint: Mapping[str, Any], restart
     """Empty the folder, or check that the unfinished training in it is the one asked for."""
     if restart or not (folder / STATE_FILE).is_file():
         _empty(folder)
-        write_json(folder / _FINGERPRINT_FILE, fingerprint)
+        write_json(folder / FINGERPRINT_FILE, fingerprint)
         return
     remove_temporary_files(folder)
     remove_temporary_files(folder / BEST_WEIGHTS.parent)
-    before = read_json(folder / _FINGERPRINT_FILE, "start again with `--restart`")
+    before = read_json(folder / FINGERPRINT_FILE, "start again with `--restart`")
     changed = difference(before, fingerprint)
     if changed:
         raise UserError(

@@ -24,27 +24,30 @@ from mtl_tf.layers import FieldEmbedding
 from mtl_tf.training.checkpoint import TrainingProgress
 from mtl_tf.training.id_counts import IdCounts, occurrences_per_id
 
-RARE = 100
-"""Occurrences per id and epoch below which `reset_tables: auto` resets a table."""
+RARE = 30
+"""Occurrences per id and epoch below which `reset_tables: auto` calls a table's ids rare."""
 
 
 def tables_to_reset(option: str, counts: IdCounts) -> tuple[str, ...]:
     """Return the names of the tables that `reset_tables` resets at each epoch.
 
     Args:
-        option: `epoch`, all tables; `never`; or `auto`, those whose ids occur fewer than
-            `RARE` times each, in the mean over the ids that do.
+        option: `epoch`, all tables; `never`, none; or `auto`, all if most rows are of tables
+            whose ids occur fewer than `RARE` times each, in the mean over the ids that do.
         counts: how often each id occurs in the training rows.
 
     Example:
     >>> counts = {"user": np.array([3, 2, 0]), "country": np.array([900, 100])}
     >>> tables_to_reset("auto", counts)
-    ('user',)
+    ('user', 'country')
     """
-    if option == "never":
-        return ()
-    limit = RARE if option == "auto" else np.inf
-    return tuple(name for name, of_table in counts.items() if occurrences_per_id(of_table) < limit)
+    rows = sum(len(of_table) for of_table in counts.values())
+    rare = sum(len(of_table) for of_table in counts.values() if _is_rare(of_table))
+    return tuple(counts) if option == "epoch" or (option == "auto" and 2 * rare > rows) else ()
+
+
+def _is_rare(counts: np.ndarray[Any, Any]) -> bool:
+    return occurrences_per_id(counts) < RARE
 
 
 class ResetTables(keras.callbacks.Callback):

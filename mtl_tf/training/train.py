@@ -15,6 +15,7 @@ from mtl_tf.training.data import TrainingData
 from mtl_tf.training.dataset_check import check_calibration, check_labels, check_schema
 from mtl_tf.training.distribution import Cluster
 from mtl_tf.training.fingerprint import fingerprint
+from mtl_tf.training.former_defaults import with_former_defaults
 from mtl_tf.training.prepare import Workspace
 from mtl_tf.training.progress import Display
 from mtl_tf.training.result import RunResult
@@ -65,6 +66,8 @@ def train(
     run = Path(run)
     if os.path.lexists(run):
         raise UserError(f"{run}: already exists; name another run folder or remove this one")
+    if not restart:
+        config = with_former_defaults(config, staging_path(run))
     info = _checked_info(config, data)
     chief = cluster.chief
     made = staged_run(run, fingerprint(config, info), restart) if chief else cluster.scratch()

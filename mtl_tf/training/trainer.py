@@ -54,6 +54,8 @@ def fit(setup: TrainingSetup) -> TrainedModel:
         display.print(f"resuming epoch {progress.epoch + 1}, step {progress.step:,}")
     elif warning := dominance(first_losses(setup.model, data)):
         display.print(f"warning: {warning}")
+    if data.reset_tables:
+        display.print("`reset_tables`: the embedding tables start anew in each epoch")
     with display.live():
         callbacks = callbacks_for(setup)
         epochs = data.config.training.epochs

@@ -31,6 +31,6 @@ def test_resuming_with_other_defaults_is_a_named_difference():
     now = Config.from_json({"schema": SCHEMA}).to_json()
     del now["training"]["save_steps"], now["evaluation"]["segments"]
     before = _written_before()
-    assert difference(before, now) == "`training.keep` was objective, now loss"
+    assert difference(before, now) == "`training.reset_tables` was never, now auto"
     now["training"] |= {"keep": "objective", "reset_tables": "never"}
     assert difference(before, now) is None

@@ -60,10 +60,11 @@ def _steps(seed, number=4, count=12, highest=ROWS):
     ]
 
 
+@pytest.mark.parametrize("count", [ROWS - 2, ROWS + 5], ids=["by_rows", "whole"])
 @pytest.mark.parametrize("jit", [False, True])
-def test_duplicates_are_summed_before_the_update(jit):
+def test_duplicates_are_summed_before_the_update(jit, count):
     table = np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
-    steps = _steps(2)
+    steps = _steps(2, count=count)
     np.testing.assert_allclose(
         _trained(table, steps, jit), _oracle(table, steps, 0.1), rtol=1e-5, atol=1e-6
     )
@@ -82,10 +83,11 @@ def test_any_ids(ids):
     np.testing.assert_allclose(found, _oracle(table, steps, 0.1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [ROWS - 2, ROWS + 5], ids=["by_rows", "whole"])
 @pytest.mark.parametrize("jit", [False, True])
-def test_rows_outside_the_batch_keep_their_bits(jit):
+def test_rows_outside_the_batch_keep_their_bits(jit, count):
     table = np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
-    found = _trained(table, _steps(3, highest=4), jit)
+    found = _trained(table, _steps(3, number=8, count=count, highest=4), jit)
     assert found[4:].tobytes() == table[4:].tobytes()
     assert (found[:4] != table[:4]).all()
 

@@ -26,6 +26,7 @@ ONLY_CPU = {"CUDA_VISIBLE_DEVICES": ""}
 # in every epoch.
 TRAININGS = {
     "plain": {},
+    "reset": {"reset_tables": "epoch"},
     "gradnorm": {"loss_weighting": {"method": "gradnorm"}, "memory_mib": 0},
     "pcgrad": {"loss_weighting": {"method": "pcgrad"}, "table_optimizer": "row_adagrad"},
 }

@@ -15,6 +15,12 @@ pytestmark = pytest.mark.keras
 
 FORMER_NAMES = {"penalty_scale": "pressure", "frozen_value": "held"}
 OPTIONS = ({"gates": {"target_sparsity": 0.4}}, {"epochs": 2, "save_steps": 10})
+FORMER_DEFAULTS = {
+    "keep": "objective",
+    "reset_tables": "never",
+    "table_optimizer": "auto",
+    "table_learning_rate": 0.03,
+}
 
 
 def _as_written_before(folder):
@@ -22,6 +28,7 @@ def _as_written_before(folder):
     made_of = json.loads((folder / "made_of.json").read_text())
     gates = made_of["model"]["gates"]
     gates["target_closed"] = gates.pop("target_sparsity")
+    del made_of["training"]["keep"], made_of["training"]["reset_tables"]
     (folder / "made_of.json").write_text(json.dumps(made_of))
     with np.load(folder / "state.npz") as saved:
         arrays = dict(saved)
@@ -39,7 +46,8 @@ def _as_written_before(folder):
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed_bit_for_bit(tmp_path, monkeypatch):
     data = write(tmp_path / "dataset", {"train": 2000, "eval": 300})
-    whole = train(config(*OPTIONS), data, tmp_path / "whole", progress=False)
+    former = config(OPTIONS[0], OPTIONS[1] | FORMER_DEFAULTS)
+    whole = train(former, data, tmp_path / "whole", progress=False)
     save = CheckpointFile.save
 
     def save_and_stop(self, progress, model):
@@ -49,9 +57,10 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed_bit_for_bit(tmp_path, mon
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(CheckpointFile, "save", save_and_stop)
-        train(config(*OPTIONS), data, tmp_path / "run", progress=False)
+        train(former, data, tmp_path / "run", progress=False)
     _as_written_before(tmp_path / ".run.partial")
     keras.backend.clear_session()
+    # today's defaults, which differ: what is not set is as the run was started
     resumed = train(config(*OPTIONS), data, tmp_path / "run", progress=False)
     assert resumed.metrics == whole.metrics
     for a, b in zip(*(load_run(x.run).model.get_weights() for x in (resumed, whole)), strict=True):

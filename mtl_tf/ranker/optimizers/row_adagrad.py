@@ -27,7 +27,9 @@ def apply_row_adagrad(table: Any, gradient: Any, rate: Any, scratch: Any, sums: 
 
     Args:
         table: variable `(rows, width)`.
-        gradient: `tf.IndexedSlices`, which may hold duplicates, or a dense gradient.
+        gradient: `tf.IndexedSlices`, which may hold duplicates, or a dense gradient. Slices
+            of as many positions as the table has rows are summed to a dense one, which is
+            cheaper.
         rate: the learning rate.
         scratch: a variable `(rows,)` of integers; its values before are ignored.
         sums: s, a variable `(rows,)`.
@@ -35,8 +37,8 @@ def apply_row_adagrad(table: Any, gradient: Any, rate: Any, scratch: Any, sums: 
     Reference: Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning and
     Stochastic Optimization", JMLR 2011, with one s per row, as DLRM and FBGEMM have it.
     """
-    if not isinstance(gradient, tf.IndexedSlices):
-        values = tf.cast(gradient, table.dtype)
+    if not isinstance(gradient, tf.IndexedSlices) or _has_fewer_rows(table, gradient):
+        values = tf.cast(tf.convert_to_tensor(gradient), table.dtype)
         sums.assign_add(tf.reduce_mean(tf.square(values), axis=1))
         table.assign_sub(rate * _direction(values, sums.read_value()))
         return
@@ -49,6 +51,12 @@ def apply_row_adagrad(table: Any, gradient: Any, rate: Any, scratch: Any, sums: 
     new_rows = table.sparse_read(rows) - rate * _direction(values, new_sums)
     sums.scatter_update(tf.IndexedSlices(new_sums, rows))
     table.scatter_update(tf.IndexedSlices(new_rows, rows))
+
+
+def _has_fewer_rows(table: Any, gradient: tf.IndexedSlices) -> bool:
+    """Return True if a sum over the whole table costs less than the gradient's own rows."""
+    positions = gradient.values.shape[0]
+    return positions is not None and table.shape[0] <= positions
 
 
 def _direction(values: Any, sums: Any) -> Any:
