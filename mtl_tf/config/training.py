@@ -48,7 +48,8 @@ class Training(StrictModel):
         loss_weighting: how the tasks' losses are combined (see `mtl_tf.ranker.loss_weighting`).
         keep: which epoch's weights to keep, by the validation rows: `loss`, that of the
             smallest Σ w_k L_k; `objective`, with the penalties of gates and masks added;
-            `auc`, of the largest mean AUC of the binary tasks, by their weights; or weights
+            `auc`, of the largest mean AUC of the binary tasks, by their weights; `gauc`, of
+            that of the AUC within the groups of `evaluation.group`; or weights
             by task, such as `{like: 4}`, of the smallest Σ weight · L_k. Of epochs that
             differ by less than 0.1 % the one with the smallest objective is kept.
         patience: epochs without improvement on the validation rows before training stops.
@@ -78,7 +79,7 @@ class Training(StrictModel):
     table_learning_rate: float = _F(default=0.1, gt=0, allow_inf_nan=False)
     reset_tables: Literal["auto", "epoch", "never"] = "auto"
     loss_weighting: LossWeighting = FixedWeights()
-    keep: Literal["loss", "auc", "objective"] | TaskWeights = "loss"
+    keep: Literal["loss", "auc", "gauc", "objective"] | TaskWeights = "loss"
     patience: int = _F(default=2, ge=1)
     seed: int = _F(default=0, ge=0, lt=2**32)
     jit_compile: bool = True

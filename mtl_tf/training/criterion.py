@@ -16,23 +16,32 @@ Criterion = Mapping[tuple[str, ...], float]
 BY_LOSS: Criterion = {("val_loss",): 1.0}
 
 
-def criterion_for(keep: Any, tasks: Sequence[Task], info: DatasetInfo) -> Criterion:
+def criterion_for(
+    keep: Any, tasks: Sequence[Task], info: DatasetInfo, group: str | None = None
+) -> Criterion:
     """Return the criterion that `training.keep` of a configuration asks for.
 
     Args:
         keep: `loss`, Σ w_k L_k on the validation rows; `objective`, the same with the
             penalties of gates and masks; `auc`, the mean AUC of the binary tasks by their
-            weights; or weights by task, for Σ weight · L_k.
+            weights, and `gauc` that of the AUC within groups; or weights by task, for
+            Σ weight · L_k.
         tasks: the tasks of the schema.
         info: the dataset; only tasks with both classes in its `eval` rows have an AUC.
+        group: the field of the groups, if the configuration names one.
 
     Raises:
-        UserError: a task that is not in the schema, or no task has an AUC.
+        UserError: a task that is not in the schema, no task has an AUC, or no groups.
     """
     if isinstance(keep, Mapping):
         return _losses(keep, {task.name: task for task in tasks})
-    if keep == "auc":
-        return _ranking("auc", tasks, info)
+    if keep == "gauc" and group is None:
+        raise UserError(
+            "`training.keep: gauc` needs `evaluation.group`, the field of the groups, such as "
+            "`user_id`; name it, or use `keep: auc`"
+        )
+    if keep in ("auc", "gauc"):
+        return _ranking(keep, tasks, info)
     return BY_LOSS if keep == "loss" else {("val_objective",): 1.0}
 
 
@@ -44,9 +53,16 @@ def value(criterion: Criterion, logs: Mapping[str, float]) -> float:
     >>> value(auc, {"val_auc_click": 0.8, "val_auc_buy": 0.6})
     -0.7
     """
-    return sum(
-        weight * next(logs[name] for name in names if name in logs)
-        for names, weight in criterion.items()
+    return sum(weight * _first(names, logs) for names, weight in criterion.items())
+
+
+def _first(names: Sequence[str], logs: Mapping[str, float]) -> float:
+    for name in names:
+        if name in logs:
+            return logs[name]
+    raise UserError(
+        f"`training.keep` needs `{names[-1]}`, which the `eval` rows do not define; use "
+        "`keep: loss`"
     )
 
 

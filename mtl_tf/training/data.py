@@ -97,7 +97,9 @@ class TrainingData:
         """What epochs are compared by, where there are validation rows."""
         if not self.validated:
             return BY_LOSS
-        return criterion_for(self.config.training.keep, self.tasks, self.info)
+        return criterion_for(
+            self.config.training.keep, self.tasks, self.info, self.config.evaluation.group
+        )
 
     @cached_property
     def evaluation(self) -> tf.data.Dataset:

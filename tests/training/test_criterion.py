@@ -21,6 +21,8 @@ LOGS = {
     "val_objective": 2.75,
     "val_auc_click": 0.75,
     "val_auc_like": 0.5,
+    "val_gauc_click": 0.625,
+    "val_gauc_like": 0.75,
     "val_auc_shown": 0.1,
     "val_logloss_like": 0.125,
     "val_mse_watch": 160.0,
@@ -39,12 +41,13 @@ INFO = SimpleNamespace(splits={"eval": EVAL})
         ("loss", 2.5),
         ("objective", 2.75),
         ("auc", -(3 * 0.75 + 0.5) / 4),  # nobody buys here, `shown` has no weight
+        ("gauc", -(3 * 0.625 + 0.75) / 4),
         ({"like": 4.0, "watch": 0.5}, 4 * 0.125 + 0.5 * 4.0),
     ],
     ids=str,
 )
 def test_the_value_of_an_epoch(keep, expected):
-    assert value(criterion_for(keep, TASKS, INFO), LOGS) == pytest.approx(expected)
+    assert value(criterion_for(keep, TASKS, INFO, "user"), LOGS) == pytest.approx(expected)
 
 
 def test_mistakes_are_named():
@@ -52,6 +55,10 @@ def test_mistakes_are_named():
         criterion_for({"likes": 1.0}, TASKS, INFO)
     with pytest.raises(UserError, match=r"`training\.keep: auc` needs a binary task"):
         criterion_for("auc", TASKS[2:], INFO)
+    with pytest.raises(UserError, match=r"`training\.keep: gauc` needs `evaluation\.group`"):
+        criterion_for("gauc", TASKS, INFO)
+    with pytest.raises(UserError, match=r"needs `val_auc_click`, which the `eval` rows do not"):
+        value(criterion_for("auc", TASKS, INFO), {"val_loss": 1.0})
 
 
 def test_a_task_that_was_clearly_better_is_named():
