@@ -54,7 +54,7 @@ def test_a_focal_loss_is_what_training_and_validation_minimize(tmp_path):
     right = np.where(truth["label/click"] == 1, p, 1 - p)
     expected = np.mean(-((1 - right) ** 1.5) * np.log(right))
     assert result.metrics["click"]["loss"] == pytest.approx(expected, rel=1e-4)
-    assert result.metrics["click"]["auc"] > 0.7
+    assert result.metrics["click"]["auc"] > 0.6
     kept = result.epochs[result.best_epoch - 1]
     losses = kept["val_loss_click"] + kept["val_loss_watch"]
     assert kept["val_loss"] == pytest.approx(losses, rel=1e-5)
