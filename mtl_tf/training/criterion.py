@@ -91,7 +91,11 @@ def _ranking(metric: str, tasks: Sequence[Task], info: DatasetInfo) -> Criterion
             "both classes in the `eval` rows; found none. Use `keep: loss`"
         )
     total = sum(weights.values())
-    return {(f"val_{metric}_{name}",): -weight / total for name, weight in weights.items()}
+    # No group of a rare task may have both classes: it has an AUC, but no GAUC.
+    return {
+        tuple(dict.fromkeys((f"val_{metric}_{name}", f"val_auc_{name}"))): -weight / total
+        for name, weight in weights.items()
+    }
 
 
 def _has_two_classes(task: Task, info: DatasetInfo) -> bool:

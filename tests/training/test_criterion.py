@@ -72,3 +72,9 @@ def test_a_task_that_was_clearly_better_is_named():
         "watch was best at epoch 1: MSE 4 instead of 5",
     ]
     assert list(passed_best(logs, 0, TASKS)) == []
+
+
+def test_a_task_without_groups_of_both_classes_counts_by_its_auc():
+    logs = {name: x for name, x in LOGS.items() if name != "val_gauc_like"}
+    criterion = criterion_for("gauc", TASKS, INFO, "user_id")
+    assert value(criterion, logs) == pytest.approx(-(3 * 0.625 + 0.5) / 4)
