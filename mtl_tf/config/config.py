@@ -41,6 +41,16 @@ class Config:
         self.evaluation.check(self.schema)
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _one_target(self) -> Config:
+        gates = getattr(self.model, "gates", None)
+        if self.training.budget and getattr(gates, "target_sparsity", None):
+            raise ValueError(
+                "`training.budget` decides how many gates are closed; remove "
+                "`model.gates.target_sparsity`, or the budget"
+            )
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict, from which `Config.from_json` restores the configuration."""
         parts = {part: getattr(self, part).model_dump(mode="json") for part in PARTS}

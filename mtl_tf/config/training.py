@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field as _F
 
+from mtl_tf.config.budget import Budget
 from mtl_tf.config.loss_weighting import FixedWeights, LossWeighting
 from mtl_tf.config.renamed import is_written_by_program
 from mtl_tf.schema.base import StrictModel
@@ -62,6 +63,9 @@ class Training(StrictModel):
             is also one after each epoch.
         warm_up_epochs: the penalties of gates and masks rise from 0 to their full weight
             during these epochs; may be a fraction.
+        budget: what the exported model may cost, such as `{bytes: 2 MiB}`: the gates that
+            are worth least for what they cost are closed until it fits
+            (`mtl_tf.training.budget`). In place of a `target_sparsity`.
         fine_tune_epochs: in the last epochs gates and masks are frozen, without sampling
             and penalties, and the rest is trained on from the best epoch so far.
 
@@ -88,6 +92,7 @@ class Training(StrictModel):
     save_steps: int = _F(default=2000, ge=1)
     warm_up_epochs: float = _F(default=0.0, ge=0, allow_inf_nan=False)
     fine_tune_epochs: int = _F(default=0, ge=0)
+    budget: Budget | None = None
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -26,8 +26,8 @@ class BestEpoch:
     the noise of the criterion must not select an epoch in which they are still open.
     With a target sparsity only epochs within 5 points of it are compared; as long as there
     are none, the epoch nearest to the target is kept (of equally near ones the one with the
-    smallest criterion), and patience does not count. Without validation rows the
-    last epoch is kept.
+    smallest criterion), and patience does not count; likewise, with a budget, for epochs
+    that miss it by more than 5 %. Without validation rows the last epoch is kept.
 
     Attributes:
         epochs: the maximum number of epochs, fine-tuning included.
@@ -36,6 +36,7 @@ class BestEpoch:
         target: the target sparsity; None for the penalty alone.
         validated: True if the logs hold metrics of validation rows.
         criterion: what epochs are compared by.
+        has_budget: True if the served model has a budget; the logs have `budget_error`.
 
     Example:
     >>> best = BestEpoch(epochs=9, patience=2)
@@ -52,6 +53,7 @@ class BestEpoch:
     target: float | None = None
     validated: bool = True
     criterion: Criterion = field(default_factory=lambda: BY_LOSS)
+    has_budget: bool = False
 
     @classmethod
     def configured(cls, config: Any, validated: bool, criterion: Criterion = BY_LOSS) -> BestEpoch:
@@ -64,6 +66,7 @@ class BestEpoch:
             getattr(gates, "target_sparsity", None),
             validated,
             criterion,
+            training.budget is not None,
         )
 
     def index_of_best(self, logs: Logs) -> int:
@@ -95,6 +98,11 @@ class BestEpoch:
         line = f"kept epoch {best + 1} of {len(logs)}"
         if self._is_eligible(logs[best]):
             return line
+        if self.has_budget:
+            return (
+                f"{line}: it takes {logs[best]['budget_used']:.0%} of the budget; train for more "
+                "`epochs`, or raise `gate_learning_rate`"
+            )
         return (
             f"{line}: sparsity is {logs[best]['gates_closed']:.0%} instead of the target of "
             f"{self.target:.0%}; train for more `epochs`, or raise `gate_learning_rate`"
@@ -126,5 +134,7 @@ class BestEpoch:
         return self._distance(epoch) <= TOLERANCE
 
     def _distance(self, epoch: dict[str, float]) -> float:
+        if self.has_budget:
+            return epoch["budget_error"]
         sparsity = epoch.get("gates_closed")
         return 0.0 if self.target is None or sparsity is None else abs(sparsity - self.target)

@@ -8,10 +8,11 @@ from typing import Any
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.runs.evaluator import Evaluator
+from mtl_tf.training.budget import GateCosts, MeasureBudget
 from mtl_tf.training.callbacks import KeepBest, StopOnNaN, Validation
 from mtl_tf.training.distribution import BroadcastLogs
 from mtl_tf.training.epoch_table import EpochTable
-from mtl_tf.training.gate_schedule import GateSchedule
+from mtl_tf.training.gate_schedule import GateSchedule, connection_gates_of, gates_of
 from mtl_tf.training.loop import SaveCheckpoint
 from mtl_tf.training.prepare import TrainingSetup
 from mtl_tf.training.progress import StepBar, StopClock
@@ -63,7 +64,14 @@ def _reset_tables(setup: TrainingSetup, _: Any) -> Callback | None:
 def _gate_schedule(setup: TrainingSetup, _: Any) -> Callback:
     steps = setup.data.steps
     warm_up = setup.data.config.training.warm_up_epochs * steps
-    return GateSchedule(steps, warm_up, setup.best.target, setup.progress)
+    budget = setup.data.config.training.budget
+    costs = None if budget is None else GateCosts(setup.model, budget, setup.progress)
+    return GateSchedule(steps, warm_up, setup.best.target, setup.progress, costs)
+
+
+def _measure_budget(setup: TrainingSetup, made: Mapping[str, Callback]) -> Callback | None:
+    costs = made["gate_schedule"].costs
+    return None if costs is None else MeasureBudget(costs)
 
 
 def _stop_clock(setup: TrainingSetup, _: Any) -> Callback:
@@ -85,7 +93,10 @@ def _validation(setup: TrainingSetup, _: Any) -> Callback | None:
         return None
     data = setup.data
     evaluator = Evaluator(setup.model, data.evaluation, data.tasks, data.group)
-    return Validation(evaluator, setup.best.target is not None)
+    if setup.best.has_budget:
+        return Validation(evaluator, gates_of(setup.model))
+    asked_for = setup.best.target is not None
+    return Validation(evaluator, connection_gates_of(setup.model) if asked_for else ())
 
 
 def _sharing_log(setup: TrainingSetup, _: Any) -> Callback:
@@ -156,6 +167,12 @@ CALLBACKS: tuple[Place, ...] = (
         why="changes the model, so it comes before everything that measures or saves it",
     ),
     Place(
+        "measure_budget",
+        _measure_budget,
+        after=("gate_schedule", "stop_clock", "close_fields"),
+        why="measures the model as it will be served",
+    ),
+    Place(
         "validation",
         _validation,
         after=("stop_clock", "close_fields"),
@@ -178,7 +195,7 @@ CALLBACKS: tuple[Place, ...] = (
         "tensorboard",
         _tensorboard,
         after=("validation", "sharing_log"),
-        reads=("val_loss", "gates_closed"),
+        reads=("val_loss", "gates_closed", "budget_used"),
         why="writes all logs, which are complete only now",
     ),
     Place(
@@ -191,7 +208,7 @@ CALLBACKS: tuple[Place, ...] = (
         "epoch_table",
         _epoch_table,
         after=("step_bar", "validation", "sharing_log", "stop_on_nan"),
-        reads=("loss", "val_loss", "gates_closed", "seconds"),
+        reads=("loss", "val_loss", "gates_closed", "budget_used", "seconds"),
         why="prints the complete logs",
     ),
     Place(
@@ -204,7 +221,7 @@ CALLBACKS: tuple[Place, ...] = (
         "keep_best",
         _keep_best,
         after=("close_fields", "stop_on_nan", "broadcast_logs"),
-        reads=("val_loss", "val_objective", "gates_closed"),
+        reads=("val_loss", "val_objective", "gates_closed", "budget_error"),
         why="compares the epochs by logs that are the same on every worker",
     ),
     Place(

@@ -6,17 +6,18 @@ import errno
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.files import replacing
+from mtl_tf.layers import HardConcreteGate
 from mtl_tf.runs.evaluator import Evaluator, task_loss
 from mtl_tf.runs.metrics import COUNTS
 from mtl_tf.training.best_epoch import BestEpoch
 from mtl_tf.training.checkpoint import NotResumable, TrainingProgress
-from mtl_tf.training.gate_schedule import connection_gates_of
 
 _HDF5_OVERHEAD = 1 << 20  # bytes, more than HDF5 writes around the weights
 
@@ -25,18 +26,18 @@ class Validation(keras.callbacks.Callback):
     """Adds exact metrics on the validation rows to the logs of each epoch.
 
     `val_<metric>_<task>`, `val_loss` = Σ w_k L_k, and `val_objective` = `val_loss` + the
-    penalties. With a target sparsity those of the connections' gates are left out: they are
-    closed because it was asked for, which does not make an epoch better or worse.
+    penalties. Those of gates that are closed to meet a target or a budget are left out: they
+    are closed because it was asked for, which does not make an epoch better or worse.
 
     Args:
         evaluator: of the model that is trained.
-        has_target: True if gates are closed to a target sparsity.
+        unpenalized: the gates whose penalty is left out.
     """
 
-    def __init__(self, evaluator: Evaluator, has_target: bool = False):
+    def __init__(self, evaluator: Evaluator, unpenalized: Sequence[HardConcreteGate] = ()):
         super().__init__()
         self.evaluator = evaluator
-        self.has_target = has_target
+        self.unpenalized = tuple(unpenalized)
 
     def on_epoch_end(self, epoch, logs=None):
         metrics = self.evaluator()
@@ -46,10 +47,8 @@ class Validation(keras.callbacks.Callback):
                     logs[f"val_{name}_{task}"] = value
         logs["val_loss"] = task_loss(metrics, self.evaluator.tasks)
         logs["val_objective"] = logs["val_loss"] + self.evaluator.penalty
-        if self.has_target:
-            for gate in connection_gates_of(self.model):
-                opened = float(np.sum(gate.open_probability()))
-                logs["val_objective"] -= gate.penalty * opened
+        for gate in self.unpenalized:
+            logs["val_objective"] -= gate.penalty * float(np.sum(gate.open_probability()))
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -48,7 +48,8 @@ class TrainingProgress:
         fine_tuned_from: the number of epochs before fine-tuning, with gates and masks
             frozen, began; None before that.
         seconds: wall time so far, without the time between interruptions.
-        penalty_scale: of the gates that a target sparsity closes (see `GateSchedule`).
+        penalty_scale: of the gates that a target closes (see `GateSchedule`).
+        budget_rest: what no gate costs, as last measured (see `GateCosts`).
     """
 
     step: int = 0
@@ -56,6 +57,7 @@ class TrainingProgress:
     fine_tuned_from: int | None = None
     seconds: float = 0.0
     penalty_scale: float = 1.0
+    budget_rest: float | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainingProgress:

@@ -116,6 +116,8 @@ def _rest(logs: Mapping[str, Any]) -> Iterator[_Column]:
     for kind in closed:
         width = 0 if len(closed) > 1 else len("sparsity") + 1
         yield _Column(f"{kind}_closed", _SPARSITIES[kind], "sparsity", width)
+    if "budget_used" in logs:
+        yield _Column("budget_used", "budget")
     yield _Column("seconds", "seconds")
 
 
@@ -163,7 +165,8 @@ def _cell(logs: Mapping[str, Any], column: _Column) -> str:
         return "–"
     if column.key == "seconds":
         return f"{value:.1f}"
-    return f"{value:.0%}" if column.key.endswith("_closed") else _figure(value)
+    is_share = column.key.endswith("_closed") or column.key == "budget_used"
+    return f"{value:.0%}" if is_share else _figure(value)
 
 
 def _figure(value: float) -> str:

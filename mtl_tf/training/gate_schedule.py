@@ -10,6 +10,7 @@ import numpy as np
 from mtl_tf.backend.graph import nested_layers
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import DimensionGate, FieldMask, HardConcreteGate
+from mtl_tf.training.budget import GateCosts
 from mtl_tf.training.checkpoint import TrainingProgress
 
 TOLERANCE = 0.05
@@ -17,6 +18,7 @@ TOLERANCE = 0.05
 
 _RISE = 1.05  # of the penalty scale, per step in which too few gates are closed
 _MAX_SCALE = 1e4
+_FREE = 1e-6  # a share of the cost that is not worth closing a gate for
 
 
 def gates_of(model: keras.Model) -> list[HardConcreteGate]:
@@ -66,19 +68,28 @@ class GateSchedule(keras.callbacks.Callback):
     the share that closed by themselves are opened, by a negative scale. Gates are ranked
     over all layers, so that training decides which layer becomes sparser.
 
+    With a budget the same is done to all gates, those of dimensions too: each counts by its
+    cost, and the target is what costs too much. Gates are ranked by log(α / cost).
+
     Args:
         steps: per epoch.
         warm_up: in steps.
         target: the target sparsity, in (0, 1); None for the penalty alone.
         progress: of the training; holds μ.
+        costs: of the gates, where there is a budget; `target` is None then.
     """
 
     def __init__(
-        self, steps: int, warm_up: float, target: float | None, progress: TrainingProgress
+        self,
+        steps: int,
+        warm_up: float,
+        target: float | None,
+        progress: TrainingProgress,
+        costs: GateCosts | None = None,
     ):
         super().__init__()
         self.steps, self.warm_up, self.target = steps, warm_up, target
-        self.progress = progress
+        self.progress, self.costs = progress, costs
         self._first = 0  # steps before those that the current `fit` counts
         self._done = 0
 
@@ -88,7 +99,7 @@ class GateSchedule(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         done = self._first + batch + 1
-        if self.target is not None or self._done < self.warm_up:
+        if self.has_target or self._done < self.warm_up:
             self._set_scales(done)
         self._done = done
 
@@ -98,42 +109,58 @@ class GateSchedule(keras.callbacks.Callback):
         ramp = min(1.0, done / self.warm_up) if self.warm_up else 1.0
         for mask in masks_of(self.model):
             mask.penalty_scale.assign(ramp)
-        for gate in dimension_gates_of(self.model):
-            gate.penalty_scale.assign(np.full(gate.shape, ramp, np.float32))
-        gates = connection_gates_of(self.model)
-        if self.target is not None and gates:
+        gates = gates_of(self.model)
+        scales = {id(gate): np.full(gate.shape, ramp, np.float32) for gate in gates}
+        if self.has_target:
             reached = min(1.0, done / max(self.warm_up, self.steps))
-            scales = self._towards(gates, self.target * reached**2, done - self._done)
-        else:
-            scales = [np.full(gate.shape, ramp, np.float32) for gate in gates]
-        for gate, scale in zip(gates, scales, strict=True):
-            gate.penalty_scale.assign(scale)
+            scales |= self._towards(reached**2, done - self._done)
+        for gate in gates:
+            gate.penalty_scale.assign(scales[id(gate)])
 
-    def _towards(self, gates: list[Any], target: float, steps: int) -> list[Any]:
-        """Return the scale of every gate, `steps` steps later, for this share to close."""
-        units = _units_of(gates)
-        order = np.argsort(units.log_alpha, kind="stable")
-        reached = np.cumsum(units.share[order])
+    @property
+    def has_target(self) -> bool:
+        """True if gates are closed until a target is met."""
+        return self.target is not None or self.costs is not None
+
+    def _towards(self, reached: float, steps: int) -> dict[int, Any]:
+        """Return the scale of every gate by its id, `steps` steps later.
+
+        `reached` is the part of the target that is to be closed by now.
+        """
+        if self.costs is not None:
+            gates, target = gates_of(self.model), self.costs.excess
+            units = _units_of(gates).by_cost(self.costs.units)
+        else:
+            gates, target = connection_gates_of(self.model), self.target or 0.0
+            units = _units_of(gates)
+        order = np.argsort(units.rank, kind="stable")
+        total = np.cumsum(units.share[order])
         chosen = np.zeros(len(order), bool)
-        chosen[order] = reached <= target + units.share[order] / 2  # to the nearest gate
+        chosen[order] = total <= target * reached + units.share[order] / 2  # to the nearest gate
         scale = self.progress.penalty_scale
         if not units.closed[chosen].all():
             scale = min(scale * _RISE**steps, _MAX_SCALE)
         self.progress.penalty_scale = scale
         scales = np.where(chosen, scale, np.where(units.closed, -scale, 0.0)) / units.slope
-        parts = np.split(
-            scales.astype(np.float32), np.cumsum([math.prod(gate.shape) for gate in gates])[:-1]
-        )
-        return [part.reshape(gate.shape) for part, gate in zip(parts, gates, strict=True)]
+        ends = np.cumsum([0, *(math.prod(gate.shape) for gate in gates)])
+        return {
+            id(gate): scales[start:stop].astype(np.float32).reshape(gate.shape)
+            for gate, start, stop in zip(gates, ends, ends[1:], strict=False)
+        }
 
 
 class _Units(NamedTuple):
     """The units of all gates, each array flat."""
 
     closed: Any  # True if the value in evaluation is exactly 0
-    share: Any  # of all connections
-    log_alpha: Any
+    share: Any  # of all connections, or of what all gates cost
+    rank: Any  # the order in which they are closed, the smallest first: log α
     slope: Any  # of P(z≠0), relative to its largest value, and at least 1 %
+
+    def by_cost(self, costs: Any) -> _Units:
+        """Return the units with their share of the cost, ranked by log(α / cost)."""
+        share = costs / max(float(costs.sum()), 1e-9)
+        return self._replace(share=share, rank=self.rank - np.log(share + _FREE))
 
 
 def _units_of(gates: list[Any]) -> _Units:

@@ -53,7 +53,7 @@ def test_each_callback_finds_the_logs_it_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "callbacks_for", spied)
     data = write(tmp_path / "dataset", {"train": 300, "eval": 100})
     train(
-        config(training={"epochs": 1, "reset_tables": "epoch"}),
+        config(training={"epochs": 1, "reset_tables": "epoch", "budget": {"parameters": 1000}}),
         data,
         tmp_path / "run",
         progress=False,
