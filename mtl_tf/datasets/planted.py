@@ -24,10 +24,10 @@ import yaml
 
 from mtl_tf.errors import UserError
 from mtl_tf.files import write_json
-from mtl_tf.schema import SPLITS
 
 Array = np.ndarray[Any, Any]
 
+_SPLITS = ("train", "eval", "test")
 _PILOT_ROWS = 1 << 16  # to find the bias that gives a share of positives
 _TAIL = 0.7  # shares of a field's values fall as 1 / rank^0.7
 
@@ -158,7 +158,7 @@ class Planted:
 
     def rows(self, split: str, count: int) -> Rows:
         """Return `count` rows of a split: `train`, `eval` or `test`; the same at every call."""
-        rng = np.random.default_rng((self.seed, 2, SPLITS.index(split)))
+        rng = np.random.default_rng((self.seed, 2, _SPLITS.index(split)))
         ids = {field: self._draw(field, rng, count) for field in self.relevance}
         bayes = {t: _sigmoid(self.biases[t] + self._logits(t, ids)) for t in self.tasks}
         labels = {task: (rng.random(count) < p).astype(float) for task, p in bayes.items()}
