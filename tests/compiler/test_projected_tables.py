@@ -103,7 +103,7 @@ def test_a_cell_that_reads_no_affordable_field_stays_as_it_is(last):
 def _read(plan, node):
     for edge in node.edges:
         source = plan.by_name[edge.source]
-        if isinstance(source, Embed) and source.pooling is None and edge.gate is None:
+        if isinstance(source, Embed) and source.pooling is None and edge.is_plain:
             yield source.name
 
 

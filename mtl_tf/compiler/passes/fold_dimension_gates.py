@@ -32,12 +32,15 @@ def fold_dimension_gates(plan: Plan) -> Plan:
 
 
 def _is_field_gate(plan: Plan, node: Affine) -> bool:
-    """True for z ⊙ e, e being the vector of a field, with or without a mask."""
+    """True for z ⊙ e, e being the vector of a field, with or without masks and other gates."""
     if len(node.edges) != 1 or node.edges[0].is_matrix:
         return False
     if node.activation != "linear" or node.bias.any():
         return False
-    return isinstance(plan.by_name[node.edges[0].source], (Embed, Numeric, Mask))
+    source = plan.by_name[node.edges[0].source]
+    if isinstance(source, Affine):
+        return _is_field_gate(plan, source)
+    return isinstance(source, (Embed, Numeric, Mask))
 
 
 def _reads_rows(plan: Plan, node: Node) -> bool:
