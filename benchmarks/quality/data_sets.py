@@ -85,6 +85,7 @@ _TRAININGS: dict[str, dict[str, Any]] = {
     "fine_tune": {"warm_up_epochs": 1, "fine_tune_epochs": 2},
 }
 _DENSE_DIMS = (1, 2, 3, 4, 6)  # and 8, the default
+_SPARSE, _BUDGETS = ("mssm", "snr_trans"), (320, 640, 960)  # kB, of dense models 2 to 6 wide
 _WIDE = {"architecture": "shared_bottom", "units": [128, 32]}
 
 
@@ -103,15 +104,22 @@ def _census() -> dict[str, Variant]:
 def _kuairand() -> dict[str, Variant]:
     defaults = {name: Variant({"architecture": name}) for name in ARCHITECTURES}
     narrow = {
-        f"{name}+dim{dim}": Variant({"architecture": name}, embedding_dim=dim)
-        for name, dims in (("mmoe", _DENSE_DIMS), ("mssm", (2, 4)), ("snr_trans", (2, 4)))
-        for dim in dims
+        f"mmoe+dim{dim}": Variant({"architecture": "mmoe"}, embedding_dim=dim)
+        for dim in _DENSE_DIMS
+    }
+    budgets = {
+        f"{name}+{kilobytes}kB": Variant(
+            {"architecture": name, "embedding_gates": {}},
+            {"budget": {"bytes": 1000 * kilobytes}, "gate_learning_rate": 0.1},
+        )
+        for name in _SPARSE
+        for kilobytes in _BUDGETS
     }
     wide = {
         f"shared_bottom+wide+dim{dim}": Variant(_WIDE, embedding_dim=dim)
         for dim in (*_DENSE_DIMS, 8)
     }
-    return defaults | narrow | wide
+    return defaults | narrow | wide | budgets
 
 
 def kuairand_folder(data: str | None) -> Path:
@@ -143,7 +151,7 @@ DATA_SETS = {
         KUAIRAND_CONFIG,
         kuairand_folder,
         _kuairand(),
-        sparse={name: (f"{name}+dim2", f"{name}+dim4", name) for name in ("mssm", "snr_trans")},
+        sparse={name: tuple(f"{name}+{kilobytes}kB" for kilobytes in _BUDGETS) for name in _SPARSE},
         dense=(
             "mmoe",
             *(f"mmoe+dim{dim}" for dim in _DENSE_DIMS),
