@@ -18,7 +18,7 @@ import numpy as np
 from mtl_tf.compiler.ir.activations import ACTIVATIONS, LINKS
 from mtl_tf.compiler.ir.interpreter import evaluate
 from mtl_tf.compiler.ir.nodes import Array, Broadcast, InputSpec, Node, Output
-from mtl_tf.compiler.ir.weights import Weight, with_weights
+from mtl_tf.compiler.ir.weights import Weight, with_names
 from mtl_tf.errors import UserError, refuse_text
 
 
@@ -188,16 +188,14 @@ def _with_names(nodes: Iterable[Node]) -> tuple[tuple[Node, ...], dict[str, Arra
                 raise ValueError(f"two weights are named {weight.name!r}")
 
     def named(node: Node) -> Node:
-        def change(place: str, weight: Weight) -> Weight:
-            if weight.name:
-                return weight
+        def name(place: str, weight: Weight) -> Weight:
             wanted = f"{node.name}/{place}"
             names = (wanted if i == 1 else f"{wanted}#{i}" for i in count(1))
-            name = next(name for name in names if name not in weights)
-            weights[name] = weight.base
-            return weight.named(name)
+            free = next(name for name in names if name not in weights)
+            weights[free] = weight.base
+            return weight.named(free)
 
-        return with_weights(node, change)
+        return with_names(node, name)
 
     return tuple(node if node.has_names else named(node) for node in nodes), weights
 

@@ -161,20 +161,24 @@ def weights_in(value: Any) -> Iterator[Weight]:
         yield from weights_in(part)
 
 
-def with_weights(value: Owner, change: Callable[[str, Weight], Weight], path: str = "") -> Owner:
-    """Returns the node with every weight changed.
+def with_names(
+    value: Owner, name: Callable[[str, Weight], Weight], path: tuple[str, ...] = ()
+) -> Owner:
+    """Returns the node with every weight that has no name replaced by `name(place, weight)`.
 
-    `change` is given the weight's place in the node, such as `bias` or `edges/0/weight`.
+    The place is that in the node, such as `bias` or `edges/0/weight`.
     """
     if isinstance(value, Weight):
-        return change(path, value)  # type: ignore[return-value]
-    new = {
-        key: with_weights(part, change, f"{path}/{key}".strip("/")) for key, part in _parts(value)
-    }
-    if all(new[key] is part for key, part in _parts(value)):
+        return value if value.name else name("/".join(path), value)  # type: ignore[return-value]
+    new: dict[str, Any] = {}
+    for key, part in _parts(value):
+        named = with_names(part, name, (*path, key))
+        if named is not part:
+            new[key] = named
+    if not new:
         return value
     if isinstance(value, tuple):
-        return type(value)(new.values())
+        return type(value)(new.get(key, part) for key, part in _parts(value))
     return dataclasses.replace(value, **new)  # type: ignore[type-var]
 
 

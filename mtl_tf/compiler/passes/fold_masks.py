@@ -16,8 +16,15 @@ _BUDGET = 16 << 20  # bytes that no server notices
 _NEAR = 1 << 20  # bytes in a core's cache: finding rows farther away takes as long as masking
 
 
+MaskedLookups = dict[tuple[Embed, Mask], Embed]
+"""A lookup and its mask -> what replaces them, so that the plans of single tasks share it."""
+
+
 def fold_masks(
-    plan: Plan, table_budget: int | None = None, shares: MaskShares | None = None
+    plan: Plan,
+    table_budget: int | None = None,
+    shares: MaskShares | None = None,
+    masked_lookups: MaskedLookups | None = None,
 ) -> Plan:
     """Replaces masks of categorical fields by masked tables, one per reader.
 
@@ -37,9 +44,11 @@ def fold_masks(
             first. By default 16 MiB; if not all fit in, only fields of up to 1 MiB each: masks
             of larger ones are as fast per request, and the model loads sooner.
         shares: what `mask_shares` returns for these masks, where it is known already.
+        masked_lookups: lookups made for other tasks of the same model; new ones are noted.
     """
     budget = _BUDGET if table_budget is None else table_budget
     shares = mask_shares(plan) if shares is None else shares
+    known = {} if masked_lookups is None else masked_lookups
     new: dict[str, Node] = {}
     open_masks: dict[str, list[Mask]] = {}
     for node in plan.nodes:
@@ -62,7 +71,10 @@ def fold_masks(
         if size <= budget:
             budget -= size
             embed = single[source]
-            new |= {mask.name: _masked(embed, mask) for mask in open_masks[source]}
+            for mask in open_masks[source]:
+                if (embed, mask) not in known:
+                    known[embed, mask] = _masked(embed, mask)
+                new[mask.name] = known[embed, mask]
     return remove_dead_nodes(fold_constants(plan.with_nodes(substituted(plan.nodes, new))))
 
 

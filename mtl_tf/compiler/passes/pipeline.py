@@ -11,7 +11,7 @@ from mtl_tf.compiler.passes.eliminate_dead import eliminate_dead
 from mtl_tf.compiler.passes.fold_constants import fold_constants
 from mtl_tf.compiler.passes.fold_gates import fold_gates
 from mtl_tf.compiler.passes.fold_linear import fold_linear, fold_narrowing
-from mtl_tf.compiler.passes.fold_masks import fold_masks
+from mtl_tf.compiler.passes.fold_masks import MaskedLookups, fold_masks
 from mtl_tf.compiler.passes.fold_numeric import fold_numeric
 from mtl_tf.compiler.passes.fuse import fuse
 from mtl_tf.compiler.passes.fuse_inputs import FusedTables
@@ -35,6 +35,7 @@ class Options:
         shares: how much each mask lets through, where it is known already.
         reports: tell what each pass removed.
         fused_tables: copies of tables that alternative plans share.
+        masked_lookups: what masks became, which the plans of single tasks share.
     """
 
     tasks: Sequence[str] | None
@@ -45,6 +46,7 @@ class Options:
     shares: MaskShares | None = None
     reports: bool = True
     fused_tables: FusedTables = field(default_factory=dict)
+    masked_lookups: MaskedLookups = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ def _projecting(together: bool) -> Callable[[Plan, Options], Plan]:
     return lambda plan, options: project_tables(
         plan, options.projection_budget, together, options.context
     )
+
+
+def _masks_folded(plan: Plan, options: Options) -> Plan:
+    return fold_masks(plan, options.table_budget, options.shares, options.masked_lookups)
 
 
 def _fused(plan: Plan, options: Options) -> Plan:
@@ -113,7 +119,7 @@ PASSES: tuple[Pass, ...] = (
         "fold_masks",
         "Masks become part of the tables; fields that are masked everywhere are removed.",
         "always",
-        (lambda plan, options: fold_masks(plan, options.table_budget, options.shares),),
+        (lambda plan, options: _masks_folded(plan, options),),
     ),
     Pass(
         "eliminate_dead",

@@ -53,9 +53,12 @@ class UnitMap:
 
     def add(self, old: str, units: Array | Sequence[int] | range, new: str, start: int) -> None:
         """Notes that `units` of `old` are the units of `new` from `start` on, in their order."""
-        units = np.asarray(units)
-        ends = np.append(np.flatnonzero(np.diff(units) != 1) + 1, len(units))
         ranges = self._ranges.setdefault(old, [])
+        if isinstance(units, range) and units and units.step == 1:
+            ends = np.array([len(units)])  # without a search: there is one per field and reader
+        else:
+            units = np.asarray(units)
+            ends = np.append(np.flatnonzero(np.diff(units) != 1) + 1, len(units))
         begin = 0
         for end in ends.tolist() if len(units) else ():
             first, stop = int(units[begin]), int(units[end - 1]) + 1
