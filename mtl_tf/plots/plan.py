@@ -163,7 +163,7 @@ def _reads(node: Mapping[str, Any]) -> list[tuple[str, float]]:
         return [(name, 0.0) for name in (*node["features"], *node["sources"])]
     if kind == "output":
         return [(node["source"], 0.0), *((name, 0.0) for name, _ in node.get("times", ()))]
-    return [(node["source"], 0.0)]
+    return [(name, 0.0) for name in (node["source"], *node.get("fields", ()))]
 
 
 def _numbers(shape: Sequence[int]) -> float:

@@ -54,5 +54,6 @@ class RowProduct(Node):
         return replace(self, source=place(*self.source))
 
     def describe(self) -> dict[str, Any]:
-        entry = {"source": list(self.source), "field": self.field}
-        return super().describe() | entry | {"ids": len(self.table)}
+        source, start = self.source
+        entry = {"source": source, "start": start, "fields": [self.field], "ids": len(self.table)}
+        return super().describe() | entry
