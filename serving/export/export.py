@@ -7,7 +7,9 @@ Whatever fails, the models folder is as it was before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from serving.export.report import build_report
 
 BATCH_SIZES = (1, 64, 512)
 MAX_SCORE_ERROR = 0.01
+_ALLOCATIONS = 100_000  # between two collections
 
 
 def export(
@@ -65,7 +68,7 @@ def export(
     _check_arguments(tables, batch_sizes, rows_per_request)
     run = load_run(run) if isinstance(run, (str, Path)) else run
     name = run.transform.schema.name if name is None else name
-    with staging(models, name, version) as stage:
+    with staging(models, name, version) as stage, _rare_collection():
         compiled = stages.compile_run(run, tasks, rows_per_request)
         rows = probe_rows(run, max(*batch_sizes, *BATCHES))
         checked = stages.check(compiled, rows, tables, max_score_error)
@@ -73,6 +76,20 @@ def export(
         verified = stages.verify(saved, name, batch_sizes)
         report = build_report(verified, name, batch_sizes, latency_seconds)
         return stages.publish(verified, stage, report)
+
+
+@contextlib.contextmanager
+def _rare_collection() -> Iterator[None]:
+    """Look for cycles of objects rarely: what an export creates is in use until its end.
+
+    Python's default visits them so often that it takes a tenth of the time with 400 fields.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(_ALLOCATIONS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _check_arguments(tables: str, batch_sizes: Sequence[int], rows_per_request: int | None) -> None:

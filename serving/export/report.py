@@ -77,7 +77,8 @@ def build_report(
 def _save_baseline(verified: Verified, folder: Path, batch_sizes: Sequence[int]) -> _Version:
     """Write and load the model without the compiler, with the same warm-up requests."""
     compiled, rows = verified.saved.checked.compiled, verified.saved.checked.rows
-    transform = TransformModule(compiled.transform)
+    # With the same lookup tables, whose functions are then traced once for both graphs.
+    transform = TransformModule(compiled.transform, like=verified.saved.transform)
     context = compiled.context if RANK in verified.served.signatures else ()
     names = saved_model.raw_names(transform, context)
     saved_model.save(saved_model.baseline_module(compiled.model, transform, names), folder)
@@ -141,7 +142,9 @@ def _latency(versions: Mapping[str, _Version], seconds: float) -> dict[str, Any]
 def _analysis(verified: Verified) -> dict[str, Any]:
     """Describe what the tasks share and cost, and the effect of each pass."""
     checked, compiled = verified.saved.checked, verified.saved.checked.compiled
-    alone = cost_per_task(compiled.trained, checked.tables["dtype"], compiled.rows_per_request)
+    alone = cost_per_task(
+        compiled.trained, checked.tables["dtype"], compiled.rows_per_request, compiled.passes
+    )
     return {
         "sharing": sharing(compiled.trained),
         "tasks_alone": alone,

@@ -97,10 +97,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checked plan as a SavedModel in `folder`."""
+    """A checked plan as a SavedModel in `folder`; `transform` is the one in its graph."""
 
     checked: Checked
     folder: Path
+    transform: TransformModule
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def save(checked: Checked, folder: Path) -> Saved:
         ranking,
     )
     saved_model.save(served, folder)
-    return Saved(checked, folder)
+    return Saved(checked, folder, transform)
 
 
 def verify(saved: Saved, name: str, batch_sizes: Sequence[int]) -> Verified:

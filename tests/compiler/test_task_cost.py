@@ -1,10 +1,20 @@
 """What a task alone reads and costs, against plans that hold nothing else."""
 
 import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
 
-from mtl_tf.compiler import cost, cost_per_task
-from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output
+from mtl_tf.compiler import cost, cost_per_task, optimize
+from mtl_tf.compiler.ir.nodes import Affine, Edge, Embed, InputSpec, Output, ProjectedLookup
 from mtl_tf.compiler.ir.plan import Plan
+from mtl_tf.compiler.passes.optimize import optimize_each
+from mtl_tf.compiler.passes.report import PassReport
+from mtl_tf.errors import UserError
+from tests.support.random_plans import assert_same, plans, rows_for
+
+quick = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 
 
 def plan_of(tasks, fields):
@@ -37,3 +47,28 @@ def test_smaller_tables_count():
     whole, rounded = cost_per_task(plan)["x"], cost_per_task(plan, "int8")["x"]
     assert rounded["bytes"] == whole["bytes"] - 3 * 12 + 4 * 6
     assert set(rounded) == {"fields", *cost(plan).to_json()}
+
+
+@quick
+@given(plan=plans())
+def test_a_task_alone_keeps_its_logits(plan):
+    """With the alternatives that all tasks together chose, whatever those are."""
+    rows = rows_for(plan, 9)
+    wanted = plan.logits(rows)
+    for known in (False, True):
+        try:
+            found = dict(optimize_each(plan, like=optimize(plan)[1] if known else None))
+        except UserError:  # a task reads nothing
+            return
+        assert [*found] == [*plan.tasks]
+        for task, alone in found.items():
+            assert_same({task: wanted[task]}, alone.logits(rows))
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_a_task_alone_takes_the_alternatives_of_all(way):
+    plan = plan_of(("x", "y"), ("x", "y", "both"))
+    taken = PassReport("project_tables", cost(plan), cost(plan), way=way)
+    for like, projected in (([], False), ([taken], True)):
+        for _, alone in optimize_each(plan, like=like):
+            assert any(isinstance(node, ProjectedLookup) for node in alone.nodes) == projected

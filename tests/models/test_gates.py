@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from mtl_tf import layers
 from mtl_tf.backend.keras import keras
-from tests.support.architectures import GATES, ROWS, K, batch, build, set_distinct, sigmoid, value
+from tests.support.activations import sigmoid
+from tests.support.architectures import GATES, ROWS, K, batch, build, set_distinct, value
 
 pytestmark = pytest.mark.keras
 

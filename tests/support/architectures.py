@@ -15,6 +15,7 @@ from mtl_tf.config import model as mc
 from mtl_tf.models import build_model
 from mtl_tf.schema import Task
 from mtl_tf.transform import Feature
+from tests.support.activations import relu, sigmoid, softmax
 
 FEATURES = (
     Feature("city", "id", size=7, embedding_dim=4, table="city"),
@@ -70,19 +71,6 @@ def set_distinct(model: Any) -> Any:
             values = rng.permutation(np.linspace(-4, 4, values.size)).reshape(shape)
         variable.assign(values.astype(np.float32))
     return model
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def relu(x):
-    return np.maximum(x, 0)
-
-
-def softmax(x):
-    shares = np.exp(x - x.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def value(variable) -> np.ndarray:
@@ -297,11 +285,9 @@ ROWS = {
     "mssm": Row(mc.MSSM(**SMALL, gates=GATES, masks=mc.Masks(penalty=0.0)), mssm),
     "mssm_a": Row(mc.MSSMA(**SMALL, gates=GATES), mssm_a),
     "mssm_b": Row(mc.MSSMB(**SMALL), mssm_b),
-    "single_task_gated": Row(mc.SingleTask(**SMALL, embedding_gates=DIMENSIONS), single_task),
-    "mmoe_gated": Row(mc.MMoE(**SMALL, levels=2, embedding_gates=DIMENSIONS), mmoe),
-    "snr_trans_gated": Row(mc.SNRTrans(**SMALL, gates=GATES, embedding_gates=DIMENSIONS), snr),
-    "mssm_gated": Row(
-        mc.MSSM(**SMALL, gates=GATES, masks=mc.Masks(penalty=0.0), embedding_gates=DIMENSIONS),
-        mssm,
-    ),
+}
+ROWS |= {
+    f"{name}_gated": Row(config.model_copy(update={"embedding_gates": DIMENSIONS}), reference)
+    for name, (config, reference) in ROWS.items()
+    if name in ("single_task", "mmoe", "snr_trans", "mssm")
 }

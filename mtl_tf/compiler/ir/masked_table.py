@@ -64,9 +64,9 @@ class MaskedTable:
 
     @cached_property
     def has_different_rows(self) -> bool:
-        """True if the first two rows differ, which tells most tables from constant ones."""
+        """True if two rows differ."""
         few = self.rows(np.arange(min(2, len(self))))
-        return bool((few != few[0]).any())
+        return bool((few != few[0]).any() or (self.rows(np.arange(len(self))) != few[0]).any())
 
     def _is_open(self, start: int, stop: int, g: Array) -> Array:
         """True for each row of the source that is open under one mask: where g·s > 0."""

@@ -96,8 +96,9 @@ class Weight:
 
     @cached_property
     def has_different_rows(self) -> bool:
-        """True if the first two rows differ, which tells most tables from constant ones."""
-        return bool((self.array[:2] != self.array[0]).any())
+        """True if two rows differ."""
+        first = self.array[:1]
+        return bool((self.array[:2] != first).any() or (self.array != first).any())
 
     @cached_property
     def count_nonzero(self) -> int:

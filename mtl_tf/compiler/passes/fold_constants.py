@@ -80,8 +80,8 @@ def _of_table(node: Embed) -> Array | None:
         return None if node.base_table.any() else np.zeros(node.dim)
     if not len(node.table) or node.table.has_different_rows:
         return None
-    few = node.rows(np.arange(1))
-    return few[0] if (node.rows(np.arange(len(node.table))) == few[0]).all() else None
+    rows = node.rows(np.arange(1 if node.scale is None else len(node.table)))
+    return rows[0] if (rows == rows[0]).all() else None
 
 
 def _require_inputs(nodes: list[Node]) -> None:

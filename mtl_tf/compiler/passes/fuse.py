@@ -7,7 +7,6 @@ from collections.abc import Collection
 from mtl_tf.compiler.ir.plan import Plan
 from mtl_tf.compiler.passes.fuse_affines import fuse_affines
 from mtl_tf.compiler.passes.fuse_inputs import FusedTables, fuse_inputs
-from mtl_tf.compiler.passes.rewrite import pack_kernels
 
 
 def fuse(
@@ -27,4 +26,4 @@ def fuse(
     fields `context` come first in every lookup. Tables that were copied into one before are
     taken from `fused_tables`, which notes new ones.
     """
-    return pack_kernels(fuse_affines(fuse_inputs(plan, context, fused_tables), batch))
+    return fuse_affines(fuse_inputs(plan, context, fused_tables), batch)

@@ -55,7 +55,8 @@ def _needed(plan: Plan, node: Node) -> Array:
     for user in plan.users[node.name]:
         if isinstance(user, Affine) and all(e.is_matrix for e in user.edges_from(node.name)):
             for edge in user.edges_from(node.name):
-                needed[edge.start : edge.stop] |= edge.folded.any(axis=1)
+                rows = edge.weight.nonzero_rows if edge.gate is None else edge.folded.any(axis=1)
+                needed[edge.start : edge.stop] |= rows
         elif isinstance(user, Mask) and user.dim == node.width and len(user.g) == 1:
             if all(isinstance(each, Affine) for each in plan.users[user.name]):
                 needed |= (user.g.array[0] != 0) | _needed(plan, user)
@@ -63,6 +64,8 @@ def _needed(plan: Plan, node: Node) -> Array:
                 needed[:] = True
         else:
             needed[:] = True
+        if needed.all():
+            break
     return needed
 
 

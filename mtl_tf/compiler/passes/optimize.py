@@ -22,6 +22,7 @@ from mtl_tf.compiler.passes.pipeline import (
     eliminate_to_fixpoint,
 )
 from mtl_tf.compiler.passes.report import PassReport, report
+from mtl_tf.compiler.passes.rewrite import pack_kernels
 
 _UNNOTICED = 16 << 20  # bytes more that no server notices
 _SIZES = (1, 64, 512)  # rows of the requests that a graph is for if nobody says
@@ -51,25 +52,37 @@ def optimize(
         context: fields to put first, so that `split_context` cuts matrices in two.
     """
     best = _best(plan, *_options(plan, tasks, batch, table_budget, context))
-    return best.plan, [*best.reports]
+    return pack_kernels(best.plan), [*best.reports]
 
 
-def optimize_each(plan: Plan, *, batch: int | None = None) -> Iterator[tuple[str, Plan]]:
-    """Yields each task with its plan from `optimize(plan, [task])`; common work is done once."""
+def optimize_each(
+    plan: Plan, *, batch: int | None = None, like: Sequence[PassReport] | None = None
+) -> Iterator[tuple[str, Plan]]:
+    """Yields each task with a plan of it alone, from the passes that suit all tasks together.
+
+    Work that is common to the tasks is done once.
+
+    Args:
+        plan: a plan from `capture`.
+        batch: see `optimize`.
+        like: the reports of `optimize(plan, batch=batch)`, if they are known.
+    """
+    like = optimize(plan, batch=batch)[1] if like is None else like
     sizes, options = _options(plan, None, batch, None, ())
     folded = fold_gates(plan)
     shares = mask_shares(folded)
     common = narrow_tables(eliminate_to_fixpoint(fold_constants(folded)))
     common = eliminate_to_fixpoint(fold_masks(common, table_budget=0, shares=shares))
+    ways = {each.name: each.way for each in like}
     for task in plan.tasks:
-        alone = replace(options, tasks=[task], shares=shares, reports=False)
+        alone = replace(options, tasks=[task], shares=shares, reports=False, ways=ways)
         yield task, _best(common, sizes, alone).plan
 
 
 def _best(plan: Plan, sizes: Sequence[int], options: Options) -> Candidate:
     best = candidates(plan, sizes, options)[0]
     for step in PASSES[BEFORE_CHOICE:]:
-        best = best.apply_if_changed(step, step.run[0], options)
+        best = best.apply_if_changed(step, 0, options)
     return best
 
 
@@ -117,14 +130,15 @@ class Candidate:
             new.reports = (*self.reports, found)
         return new
 
-    def apply_if_changed(
-        self, step: Pass, run: Callable[[Plan, Options], Plan], options: Options
-    ) -> Candidate:
+    def apply_if_changed(self, step: Pass, way: int, options: Options) -> Candidate:
         """Returns the candidate after one more pass, or this one if that changes nothing."""
-        plan = run(self.plan, options)
+        plan = step.run[way](self.plan, options)
         if plan is self.plan:
             return self
-        return self.apply(step, lambda *_: plan, options)
+        new = self.apply(step, lambda *_: plan, options)
+        if new.reports:
+            new.reports = (*new.reports[:-1], replace(new.reports[-1], way=way))
+        return new
 
 
 def candidates(plan: Plan, sizes: Sequence[int], options: Options) -> list[Candidate]:
@@ -137,10 +151,14 @@ def candidates(plan: Plan, sizes: Sequence[int], options: Options) -> list[Candi
         if step.when == "always":
             found = [each.apply(step, step.run[0], options) for each in found]
         elif step.when == "if it helps":
-            found = [each.apply_if_changed(step, step.run[0], options) for each in found]
-        else:
-            more = (each.apply_if_changed(step, run, options) for each in found for run in step.run)
+            found = [each.apply_if_changed(step, 0, options) for each in found]
+        elif options.ways is None:
+            ways = range(len(step.run))
+            more = (each.apply_if_changed(step, way, options) for each in found for way in ways)
             found = [*dict.fromkeys([*found, *more])]
+        elif step.name in options.ways:
+            way = options.ways[step.name]
+            found = [each.apply_if_changed(step, way, options) for each in found]
     most = found[0].cost.bytes + _UNNOTICED  # the first has none of the optional passes
     found = [each for each in found if each.cost.bytes <= most]
     return sorted(found, key=lambda each: math.prod(map(each.cost.microseconds, sizes)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtl_tf.compiler.ir.mask_share import MaskShares
@@ -34,6 +34,7 @@ class Options:
         context: fields to put first.
         shares: how much each mask lets through, where it is known already.
         reports: tell what each pass removed.
+        ways: the passes `if faster` to apply, and which way; None to compare all.
         fused_tables: copies of tables that alternative plans share.
         masked_lookups: what masks became, which the plans of single tasks share.
     """
@@ -45,6 +46,7 @@ class Options:
     context: Collection[str]
     shares: MaskShares | None = None
     reports: bool = True
+    ways: Mapping[str, int] | None = None
     fused_tables: FusedTables = field(default_factory=dict)
     masked_lookups: MaskedLookups = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ class PassReport:
         nodes, edges, features: by name; an edge is `from -> to`.
         units: units of affines.
         rows: ids whose row became zero for every reader of their field.
+        way: which of the ways to apply the pass was the fastest, of those in `PASSES`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PassReport:
     features: tuple[str, ...] = ()
     units: int = 0
     rows: int = 0
+    way: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, as `export_report.json` holds them."""
