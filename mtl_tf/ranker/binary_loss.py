@@ -39,6 +39,6 @@ def rare_event_losses(labels: Any, scores: Any, gamma: float = 0.0, keep: float 
     z = logits_of(scores) - math.log(keep)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, z)
     if gamma:
-        missed = tf.nn.sigmoid((1 - 2 * labels) * z)  # 1 − p_y
-        losses *= missed**gamma
+        log_missed = tf.math.log_sigmoid((1 - 2 * labels) * z)  # log(1 − p_y), never log 0
+        losses *= tf.exp(gamma * log_missed)
     return losses[:, 0]

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from mtl_tf.backend.keras import keras
 from mtl_tf.layers import Tower
+from mtl_tf.ranker.binary_loss import rare_event_losses
 from mtl_tf.ranker.losses import MaskedMeanLoss, losses_for
 from mtl_tf.schema import Task
 
@@ -155,3 +156,14 @@ def test_the_name_in_models_saved_before_still_loads():
     loss = keras.saving.deserialize_keras_object(saved)
     assert isinstance(loss, MaskedMeanLoss)
     assert (loss.kind, loss.name, loss.head, loss.keep) == ("regression", "price_loss", None, 1)
+
+
+def test_a_focal_loss_of_a_certain_score_has_a_gradient():
+    """1 − p_y is 0 in float32 there, of which no root has a derivative."""
+    z = tf.constant([[200.0], [-200.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        scores = keras.activations.sigmoid(z)
+        losses = rare_event_losses(tf.constant([[1.0], [0.0]]), scores, gamma=0.5)
+    np.testing.assert_array_equal(losses, 0)
+    np.testing.assert_array_equal(tape.gradient(losses, z), 0)
