@@ -77,24 +77,25 @@ def _name(item):
     return f"{item.path.parent.name}/{item.path.stem}"
 
 
+def _data(variable: str, name: str, file: str) -> Path:
+    """The folder that an environment variable names, or the shared one; skips without `file`."""
+    named = os.environ.get(variable)
+    folder = Path(named) if named else ROOT.parent / "shared" / "data" / name
+    if not (folder / file).is_file():
+        pytest.skip(f"no {file} in {folder}; set {variable} to its folder")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def census() -> Path:
     """Folder with Census-Income's train.csv.xz and test.csv.xz."""
-    named = os.environ.get("MTL_TF_CENSUS")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data" / "census-income"
-    if not (folder / "train.csv.xz").is_file():
-        pytest.skip(f"no Census-Income in {folder}; set MTL_TF_CENSUS to its folder")
-    return folder
+    return _data("MTL_TF_CENSUS", "census-income", "train.csv.xz")
 
 
 @pytest.fixture(scope="session")
 def kuairand() -> Path:
     """Folder with KuaiRand's train.parquet, eval.parquet and test.parquet."""
-    named = os.environ.get("MTL_TF_KUAIRAND")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data" / "kuairand"
-    if not (folder / "train.parquet").is_file():
-        pytest.skip(f"no KuaiRand in {folder}; set MTL_TF_KUAIRAND to its folder")
-    return folder
+    return _data("MTL_TF_KUAIRAND", "kuairand", "train.parquet")
 
 
 @pytest.fixture(scope="session")

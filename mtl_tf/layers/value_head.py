@@ -16,7 +16,7 @@ class ValueHead(keras.layers.Layer):
     `MaskedMeanLoss` with this head finds the outputs behind the value, as Keras'
     cross-entropy finds the logits behind a sigmoid.
 
-    A subclass has `num_outputs`, `value` and `losses`; its rule in `compiler.capture` states
+    A subclass has `num_outputs`, `value` and `losses_of`; its rule in `compiler.capture` states
     `value` as nodes of a plan.
     """
 

@@ -121,7 +121,7 @@ PASSES: tuple[Pass, ...] = (
         "fold_masks",
         "Masks become part of the tables; fields that are masked everywhere are removed.",
         "always",
-        (lambda plan, options: _masks_folded(plan, options),),
+        (_masks_folded,),
     ),
     Pass(
         "eliminate_dead",
@@ -167,7 +167,7 @@ PASSES: tuple[Pass, ...] = (
         "fuse",
         "Fields become one lookup per width; units of one level become few wide products.",
         "always",
-        (lambda plan, options: _fused(plan, options),),
+        (_fused,),
         renames=True,
     ),
     Pass(
